@@ -1,0 +1,28 @@
+//! What is watched: ports first, since they cost least to read, then the network namespace.
+
+use rstblame_ebpf::{config, port_word};
+
+use crate::maps::{CONFIG, NETNS, PORTS};
+
+/// Whether either port (host byte order) is watched.
+#[inline(always)]
+pub fn ports_watched(local: u16, peer: u16) -> bool {
+    port_watched(local) || port_watched(peer)
+}
+
+#[inline(always)]
+fn port_watched(port: u16) -> bool {
+    let (index, mask) = port_word(port);
+    PORTS.get(index).is_some_and(|word| word & mask != 0)
+}
+
+/// Whether the namespace is watched. A namespace that could not be read passes only when all are watched.
+#[inline(always)]
+pub fn netns_watched(netns: Option<u32>) -> bool {
+    let chosen = CONFIG.get(0).is_some_and(|config| config.flags & config::NETNS_FILTER != 0);
+    if !chosen {
+        return true;
+    }
+    // SAFETY: the value is copied out at once; a concurrent update of one byte cannot tear.
+    netns.is_some_and(|inum| unsafe { NETNS.get(inum) }.is_some())
+}

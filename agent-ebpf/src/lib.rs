@@ -1,0 +1,247 @@
+//! Records the kernel programs write and the agent reads, and the names both sides must agree on.
+//!
+//! Every record is `repr(C)` without padding: the memory a ring buffer hands out is not zeroed, so a hole in a
+//! record would leak whatever the kernel had there before. Integers are in host byte order unless said otherwise;
+//! addresses are bytes as on the wire. Enumerations travel as integers, since the running kernel may know more
+//! values than this code.
+#![no_std]
+
+mod layout;
+
+pub use layout::{ABSENT, Layout, RecordFormat};
+
+/// Size of the watched-ports bitmap: one bit for each TCP port, in words of 64.
+pub const PORT_WORDS: u32 = 1024;
+
+/// Where the bit for `port` lives: index of the word, and mask within it.
+#[inline(always)]
+pub const fn port_word(port: u16) -> (u32, u64) {
+    ((port >> 6) as u32, 1 << (port & 63))
+}
+
+/// Which tracepoint wrote a [`ResetRecord`].
+pub mod hook {
+    /// `tcp:tcp_send_reset`: this host's kernel sends a RST.
+    pub const SEND_RESET: u8 = 1;
+    /// `tcp:tcp_receive_reset`: a socket of this host is torn down by `tcp_reset()`.
+    pub const RECEIVE_RESET: u8 = 2;
+}
+
+/// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
+pub mod valid {
+    /// `local`, `peer`, `local_port`, `peer_port`, `family`.
+    pub const TUPLE: u32 = 1 << 0;
+    /// `state`: the socket's state when the tracepoint fired.
+    pub const STATE: u32 = 1 << 1;
+    /// `reason`: this kernel hands `enum sk_rst_reason` to the tracepoint.
+    pub const REASON: u32 = 1 << 2;
+    /// `netns`.
+    pub const NETNS: u32 = 1 << 3;
+    /// The socket options and queues: `sock_bits`, `shutdown`, `inode`, `uid`.
+    pub const SOCK: u32 = 1 << 4;
+    /// The TCP counters and sequence numbers.
+    pub const TCP: u32 = 1 << 5;
+    /// The segment that provoked the RST: `trigger_seq`, `trigger_ack`, `trigger_flags`.
+    pub const TRIGGER: u32 = 1 << 6;
+    /// The task that was on the CPU: `current`. Its owner only where the reset proves process context.
+    pub const CURRENT: u32 = 1 << 7;
+    /// What was remembered of the connection: `connection`.
+    pub const CONNECTION: u32 = 1 << 8;
+    /// The tracepoint was called with a socket (of whatever kind).
+    pub const HAS_SOCK: u32 = 1 << 9;
+    /// The tracepoint was called with the offending packet: the RST is an answer.
+    pub const HAS_SKB: u32 = 1 << 10;
+    /// `inode`: the socket still belongs to a file.
+    pub const INODE: u32 = 1 << 11;
+}
+
+/// Bits of `ResetRecord::sock_bits`.
+pub mod sock_bit {
+    /// `SO_LINGER` is on with a timeout of zero: close() aborts.
+    pub const LINGER_ZERO: u8 = 1 << 0;
+    /// `SO_KEEPALIVE` is on.
+    pub const KEEPALIVE: u8 = 1 << 1;
+    /// `SOCK_DONE`: a FIN of the peer was processed (tcp_fin(), net/ipv4/tcp_input.c).
+    pub const FIN_RECEIVED: u8 = 1 << 2;
+    /// `SOCK_DEAD`: the socket is an orphan, no file refers to it.
+    pub const DEAD: u8 = 1 << 3;
+    /// `sk_socket` is set: the socket has been given to a process (accepted, or created by one).
+    pub const HAS_SOCKET: u8 = 1 << 4;
+}
+
+/// Index into the per-CPU counters map.
+pub mod counter {
+    /// Resets that passed the filter.
+    pub const SEEN: u32 = 0;
+    /// Records the ring buffer had no room for.
+    pub const RING_FULL: u32 = 1;
+    /// Connections the connection map had no room for: their resets are reported without age and owner.
+    pub const CONNECTIONS_FULL: u32 = 2;
+    /// Number of counters.
+    pub const COUNT: u32 = 3;
+}
+
+/// Bits of `Config::flags`.
+pub mod config {
+    /// Only the namespaces in the `NETNS` map are watched.
+    pub const NETNS_FILTER: u32 = 1 << 0;
+}
+
+/// `TASK_COMM_LEN` of the kernel (include/linux/sched.h).
+pub const COMM_LEN: usize = 16;
+
+/// A task, as the kernel knows it. Ids are those of the initial pid namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// `group_leader->start_boottime`: nanoseconds since boot, suspend included. 0 when the layout is not known.
+    pub start_boottime_ns: u64,
+    /// cgroup v2 id; 0 when not known.
+    pub cgroup_id: u64,
+    /// Process id (`tgid`).
+    pub tgid: u32,
+    /// Thread id (`pid` in the kernel's words).
+    pub tid: u32,
+    /// Effective user id in the initial user namespace.
+    pub uid: u32,
+    /// Task flags (`PF_KTHREAD` ...); 0 when the layout is not known.
+    pub flags: u32,
+    /// Name of the thread group's leader, NUL-padded; of the thread where the layout is not known.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// How a [`Connection`]'s owner is known.
+pub mod owner {
+    /// Not known.
+    pub const NONE: u8 = 0;
+    /// The task that called connect(2).
+    pub const CONNECT: u8 = 1;
+}
+
+/// What the kernel side remembers of one watched connection, keyed by the address of its `struct sock`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// When the handshake finished: `CLOCK_BOOTTIME`, ns. 0 while it has not.
+    pub established_ns: u64,
+    /// When the state last changed: `CLOCK_BOOTTIME`, ns.
+    pub changed_ns: u64,
+    /// The task that connected, when `owner` says so.
+    pub task: Task,
+    /// The state before the last change (`enum` of include/net/tcp_states.h).
+    pub previous_state: u8,
+    /// The state after it.
+    pub state: u8,
+    /// One of [`owner`].
+    pub owner: u8,
+    /// 1 when this host opened the connection (it went through SYN_SENT).
+    pub active_open: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; 4],
+}
+
+/// One firing of `tcp_send_reset` or `tcp_receive_reset`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResetRecord {
+    /// `CLOCK_BOOTTIME` when the tracepoint fired, ns.
+    pub boottime_ns: u64,
+    /// Address of the `struct sock`: an identity, never dereferenced in user space and never printed.
+    pub sock: u64,
+    /// `inode` of the socket's file in sockfs, as /proc/PID/fd shows it.
+    pub inode: u64,
+    /// `tp->bytes_received`: payload bytes received in order.
+    pub bytes_received: u64,
+    /// `tp->bytes_acked`: payload bytes sent and acknowledged.
+    pub bytes_acked: u64,
+    /// The task on the CPU.
+    pub current: Task,
+    /// What was remembered of the connection.
+    pub connection: Connection,
+    /// Which parts of this record mean something: [`valid`].
+    pub valid: u32,
+    /// The CPU.
+    pub cpu: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `enum sk_rst_reason`, as the running kernel numbers it.
+    pub reason: u32,
+    /// `sk_uid`: the user that created the socket.
+    pub uid: u32,
+    /// `tp->rcv_nxt`.
+    pub rcv_nxt: u32,
+    /// `tp->copied_seq`: head of the data not yet read by the owner.
+    pub copied_seq: u32,
+    /// `tp->snd_una`.
+    pub snd_una: u32,
+    /// `tp->snd_nxt`.
+    pub snd_nxt: u32,
+    /// `tp->write_seq`: tail of the data written by the owner.
+    pub write_seq: u32,
+    /// `tp->srtt_us`: smoothed round-trip time in eighths of a microsecond.
+    pub srtt_us8: u32,
+    /// `tp->rtt_min`: smallest round-trip time of the window in microseconds; `u32::MAX` before the first sample.
+    pub rtt_min_us: u32,
+    /// `tp->total_retrans`.
+    pub retransmits: u32,
+    /// Jiffies since `icsk_ack.lrcvtime`: last payload received (or the handshake).
+    pub last_data_received: u32,
+    /// Jiffies since `tp->lsndtime`: last payload sent (or the handshake).
+    pub last_data_sent: u32,
+    /// Jiffies since `tp->rcv_tstamp`: last acceptable ACK.
+    pub last_ack_received: u32,
+    /// Sequence number of the offending segment.
+    pub trigger_seq: u32,
+    /// Acknowledgement number of the offending segment.
+    pub trigger_ack: u32,
+    /// This host's address: four bytes for `AF_INET`, sixteen for `AF_INET6`.
+    pub local: [u8; 16],
+    /// The other host's address.
+    pub peer: [u8; 16],
+    /// This host's port.
+    pub local_port: u16,
+    /// The other host's port.
+    pub peer_port: u16,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// One of [`hook`].
+    pub hook: u8,
+    /// `sk_state` when the tracepoint fired.
+    pub state: u8,
+    /// TCP flags byte of the offending segment.
+    pub trigger_flags: u8,
+    /// `sk_shutdown`: bit 0 receive, bit 1 send.
+    pub shutdown: u8,
+    /// [`sock_bit`].
+    pub sock_bits: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; 5],
+}
+
+/// Runtime settings of the kernel side that may change without re-attaching.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// [`config`].
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<Task>() == 48);
+const _: () = assert!(size_of::<Connection>() == 72);
+const _: () = assert!(size_of::<ResetRecord>() == 280);
+
+#[cfg(feature = "records-as-pod")]
+mod pod {
+    use super::{Config, Connection, Layout, RecordFormat, ResetRecord};
+
+    // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
+    unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Connection {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Layout {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for RecordFormat {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ResetRecord {}
+}

@@ -1,0 +1,32 @@
+//! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to blame.
+//!
+//! Every hook exists twice, as a BTF tracepoint and as a plain tracepoint; user space attaches the first that the kernel accepts.
+//! Both read kernel memory by `bpf_probe_read_kernel` at offsets resolved in user space, never through typed pointers: the rules for
+//! typed pointers (trusted, nullable, arithmetic) differ between 6.1, 6.12 and 6.18, and the plain tracepoint has none.
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod filter;
+mod maps;
+mod memory;
+mod packet;
+mod record;
+mod socket;
+mod task;
+
+mod destroy_sock;
+mod receive_reset;
+mod send_reset;
+mod sock_state;
+
+/// The helpers used are GPL-only; the object is offered under both licences.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,65 @@
+//! Maps and counters. Names are at most 15 bytes: the kernel cuts them there.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use rstblame_ebpf::{Config, Connection, PORT_WORDS, counter};
+
+/// `BPF_F_NO_PREALLOC`: memory is taken for connections that exist, not for those that might
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
+const NO_PREALLOC: u32 = 1;
+
+/// Reset records on their way to the agent. User space sets the size.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Counters of [`counter`], one set a CPU so that counting never contends.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Watched ports, one bit each. A map and not a frozen global, so that the filter can change while attached.
+#[map]
+pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+
+/// Watched network namespaces by inode number, when [`Config`] says that there is a choice.
+#[map]
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, NO_PREALLOC);
+
+/// Settings that may change while attached.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// Watched connections by the address of their `struct sock`. User space sets the size.
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(131_072, NO_PREALLOC);
+
+/// Adds one to a counter of this CPU.
+///
+/// Atomic although the counter is the CPU's own: a softirq may interrupt a program that runs in process context, between its
+/// load and its store.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the element is aligned to 8 and outlives the program; it is only ever changed here.
+        unsafe { add_one(value) };
+    }
+}
+
+/// `core` offers no read-modify-write for this target (it has no compare-and-swap), the instruction set has an atomic add
+/// (RFC 9669, section 5.3).
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+unsafe fn add_one(value: *mut u64) {
+    // SAFETY: one atomic add to memory the caller vouches for.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({value} + 0) += {one}", value = in(reg) value, one = in(reg) 1_u64);
+    }
+}
+
+/// Stand-in where the programs are only checked, not run.
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn add_one(value: *mut u64) {
+    // SAFETY: as above.
+    unsafe { *value += 1 };
+}

@@ -1,0 +1,49 @@
+//! Reading kernel memory at offsets known only at load time.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use rstblame_ebpf::{ABSENT, Layout};
+
+/// Offsets in this kernel's structures; overwritten and frozen by user space before load.
+#[unsafe(no_mangle)]
+pub static LAYOUT: Layout = Layout::UNKNOWN;
+
+/// The offset of one member of [`LAYOUT`], read so that the compiler cannot take the value in the object for the final one.
+macro_rules! offset_of_member {
+    ($member:ident) => {
+        // SAFETY: a valid, aligned static of plain integers.
+        unsafe { core::ptr::read_volatile(&raw const $crate::memory::LAYOUT.$member) }
+    };
+}
+pub(crate) use offset_of_member;
+
+/// Reads a `T` at `base + offset`; `None` where the member does not exist on this kernel or the address is not mapped.
+#[inline(always)]
+pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: every `T` used here is integers and arrays of integers, for which zero bytes are a value.
+    let mut slot: T = unsafe { core::mem::zeroed() };
+    let mut done = false;
+    if base != 0 && offset != ABSENT {
+        let source = base.wrapping_add(u64::from(offset)) as *const c_void;
+        // SAFETY: the helper checks the source address itself and fails on a bad one; the destination is as large as it is told.
+        done = unsafe { bpf_probe_read_kernel((&raw mut slot).cast(), size_of::<T>() as u32, source) } == 0;
+    }
+    // The compiler may leave the payload of a `None` undefined and still move it about, which the verifier refuses: load it on every
+    // path, and so that the load cannot be moved onto one.
+    // SAFETY: a valid, aligned local.
+    let value = unsafe { core::ptr::read_volatile(&raw const slot) };
+    done.then_some(value)
+}
+
+/// Reads a `T` as [`read`] does, or takes `otherwise`.
+///
+/// For values that are kept in a struct: an `Option` there is copied whether it holds something or not, and the verifier refuses a copy
+/// of what was never written.
+#[inline(always)]
+pub fn read_or<T: Copy>(base: u64, offset: u32, otherwise: T) -> T {
+    match read(base, offset) {
+        Some(value) => value,
+        None => otherwise,
+    }
+}

@@ -1,0 +1,68 @@
+//! `tcp:tcp_receive_reset`: `tcp_reset()` tears a socket down.
+//!
+//! Mostly because a RST arrived, but also when payload meets a socket whose receive side is shut down: then the kernel answers with a RST of
+//! its own at once, and user space joins the two firings (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>,
+//! tcp_rcv_state_process()).
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use rstblame_ebpf::{RecordFormat, hook, valid};
+
+use crate::{
+    filter,
+    memory::read_or,
+    record::{RecordTuple, record_offset, submit},
+    socket,
+};
+
+/// Layout of the plain tracepoint's record.
+#[unsafe(no_mangle)]
+static RECV_FORMAT: RecordFormat = RecordFormat::UNKNOWN;
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn recv_reset_btf(ctx: BtfTracePointContext) -> i32 {
+    let sock = read_or(ctx.as_ptr() as u64, 0, 0);
+    handle(sock, &RecordTuple { base: 0, format: &RECV_FORMAT });
+    0
+}
+
+#[tracepoint]
+pub fn recv_reset_tp(ctx: TracePointContext) -> u32 {
+    let base = ctx.as_ptr() as u64;
+    handle(read_or(base, record_offset!(RECV_FORMAT, skaddr), 0), &RecordTuple { base, format: &RECV_FORMAT });
+    0
+}
+
+#[inline(always)]
+fn handle(sock: u64, tuple: &RecordTuple<'_>) {
+    let Some((local, peer)) = socket::ports(sock).or_else(|| tuple.ports()) else {
+        return;
+    };
+    if !filter::ports_watched(local, peer) {
+        return;
+    }
+    let netns = socket::netns(sock);
+    if !filter::netns_watched(netns) {
+        return;
+    }
+    submit(hook::RECEIVE_RESET, |record| {
+        record.sock = sock;
+        record.valid |= valid::HAS_SOCK;
+        if let Some(netns) = netns {
+            record.netns = netns;
+            record.valid |= valid::NETNS;
+        }
+        if let Some(state) = socket::state(sock) {
+            record.state = state;
+            record.valid |= valid::STATE;
+        }
+        socket::fill_tuple(sock, record);
+        if record.valid & valid::TUPLE == 0 {
+            tuple.fill(record);
+        }
+        socket::fill_facts(sock, record);
+    });
+}

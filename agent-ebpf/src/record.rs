@@ -1,0 +1,124 @@
+//! Reading plain tracepoint records, and submitting reset records.
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
+use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, counter, valid};
+
+use crate::{
+    maps::{EVENTS, count},
+    memory::read,
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Nanoseconds since boot, suspend included.
+#[inline(always)]
+pub fn boottime_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Counts a reset that passed the filter, makes room for its record, lets `fill` write it, and submits it.
+///
+/// A reset for which there is no room is counted as lost: `seen` is always the sum of what was submitted and what was not.
+#[inline(always)]
+pub fn submit(hook: u8, fill: impl FnOnce(&mut ResetRecord)) {
+    count(counter::SEEN);
+    let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
+        count(counter::RING_FULL);
+        return;
+    };
+    // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
+    // bytes survive.
+    let record = unsafe {
+        entry.as_mut_ptr().write_bytes(0, 1);
+        &mut *entry.as_mut_ptr()
+    };
+    record.hook = hook;
+    record.boottime_ns = boottime_ns();
+    // SAFETY: a helper without arguments.
+    record.cpu = unsafe { bpf_get_smp_processor_id() };
+    fill(record);
+    entry.submit(0);
+}
+
+/// The addresses of a plain tracepoint's record, in the layout its `format` file declares.
+pub struct RecordTuple<'a> {
+    pub base: u64,
+    pub format: &'a RecordFormat,
+}
+
+/// One member of a frozen [`RecordFormat`] global.
+macro_rules! record_offset {
+    ($format:expr, $member:ident) => {
+        // SAFETY: a valid, aligned reference to plain integers.
+        unsafe { core::ptr::read_volatile(&raw const $format.$member) }
+    };
+}
+pub(crate) use record_offset;
+
+impl RecordTuple<'_> {
+    /// Whether `saddr` and `daddr` are socket addresses (`struct sockaddr_in` or `sockaddr_in6`): Linux 6.10 and later.
+    #[inline(always)]
+    fn holds_sockaddrs(&self) -> bool {
+        record_offset!(self.format, family) == ABSENT
+    }
+
+    /// Ports in host byte order: local, peer.
+    #[inline(always)]
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        if self.holds_sockaddrs() {
+            let local: [u8; 2] = read(self.base, record_offset!(self.format, saddr).checked_add(2)?)?;
+            let peer: [u8; 2] = read(self.base, record_offset!(self.format, daddr).checked_add(2)?)?;
+            return Some((u16::from_be_bytes(local), u16::from_be_bytes(peer)));
+        }
+        Some((read(self.base, record_offset!(self.format, sport))?, read(self.base, record_offset!(self.format, dport))?))
+    }
+
+    /// Fills in the tuple.
+    #[inline(always)]
+    pub fn fill(&self, record: &mut ResetRecord) {
+        let Some((local_port, peer_port)) = self.ports() else {
+            return;
+        };
+        let saddr = record_offset!(self.format, saddr);
+        let daddr = record_offset!(self.format, daddr);
+        // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (include/uapi/linux/in.h, in6.h).
+        let (family, v4, local6, peer6) = if self.holds_sockaddrs() {
+            (read(self.base, saddr), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
+        } else {
+            (
+                read(self.base, record_offset!(self.format, family)),
+                0,
+                record_offset!(self.format, saddr_v6),
+                record_offset!(self.format, daddr_v6),
+            )
+        };
+        match family {
+            Some(AF_INET) => {
+                let (Some(local), Some(peer)) =
+                    (read::<[u8; 4]>(self.base, saddr.wrapping_add(v4)), read::<[u8; 4]>(self.base, daddr.wrapping_add(v4)))
+                else {
+                    return;
+                };
+                let [a, b, c, d] = local;
+                let [e, f, g, h] = peer;
+                record.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                record.peer = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                record.family = AF_INET;
+            }
+            Some(AF_INET6) => {
+                let (Some(local), Some(peer)) = (read(self.base, local6), read(self.base, peer6)) else {
+                    return;
+                };
+                record.local = local;
+                record.peer = peer;
+                record.family = AF_INET6;
+            }
+            _ => return,
+        }
+        record.local_port = local_port;
+        record.peer_port = peer_port;
+        record.valid |= valid::TUPLE;
+    }
+}

@@ -1,0 +1,126 @@
+//! `tcp:tcp_send_reset`: this host's kernel sends a RST.
+//!
+//! Active resets come with a socket and no packet, passive ones with the offending packet and any kind of socket or none
+//! (<https://github.com/torvalds/linux/blob/v6.12/include/trace/events/tcp.h>). Before Linux 6.10 only full sockets reach it, and there is no reason.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, hook, valid};
+
+use crate::{
+    filter,
+    memory::{read, read_or},
+    packet,
+    packet::Segment,
+    record::{RecordTuple, record_offset, submit},
+    socket, task,
+};
+
+/// Layout of the plain tracepoint's record.
+#[unsafe(no_mangle)]
+static SEND_FORMAT: RecordFormat = RecordFormat::UNKNOWN;
+
+/// Which argument of the BTF tracepoint is the reason; [`ABSENT`] before Linux 6.10.
+#[unsafe(no_mangle)]
+static SEND_REASON_ARG: u32 = ABSENT;
+
+/// One firing, whichever way it was attached.
+struct Firing<'a> {
+    sock: u64,
+    skb: u64,
+    /// [`ABSENT`] when this kernel gives none.
+    reason: u32,
+    /// The record's own word for the state; 0 when there is no record.
+    state: u8,
+    record: RecordTuple<'a>,
+}
+
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn send_reset_btf(ctx: BtfTracePointContext) -> i32 {
+    let args = ctx.as_ptr() as u64;
+    // SAFETY: a valid static.
+    let reason_arg = unsafe { core::ptr::read_volatile(&raw const SEND_REASON_ARG) };
+    handle(&Firing {
+        sock: read_or(args, 0, 0),
+        skb: read_or(args, 8, 0),
+        reason: if reason_arg == ABSENT { ABSENT } else { read_or(args, reason_arg * 8, ABSENT) },
+        state: 0,
+        record: RecordTuple { base: 0, format: &SEND_FORMAT },
+    });
+    0
+}
+
+#[tracepoint]
+pub fn send_reset_tp(ctx: TracePointContext) -> u32 {
+    let base = ctx.as_ptr() as u64;
+    handle(&Firing {
+        sock: read_or(base, record_offset!(SEND_FORMAT, skaddr), 0),
+        skb: read_or(base, record_offset!(SEND_FORMAT, skbaddr), 0),
+        reason: read_or(base, record_offset!(SEND_FORMAT, reason), ABSENT),
+        state: read_or::<u32>(base, record_offset!(SEND_FORMAT, state), 0) as u8,
+        record: RecordTuple { base, format: &SEND_FORMAT },
+    });
+    0
+}
+
+#[inline(always)]
+fn handle(firing: &Firing<'_>) {
+    let segment = Segment::of(firing.skb);
+    let ports = match &segment {
+        Some(segment) => Some((segment.local_port(), segment.peer_port())),
+        None => socket::ports(firing.sock).or_else(|| firing.record.ports()),
+    };
+    let Some((local, peer)) = ports else {
+        return;
+    };
+    if !filter::ports_watched(local, peer) {
+        return;
+    }
+    let netns = socket::netns(firing.sock).or_else(|| packet::netns_of(firing.skb));
+    if !filter::netns_watched(netns) {
+        return;
+    }
+    submit(hook::SEND_RESET, |record| fill(firing, segment, netns, record));
+}
+
+#[inline(always)]
+fn fill(firing: &Firing<'_>, segment: Option<Segment>, netns: Option<u32>, record: &mut ResetRecord) {
+    record.sock = firing.sock;
+    if let Some(netns) = netns {
+        record.netns = netns;
+        record.valid |= valid::NETNS;
+    }
+    if firing.reason != ABSENT {
+        record.reason = firing.reason;
+        record.valid |= valid::REASON;
+    }
+    if firing.skb != 0 {
+        record.valid |= valid::HAS_SKB;
+    }
+    let state = socket::state(firing.sock).unwrap_or(firing.state);
+    if firing.sock != 0 {
+        record.valid |= valid::HAS_SOCK;
+        if state != 0 {
+            record.state = state;
+            record.valid |= valid::STATE;
+        }
+    }
+    match segment {
+        Some(segment) => segment.fill(record),
+        None => socket::fill_tuple(firing.sock, record),
+    }
+    if record.valid & valid::TUPLE == 0 {
+        firing.record.fill(record);
+    }
+    if firing.sock != 0 && state != 0 && socket::is_full(state) && state != socket::state::LISTEN {
+        socket::fill_facts(firing.sock, record);
+    }
+    if firing.skb == 0 {
+        // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
+        task::fill_current(&mut record.current);
+        record.valid |= valid::CURRENT;
+    }
+}

@@ -1,0 +1,168 @@
+//! What a `struct sock` knows of its connection.
+
+use aya_ebpf::helpers::generated::bpf_jiffies64;
+use rstblame_ebpf::{ResetRecord, sock_bit, valid};
+
+use crate::{
+    maps::CONNECTIONS,
+    memory::{offset_of_member, read},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// States of include/net/tcp_states.h, which user space programs may rely on.
+pub mod state {
+    pub const ESTABLISHED: u8 = 1;
+    pub const SYN_SENT: u8 = 2;
+    pub const TIME_WAIT: u8 = 6;
+    pub const LISTEN: u8 = 10;
+    pub const NEW_SYN_RECV: u8 = 12;
+}
+
+/// Ports of a full socket in host byte order: local, peer.
+#[inline(always)]
+pub fn ports(sock: u64) -> Option<(u16, u16)> {
+    let local: [u8; 2] = read(sock, offset_of_member!(inet_sport))?;
+    let peer: [u8; 2] = read(sock, offset_of_member!(skc_dport))?;
+    Some((u16::from_be_bytes(local), u16::from_be_bytes(peer)))
+}
+
+/// Network namespace; every kind of socket has it, `struct sock_common` comes first in all of them.
+#[inline(always)]
+pub fn netns(sock: u64) -> Option<u32> {
+    let net: u64 = read(sock, offset_of_member!(skc_net))?;
+    read(net, offset_of_member!(net_inum))
+}
+
+/// State; every kind of socket has it.
+#[inline(always)]
+pub fn state(sock: u64) -> Option<u8> {
+    read(sock, offset_of_member!(skc_state))
+}
+
+/// Whether a `struct tcp_sock` lies behind the pointer; request and TIME_WAIT sockets are smaller
+/// (sk_fullsock(), <https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
+#[inline(always)]
+pub fn is_full(state: u8) -> bool {
+    state != state::TIME_WAIT && state != state::NEW_SYN_RECV
+}
+
+/// Fills in the tuple of a full socket.
+#[inline(always)]
+pub fn fill_tuple(sock: u64, record: &mut ResetRecord) {
+    let Some((local_port, peer_port)) = ports(sock) else {
+        return;
+    };
+    match read::<u16>(sock, offset_of_member!(skc_family)) {
+        Some(AF_INET) => {
+            let (Some(local), Some(peer)) =
+                (read::<[u8; 4]>(sock, offset_of_member!(skc_rcv_saddr)), read::<[u8; 4]>(sock, offset_of_member!(skc_daddr)))
+            else {
+                return;
+            };
+            let [a, b, c, d] = local;
+            let [e, f, g, h] = peer;
+            record.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            record.peer = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            record.family = AF_INET;
+        }
+        Some(AF_INET6) => {
+            let (Some(local), Some(peer)) = (read(sock, offset_of_member!(skc_v6_rcv_saddr)), read(sock, offset_of_member!(skc_v6_daddr)))
+            else {
+                return;
+            };
+            record.local = local;
+            record.peer = peer;
+            record.family = AF_INET6;
+        }
+        _ => return,
+    }
+    record.local_port = local_port;
+    record.peer_port = peer_port;
+    record.valid |= valid::TUPLE;
+}
+
+/// Fills in options, queues and counters of a full socket, and what was remembered of its connection.
+#[inline(always)]
+pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
+    fill_options(sock, record);
+    fill_tcp(sock, record);
+    if let Some(connection) = CONNECTIONS.get_ptr(sock) {
+        // SAFETY: map values stay readable while the program runs; a concurrent change of state can at worst pair the
+        // states of two moments, and resets of one socket are serialised by its lock.
+        record.connection = unsafe { *connection };
+        record.valid |= valid::CONNECTION;
+    }
+}
+
+#[inline(always)]
+fn fill_options(sock: u64, record: &mut ResetRecord) {
+    let Some(flags) = read::<u64>(sock, offset_of_member!(sk_flags)) else {
+        return;
+    };
+    let mut bits = 0;
+    if bit(flags, offset_of_member!(sock_linger_bit)) && read::<u64>(sock, offset_of_member!(sk_lingertime)) == Some(0) {
+        bits |= sock_bit::LINGER_ZERO;
+    }
+    if bit(flags, offset_of_member!(sock_keepopen_bit)) {
+        bits |= sock_bit::KEEPALIVE;
+    }
+    if bit(flags, offset_of_member!(sock_done_bit)) {
+        bits |= sock_bit::FIN_RECEIVED;
+    }
+    if bit(flags, offset_of_member!(sock_dead_bit)) {
+        bits |= sock_bit::DEAD;
+    }
+    if let Some(socket) = read::<u64>(sock, offset_of_member!(sk_socket))
+        && socket != 0
+    {
+        bits |= sock_bit::HAS_SOCKET;
+        if let Some(inode) = read(socket, offset_of_member!(socket_ino)) {
+            record.inode = inode;
+            record.valid |= valid::INODE;
+        }
+    }
+    record.sock_bits = bits;
+    if let Some(shutdown) = read(sock, offset_of_member!(sk_shutdown)) {
+        record.shutdown = shutdown;
+    }
+    if let Some(uid) = read(sock, offset_of_member!(sk_uid)) {
+        record.uid = uid;
+    }
+    record.valid |= valid::SOCK;
+}
+
+#[inline(always)]
+fn bit(word: u64, number: u32) -> bool {
+    number < 64 && (word >> (number & 63)) & 1 == 1
+}
+
+#[inline(always)]
+fn fill_tcp(sock: u64, record: &mut ResetRecord) {
+    let Some(rcv_nxt) = read(sock, offset_of_member!(rcv_nxt)) else {
+        return;
+    };
+    record.rcv_nxt = rcv_nxt;
+    record.copied_seq = read(sock, offset_of_member!(copied_seq)).unwrap_or(rcv_nxt);
+    record.snd_una = read(sock, offset_of_member!(snd_una)).unwrap_or(0);
+    record.snd_nxt = read(sock, offset_of_member!(snd_nxt)).unwrap_or(0);
+    record.write_seq = read(sock, offset_of_member!(write_seq)).unwrap_or(0);
+    record.srtt_us8 = read(sock, offset_of_member!(srtt_us)).unwrap_or(0);
+    record.rtt_min_us = read(sock, offset_of_member!(rtt_min)).unwrap_or(u32::MAX);
+    record.retransmits = read(sock, offset_of_member!(total_retrans)).unwrap_or(0);
+    record.bytes_received = read(sock, offset_of_member!(bytes_received)).unwrap_or(0);
+    record.bytes_acked = read(sock, offset_of_member!(bytes_acked)).unwrap_or(0);
+
+    // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64 (include/net/tcp.h).
+    let now = unsafe { bpf_jiffies64() } as u32;
+    // A stamp of zero was never set: the handshake is not finished.
+    let since = |stamp: Option<u32>| match stamp {
+        None | Some(0) => u32::MAX,
+        Some(stamp) => now.wrapping_sub(stamp),
+    };
+    record.last_data_received = since(read(sock, offset_of_member!(lrcvtime)));
+    record.last_data_sent = since(read(sock, offset_of_member!(lsndtime)));
+    record.last_ack_received = since(read(sock, offset_of_member!(rcv_tstamp)));
+    record.valid |= valid::TCP;
+}

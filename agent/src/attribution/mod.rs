@@ -1,0 +1,85 @@
+//! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no clock, no globals.
+//!
+//! A RST that this host sent is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove that
+//! a connection died of it, not who made it ([`received`]).
+
+mod evidence;
+mod received;
+mod sent;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    event::{CauseId, Direction, Effect, Evidence, OriginKind, Severity},
+    flow::Reset,
+};
+
+/// What became of one reset under examination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub effect: Effect,
+    pub origin: Origin,
+    pub cause: Cause,
+    pub severity: Severity,
+    /// Strongest first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Who.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    pub kind: OriginKind,
+    /// Probability that `kind` is right; `None` for [`OriginKind::Unknown`].
+    pub confidence: Option<f64>,
+    /// What the evidence has not excluded.
+    pub possible: Vec<OriginKind>,
+}
+
+/// Why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cause {
+    pub id: CauseId,
+    /// Probability that `id` is right; `None` for [`CauseId::Unknown`].
+    pub confidence: Option<f64>,
+    /// One sentence, without a full stop.
+    pub summary: String,
+    pub advice: Option<String>,
+}
+
+/// Decides one reset.
+pub fn attribute(reset: &Reset) -> Verdict {
+    let mut verdict = match reset.direction {
+        Direction::Sent => sent::attribute(reset),
+        Direction::Received => received::attribute(reset),
+    };
+    // A stable sort keeps signals of one strength in the order in which the rules gave them.
+    verdict.evidence.sort_by(|a, b| b.strength.cmp(&a.strength));
+    verdict
+}
+
+impl Origin {
+    /// One kind, settled.
+    fn settled(kind: OriginKind, confidence: f64) -> Self {
+        Self { kind, confidence: Some(confidence), possible: vec![kind] }
+    }
+
+    /// Several kinds, none of them proven.
+    fn unknown(possible: &[OriginKind]) -> Self {
+        Self { kind: OriginKind::Unknown, confidence: None, possible: possible.to_vec() }
+    }
+}
+
+impl Cause {
+    fn new(id: CauseId, confidence: f64, summary: impl Into<String>) -> Self {
+        Self { id, confidence: Some(confidence), summary: summary.into(), advice: None }
+    }
+
+    fn unknown(summary: impl Into<String>) -> Self {
+        Self { id: CauseId::Unknown, confidence: None, summary: summary.into(), advice: None }
+    }
+
+    fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}

@@ -1,0 +1,55 @@
+//! RSTs that arrived.
+//!
+//! `tcp_receive_reset` proves that a socket accepted a RST with the peer's address on it. It carries no packet, so whether the peer made it or
+//! something between stays open here; what the socket's state says about the cause does not depend on that.
+
+use super::{Cause, Origin, Verdict, evidence};
+use crate::{
+    event::{CauseId, Effect, OriginKind, Severity},
+    flow::{Reset, TcpState},
+};
+
+const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
+
+pub(super) fn attribute(reset: &Reset) -> Verdict {
+    let (effect, cause, severity) = match reset.state {
+        Some(TcpState::SynSent) => (
+            Effect::ConnectionRefused,
+            Cause::new(CauseId::Refused, 0.97, format!("{} refused the connection: the SYN was answered by a RST", reset.tuple.peer)).advise(
+                format!("check on that host that something listens on port {} (ss -ltn), and that no firewall rejects it", reset.tuple.peer.port()),
+            ),
+            Severity::Warning,
+        ),
+        Some(TcpState::SynRecv | TcpState::NewSynRecv) => (
+            Effect::HandshakeAborted,
+            Cause::new(CauseId::HandshakeAborted, 0.9, "the connection was reset before its handshake finished"),
+            Severity::Info,
+        ),
+        Some(state @ (TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)) => (
+            Effect::ConnectionReset,
+            Cause::new(
+                CauseId::RoutineClose,
+                0.9,
+                format!("this host had closed already ({}); the RST only shortened the close", state.name()),
+            ),
+            Severity::Info,
+        ),
+        Some(TcpState::CloseWait) => (
+            Effect::ConnectionReset,
+            Cause::new(
+                CauseId::PeerGone,
+                0.7,
+                "the peer had sent FIN and no longer has the connection: what this host sent afterwards was answered by a RST",
+            ),
+            Severity::Warning,
+        ),
+        _ => (
+            Effect::ConnectionReset,
+            Cause::unknown("a RST with the peer's address ended an open connection; the socket alone does not tell who made it"),
+            Severity::Warning,
+        ),
+    };
+    let mut found = vec![evidence::accepted_rst(reset)];
+    found.extend([evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)].into_iter().flatten());
+    Verdict { effect, origin: Origin::unknown(&EITHER), cause, severity, evidence: found }
+}

@@ -1,0 +1,298 @@
+//! The loop of a capture: ring -> decode -> settle -> attribute -> render -> writer.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    CaptureError, Plan,
+    stop::{Stop, Stops},
+    tally::Tally,
+};
+use crate::{
+    attribution::attribute,
+    event::{Event, EventsLost, KnownFrom, Lost, SCHEMA, Stopped},
+    flow::{
+        Reset,
+        settle::{Firing, Settle},
+    },
+    host::Lookup,
+    kernel::{Armed, clock},
+    output::{
+        render,
+        writer::{OutputError, Queue, Writer},
+    },
+    report,
+};
+
+/// Records taken from the ring at a time, so that a storm of resets never starves signals.
+const BATCH: usize = 256;
+
+/// Lines that may wait before the ring is left alone: a slow reader then shows as loss in the ring, which is counted.
+const OUTBOX: usize = 4096;
+
+/// Received resets held back at once.
+const HELD: usize = 65_536;
+
+/// How often losses are looked for.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+
+/// How long a reader that does not read may hold the end up.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// How long programs that were running while they were detached may take to end.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
+
+/// One running capture.
+pub struct Session<'a> {
+    plan: &'a Plan,
+    armed: Armed,
+    queue: Queue,
+    writer: Option<Writer>,
+    settle: Settle,
+    lookup: Lookup,
+    tally: Tally,
+    outbox: VecDeque<(Bytes, bool)>,
+    /// Resets that may still be written.
+    remaining: Option<u64>,
+    /// Records taken from the ring.
+    taken: u64,
+    reported_lost: Lost,
+    next_loss_check: Instant,
+    started: Instant,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(plan: &'a Plan, settle: Duration, count: Option<u64>, armed: Armed, (writer, queue): (Writer, Queue)) -> Self {
+        Self {
+            plan,
+            armed,
+            queue,
+            writer: Some(writer),
+            settle: Settle::new(settle, HELD),
+            lookup: Lookup::new(),
+            tally: Tally::default(),
+            outbox: VecDeque::new(),
+            remaining: count,
+            taken: 0,
+            reported_lost: Lost::default(),
+            next_loss_check: Instant::now() + LOSS_CHECK,
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until something stops the capture.
+    pub async fn run_until(&mut self, stops: &mut Stops) -> Result<Stop, CaptureError> {
+        let queue = self.queue.clone();
+        loop {
+            self.release_due();
+            self.check_losses()?;
+            if self.remaining == Some(0) {
+                return Ok(Stop::CountReached);
+            }
+            let nap = self.next_wake();
+            tokio::select! {
+                // In order: stopping first, then making room, then taking more in.
+                biased;
+                stop = stops.next() => return Ok(stop),
+                permit = queue.reserve(), if !self.outbox.is_empty() => {
+                    let Ok(permit) = permit else { return Err(CaptureError::Output(self.writer_failure())) };
+                    if let Some((line, _)) = self.outbox.pop_front() {
+                        permit.send(line);
+                    }
+                }
+                () = queue.closed() => return Err(CaptureError::Output(self.writer_failure())),
+                ready = self.armed.ring().readable_mut(), if self.outbox.len() < OUTBOX => {
+                    let mut guard = ready.map_err(CaptureError::Ring)?;
+                    let mut records = Vec::with_capacity(BATCH);
+                    let ring = guard.get_inner_mut();
+                    while records.len() < BATCH && let Some(record) = ring.next() {
+                        records.push(Bytes::copy_from_slice(&record));
+                    }
+                    if records.len() < BATCH {
+                        guard.clear_ready();
+                    } else {
+                        guard.retain_ready();
+                    }
+                    drop(guard);
+                    for record in &records {
+                        self.take(record);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                () = sleep(nap) => {}
+            }
+        }
+    }
+
+    /// Queues an event that is not a reset.
+    pub fn queue(&mut self, event: &Event) {
+        self.enqueue(event, false);
+    }
+
+    fn enqueue(&mut self, event: &Event, is_reset: bool) {
+        let line = render(event, self.plan.format, self.plan.style);
+        if !line.is_empty() {
+            self.outbox.push_back((line, is_reset));
+        }
+    }
+
+    /// Hands everything queued to the writer.
+    pub async fn flush(&mut self) -> Result<(), CaptureError> {
+        while let Some((line, _)) = self.outbox.pop_front() {
+            if self.queue.send(line).await.is_err() {
+                return Err(CaptureError::Output(self.writer_failure()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches, takes in what is left, and writes the last line.
+    pub async fn finish(mut self) -> Result<(), CaptureError> {
+        self.armed.detach();
+        let deadline = Instant::now() + LAST_RECORDS;
+        loop {
+            while let Some(record) = self.armed.ring().get_mut().next().map(|record| Bytes::copy_from_slice(&record)) {
+                self.take(&record);
+            }
+            let counters = self.armed.counters()?;
+            if self.taken + counters.ring_full_total() >= counters.seen || Instant::now() >= deadline {
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        let left: Vec<Reset> = self.settle.drain().collect();
+        for reset in left {
+            self.emit(reset);
+        }
+        self.report_losses(Duration::ZERO)?;
+        if timeout(LAST_WRITES, self.flush()).await.map_or(Ok(()), |flushed| flushed).is_err() || !self.outbox.is_empty() {
+            let unwritten = self.outbox.iter().filter(|(_, is_reset)| *is_reset).count();
+            self.tally.lose_output(unwritten as u64);
+            self.outbox.clear();
+        }
+        let stopped = self.totals()?;
+        self.queue(&Event::AgentStopped(stopped));
+        let Self { writer, queue, mut outbox, .. } = self;
+        let last = async move {
+            if let Some((line, _)) = outbox.pop_front() {
+                // A queue without a receiver shows as the writer's own error below.
+                let _gone = queue.send(line).await;
+            }
+            drop(queue);
+            match writer {
+                Some(writer) => tokio::task::spawn_blocking(move || writer.finish()).await.unwrap_or(Ok(())),
+                None => Ok(()),
+            }
+        };
+        match timeout(LAST_WRITES, last).await {
+            Ok(written) => written.map_err(CaptureError::Output),
+            Err(_) => Err(CaptureError::Output(OutputError::Stuck)),
+        }
+    }
+
+    /// One record on its way to becoming a line.
+    fn take(&mut self, bytes: &[u8]) {
+        self.taken += 1;
+        let observed = match self.armed.decoder.decode(bytes) {
+            Ok(observed) => observed,
+            Err(error) => {
+                self.tally.decode += 1;
+                eprintln!("rstblame: the kernel side sent {error}; please report this");
+                return;
+            }
+        };
+        let mut reset = observed.reset;
+        // Now, and not when it is written: a process that just closed may be gone in a moment.
+        if let Some(task) = reset.closer().cloned() {
+            reset.process = Some((self.lookup.closing_process(&task), KnownFrom::Close));
+        }
+        let firing = Firing {
+            sock: observed.sock,
+            cpu: observed.cpu,
+            boottime_ns: observed.boottime_ns,
+            receive_side_shut: observed.receive_side_shut,
+        };
+        if let Some(reset) = self.settle.push(firing, reset) {
+            self.emit(reset);
+        }
+    }
+
+    fn release_due(&mut self) {
+        let now = clock::boottime_ns();
+        while let Some(reset) = self.settle.pop_due(now) {
+            self.emit(reset);
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]
+    fn emit(&mut self, reset: Reset) {
+        match &mut self.remaining {
+            Some(0) => {
+                self.tally.count_limit += 1;
+                return;
+            }
+            Some(remaining) => *remaining -= 1,
+            None => {}
+        }
+        let event = report::event(&reset, attribute(&reset), &self.plan.host);
+        self.tally.emit(&event);
+        self.enqueue(&Event::Rst(Box::new(event)), true);
+    }
+
+    fn next_wake(&self) -> Duration {
+        let loss_check = self.next_loss_check.saturating_duration_since(Instant::now());
+        self.settle
+            .next_due_ns()
+            .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())))
+            .map_or(loss_check, |due| due.min(loss_check))
+    }
+
+    fn check_losses(&mut self) -> Result<(), CaptureError> {
+        if Instant::now() < self.next_loss_check {
+            return Ok(());
+        }
+        self.report_losses(LOSS_CHECK)
+    }
+
+    fn report_losses(&mut self, next: Duration) -> Result<(), CaptureError> {
+        self.next_loss_check = Instant::now() + next;
+        let lost = self.tally.lost(&self.armed.counters()?);
+        if lost != self.reported_lost {
+            self.reported_lost = lost.clone();
+            let line = EventsLost { schema: SCHEMA.to_owned(), timestamp: Timestamp::now(), host: self.plan.host.clone(), lost };
+            self.queue(&Event::EventsLost(line));
+        }
+        Ok(())
+    }
+
+    fn totals(&self) -> Result<Stopped, CaptureError> {
+        let counters = self.armed.counters()?;
+        let lost_by = self.tally.lost(&counters);
+        Ok(Stopped {
+            schema: SCHEMA.to_owned(),
+            timestamp: Timestamp::now(),
+            host: self.plan.host.clone(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            // Two firings that were one reset are one reset seen.
+            seen: counters.seen.saturating_sub(self.settle.joined()),
+            emitted: self.tally.emitted,
+            suppressed: self.tally.suppressed,
+            lost: lost_by.total(),
+            lost_by,
+            skipped_by_kernel: self.armed.skipped(),
+            by_origin: self.tally.by_origin.clone(),
+            by_cause: self.tally.by_cause.clone(),
+        })
+    }
+
+    /// Why the queue has no receiver any more: its thread has ended, or is about to.
+    fn writer_failure(&mut self) -> OutputError {
+        self.writer.take().and_then(|writer| writer.finish().err()).unwrap_or(OutputError::Stuck)
+    }
+}

@@ -1,0 +1,46 @@
+//! What became of every reset: `seen = emitted + suppressed + lost`.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    event::{CauseId, Lost, OriginKind, ResetEvent},
+    kernel::Counters,
+};
+
+/// Counts of one run, in user space.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub emitted: u64,
+    pub suppressed: u64,
+    pub decode: u64,
+    pub count_limit: u64,
+    pub output: u64,
+    pub by_origin: BTreeMap<OriginKind, u64>,
+    pub by_cause: BTreeMap<CauseId, u64>,
+}
+
+impl Tally {
+    /// Counts an event that goes out.
+    pub fn emit(&mut self, event: &ResetEvent) {
+        self.emitted += 1;
+        *self.by_origin.entry(event.origin.kind).or_default() += 1;
+        *self.by_cause.entry(event.cause.id).or_default() += 1;
+    }
+
+    /// Takes back an event that was queued and never written.
+    pub fn lose_output(&mut self, events: u64) {
+        self.emitted = self.emitted.saturating_sub(events);
+        self.output += events;
+    }
+
+    /// What was lost, with what the kernel side lost.
+    pub fn lost(&self, counters: &Counters) -> Lost {
+        Lost {
+            ring_full: counters.ring_full_total(),
+            ring_full_by_cpu: counters.ring_full.clone(),
+            decode: self.decode,
+            count_limit: self.count_limit,
+            output: self.output,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The event contract, `rstblame/1`: what goes out, one JSON object a line.
+//!
+//! Names follow the OpenTelemetry semantic conventions where one exists. A field that is not known is absent: never zeroed, never
+//! guessed. Adding a field is fine; renaming, removing or retyping one raises the number in [`SCHEMA`]. `rstblame schema` prints the
+//! JSON Schema of these types, and a test fails when the copy in the repository drifts.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod cause;
+mod reset;
+
+pub use cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength};
+pub use reset::{
+    Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, KnownFrom, Kubernetes, Network, NetworkType, Origin, Owner,
+    Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
+};
+
+/// Version of the contract, in every line.
+pub const SCHEMA: &str = "rstblame/1";
+
+/// One line of output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First line of every stream, once every hook is armed.
+    AgentStarted(Box<Started>),
+    /// One reset.
+    Rst(Box<ResetEvent>),
+    /// Something was lost since the last line.
+    EventsLost(EventsLost),
+    /// Last line.
+    AgentStopped(Stopped),
+}
+
+/// The host the agent runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// Node name, as `uname -n` prints it.
+    pub name: String,
+}
+
+/// The running kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// Release, as `uname -r` prints it.
+    pub release: String,
+    /// Machine, as `uname -m` prints it.
+    pub machine: String,
+}
+
+/// What is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Filter {
+    /// Ports and port ranges; a connection is watched when either side has one.
+    pub ports: Vec<String>,
+    /// `all`, or the inode numbers of the watched network namespaces.
+    pub netns: Vec<String>,
+}
+
+/// Whether something can be seen in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CoverageState {
+    /// Works in full.
+    Active,
+    /// Works in part; the reason says what is missing.
+    Degraded,
+    /// Does not work; the reason says why.
+    Unavailable,
+}
+
+/// What this run can and cannot see of one hook or source of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Coverage {
+    pub state: CoverageState,
+    /// Something an operator can act on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// First line of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Started {
+    pub schema: String,
+    pub timestamp: Timestamp,
+    /// Version of the agent.
+    pub version: String,
+    pub host: Host,
+    pub kernel: Kernel,
+    pub filter: Filter,
+    /// By hook or source of evidence.
+    pub coverage: BTreeMap<String, Coverage>,
+}
+
+/// Something was lost. Totals since the start, by place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsLost {
+    pub schema: String,
+    pub timestamp: Timestamp,
+    pub host: Host,
+    pub lost: Lost,
+}
+
+/// Where resets were lost. A place where nothing was lost is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lost {
+    /// The ring buffer had no room: raise `--ring-size`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ring_full: u64,
+    /// The same by CPU, for those that lost any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ring_full_by_cpu: BTreeMap<u32, u64>,
+    /// Records the agent could not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub decode: u64,
+    /// Seen after `--count` was reached.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count_limit: u64,
+    /// The output could not be written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output: u64,
+}
+
+impl Lost {
+    /// Resets lost in all places together.
+    pub fn total(&self) -> u64 {
+        self.ring_full
+            .saturating_add(self.decode)
+            .saturating_add(self.count_limit)
+            .saturating_add(self.output)
+    }
+}
+
+/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Stopped {
+    pub schema: String,
+    pub timestamp: Timestamp,
+    pub host: Host,
+    pub uptime_s: f64,
+    /// Resets that passed the filter in the kernel.
+    pub seen: u64,
+    /// Resets written out.
+    pub emitted: u64,
+    /// Resets folded into `rst_suppressed`.
+    pub suppressed: u64,
+    /// Resets lost, in all places together.
+    pub lost: u64,
+    /// Where.
+    pub lost_by: Lost,
+    /// Firings the kernel skipped because the same program was already running on that CPU. Whether they were watched cannot be known,
+    /// so they are not part of `seen`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_by_kernel: u64,
+    pub by_origin: BTreeMap<OriginKind, u64>,
+    pub by_cause: BTreeMap<CauseId, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Type of an address, in the words of OpenTelemetry's `network.type`.
+impl From<IpAddr> for NetworkType {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The `rst` line.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Host,
+    cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength},
+};
+
+/// One reset: who sent it, why, how sure, and what to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResetEvent {
+    pub schema: String,
+    /// Unique for this host and boot, and the same whenever the line is read again.
+    pub id: String,
+    /// When the tracepoint fired.
+    pub timestamp: Timestamp,
+    pub severity: Severity,
+    /// One sentence for a person.
+    pub message: String,
+    /// Absent for captures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    pub direction: Direction,
+    pub effect: Effect,
+    pub network: Network,
+    pub origin: Origin,
+    pub cause: Cause,
+    /// Every signal that had something to say, strongest first.
+    pub evidence: Vec<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Packet>,
+    /// The process that owned the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<Kubernetes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub systemd: Option<Systemd>,
+    /// The owner of the other end, where that is on this host too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_process: Option<ProcessName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub related: Option<Related>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
+}
+
+/// `network.type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkType {
+    Ipv4,
+    Ipv6,
+}
+
+/// `network.transport`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Tcp,
+}
+
+/// The connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Network {
+    /// IPv4-mapped IPv6 counts as IPv4.
+    #[serde(rename = "type")]
+    pub kind: NetworkType,
+    pub transport: Transport,
+    /// Community ID 1, seed 0: the same on both ends and in other tools.
+    pub community_id: String,
+    /// Inode number of the network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// This host's side, whichever side sent the RST.
+    pub local: Endpoint,
+    /// The other side.
+    pub peer: Endpoint,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub port: u16,
+    /// Name given to this address by the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Who tore the connection down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Origin {
+    pub kind: OriginKind,
+    /// Probability that `kind` is right, 0 to 1. Absent when `kind` is `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Address of the sender, where that can be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Its name from the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Estimated distance in hops, from the return path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u8>,
+    /// What the evidence has not excluded. One entry: it is settled.
+    pub possible: Vec<OriginKind>,
+}
+
+/// Why the connection was torn down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    pub id: CauseId,
+    /// Probability that `id` is right, 0 to 1. Absent when `id` is `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// One sentence.
+    pub summary: String,
+    /// What to do, where the evidence stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+}
+
+/// One signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// Stable token.
+    pub signal: String,
+    /// Whom it speaks for.
+    pub points_to: OriginKind,
+    pub strength: Strength,
+    /// The numbers, so that the reasoning can be checked by hand.
+    pub detail: String,
+}
+
+/// What the socket knew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tcp {
+    /// State before the reset, in the words of RFC 9293.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Name of the running kernel's `enum sk_rst_reason`, without its prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_reason: Option<String>,
+    /// Its number, which differs between kernels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_reason_code: Option<u32>,
+    /// Since the handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// Silence of the peer: since its last payload or acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// Since the last payload received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_received_ms: Option<u64>,
+    /// Since the last payload sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sent_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srtt_us: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_rtt_us: Option<u32>,
+    /// Payload received in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+    /// Payload sent and acknowledged, and payload in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u32>,
+    /// Received and not read by the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_bytes: Option<u32>,
+    /// Written by the owner and not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent_bytes: Option<u32>,
+    /// `SO_LINGER` with a timeout of zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger_zero: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fin_received: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fin_sent: Option<bool>,
+}
+
+/// The RST as it was on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Packet {
+    pub seq: u32,
+    pub ack: u32,
+    /// tcpdump's letters.
+    pub flags: String,
+    pub window: u16,
+    pub ttl: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_id: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dont_fragment: Option<bool>,
+    /// TCP options by name, in order.
+    pub options: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_mac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// Number of the frame in the capture, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u64>,
+}
+
+/// What the peer's other packets looked like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {
+    /// Most frequent TTL or hop limit.
+    pub ttl: u8,
+    /// Packets it rests on.
+    pub packets: u64,
+}
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Executable {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Owner {
+    pub uid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How the owner is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownFrom {
+    /// It called connect(2).
+    Connect,
+    /// It accepted the connection.
+    Accept,
+    /// It held the socket when the agent started.
+    Snapshot,
+    /// It alone owned the listener.
+    Listener,
+    /// It holds the socket's inode.
+    Inode,
+    /// It closed the socket itself, in its own context.
+    Close,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// In the agent's pid namespace.
+    pub pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
+    pub executable: Executable,
+    /// Arguments, credentials removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    pub known_from: KnownFrom,
+    /// In its own pid namespace, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Exit {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_dumped: Option<bool>,
+    /// Killed by the out-of-memory killer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_by: Option<Signaller>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before_rst_ms: Option<i64>,
+}
+
+/// Who sent a signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Signaller {
+    pub pid: u32,
+    pub name: String,
+}
+
+/// A process in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessName {
+    pub pid: u32,
+    pub executable: Executable,
+}
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Container {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
+}
+
+/// Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kubernetes {
+    pub pod: Pod,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pod {
+    pub uid: String,
+}
+
+/// systemd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Systemd {
+    pub unit: String,
+}
+
+/// Other events that belong to this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Related {
+    /// More RSTs of the same reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<u32>,
+    /// The same reset at the other end, on this host too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+}
+
+/// The capture a reset was read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Capture {
+    pub file: String,
+}

@@ -1,0 +1,8 @@
+//! What is remembered of a connection and of a reset between events. No I/O here.
+
+pub mod reset;
+pub mod settle;
+pub mod tcp_state;
+
+pub use reset::{ClosingTask, Connection, Reason, Reset, Role, SocketFacts, SocketKind, TcpFacts, Trigger, Tuple};
+pub use tcp_state::TcpState;

@@ -1,0 +1,225 @@
+//! One reset as a plain value: what the kernel reported, decoded and joined, before anybody is blamed.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+
+use super::tcp_state::TcpState;
+use crate::{event::Direction, host::process::ProcessFacts};
+
+/// The two ends of a connection. IPv4-mapped IPv6 addresses are stored as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+}
+
+impl Tuple {
+    /// Builds a tuple, turning IPv4-mapped addresses into IPv4 (RFC 4291, section 2.5.5.2).
+    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+        let unmap = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { local: unmap(local), peer: unmap(peer) }
+    }
+
+    /// The same connection seen from the other end.
+    pub const fn reversed(self) -> Self {
+        Self { local: self.peer, peer: self.local }
+    }
+}
+
+/// Which side of the service this host is on, by the watched port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The watched port is this host's.
+    Broker,
+    /// The watched port is the peer's.
+    Client,
+}
+
+/// Why the kernel sent a RST, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// `enum sk_rst_reason` as the running kernel numbers it.
+    pub code: u32,
+    /// Its name without the `SK_RST_REASON_` prefix, where the running kernel tells it.
+    pub name: Option<String>,
+}
+
+/// What kind of socket the kernel held when it sent a RST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// None: nobody listens, or the connection is long gone.
+    None,
+    /// A listener, or a request that waits for the last step of its handshake.
+    Listener,
+    /// TIME_WAIT, or FIN_WAIT2 without an owner.
+    TimeWait,
+    /// A connection.
+    Connection,
+    /// A socket whose kind this kernel does not let us see.
+    Unseen,
+}
+
+/// The segment that a RST answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    pub seq: u32,
+    pub ack: u32,
+    /// Flags byte of the TCP header.
+    pub flags: u8,
+}
+
+impl Trigger {
+    const FIN: u8 = 1 << 0;
+    const SYN: u8 = 1 << 1;
+    const RST: u8 = 1 << 2;
+    const PSH: u8 = 1 << 3;
+    const ACK: u8 = 1 << 4;
+    const URG: u8 = 1 << 5;
+
+    /// Whether it asked for a new connection.
+    pub const fn opens(self) -> bool {
+        self.flags & (Self::SYN | Self::ACK) == Self::SYN
+    }
+
+    /// Its flags in tcpdump's letters.
+    pub fn flag_letters(self) -> String {
+        [(Self::SYN, 'S'), (Self::FIN, 'F'), (Self::RST, 'R'), (Self::PSH, 'P'), (Self::URG, 'U'), (Self::ACK, '.')]
+            .into_iter()
+            .filter(|(bit, _)| self.flags & bit != 0)
+            .map(|(_, letter)| letter)
+            .collect()
+    }
+}
+
+/// Options and state of a full socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// `SO_LINGER` with a timeout of zero.
+    pub linger_zero: bool,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: bool,
+    /// The peer's FIN was processed.
+    pub fin_received: bool,
+    /// No file refers to the socket any more (`SOCK_DEAD`).
+    pub orphan: bool,
+    /// The socket belongs, or belonged, to a process: it was accepted, or created by one.
+    pub owned: bool,
+    /// Inode number of the socket's file.
+    pub inode: Option<u64>,
+    /// User that created the socket.
+    pub uid: u32,
+}
+
+/// Counters and clocks of a full socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpFacts {
+    /// Received and not read by the owner.
+    pub unread_bytes: u32,
+    /// Written by the owner and not acknowledged.
+    pub unacknowledged_bytes: u32,
+    /// Payload received in order.
+    pub bytes_received: u64,
+    /// Payload acknowledged by the peer.
+    pub bytes_acknowledged: u64,
+    /// Payload sent and not acknowledged.
+    pub bytes_in_flight: u32,
+    /// Smoothed round-trip time.
+    pub srtt: Option<Duration>,
+    /// Smallest round-trip time.
+    pub min_rtt: Option<Duration>,
+    pub retransmits: u32,
+    /// Since the last payload received; `None` when none was.
+    pub since_received: Option<Duration>,
+    /// Since the last payload sent; `None` when none was.
+    pub since_sent: Option<Duration>,
+    /// Since the last payload or acknowledgement from the peer.
+    pub since_heard: Option<Duration>,
+}
+
+/// What was remembered of the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Since the handshake finished; `None` if that was before the agent started.
+    pub age: Option<Duration>,
+    /// This host opened the connection.
+    pub active_open: bool,
+}
+
+/// A task that made the RST itself, in its own context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosingTask {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Start of the process in nanoseconds since boot; `None` when this kernel does not tell.
+    pub start_boottime_ns: Option<u64>,
+    /// Name of the process, at most 15 bytes.
+    pub comm: String,
+    pub uid: u32,
+}
+
+/// One reset.
+#[derive(Clone, Debug)]
+pub struct Reset {
+    /// Unique for this host and boot.
+    pub id: String,
+    pub timestamp: Timestamp,
+    pub direction: Direction,
+    pub tuple: Tuple,
+    pub role: Role,
+    pub netns: Option<u32>,
+    /// Sent without being asked: close(), abort, a timer. The opposite is an answer to a segment.
+    pub active: bool,
+    pub socket_kind: SocketKind,
+    /// State before the reset; an aborting socket is CLOSE when its RST goes out, and that is never stored here.
+    pub state: Option<TcpState>,
+    /// The socket was already CLOSE when the kernel sent the RST: only close() and disconnect() do it in that order.
+    pub closed_first: bool,
+    pub reason: Option<Reason>,
+    pub trigger: Option<Trigger>,
+    pub socket: Option<SocketFacts>,
+    pub tcp: Option<TcpFacts>,
+    pub connection: Option<Connection>,
+    /// The task in whose context an active RST was made, where there was one.
+    pub actor: Option<ClosingTask>,
+    /// The process that owned the connection, as far as the host knows it.
+    pub process: Option<(ProcessFacts, crate::event::KnownFrom)>,
+}
+
+impl Reset {
+    /// Name of the kernel's reason, where it has one to give.
+    pub fn reason_name(&self) -> Option<&str> {
+        self.reason.as_ref().and_then(|reason| reason.name.as_deref())
+    }
+
+    /// The task that closed the connection, if the reset proves that it ran in its owner's context.
+    ///
+    /// Only `__tcp_close()` and `tcp_disconnect()` put the socket in CLOSE before they send the RST, and both run in the context of whoever
+    /// closes (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and every answer to a segment do not.
+    pub fn closer(&self) -> Option<&ClosingTask> {
+        self.actor.as_ref().filter(|_| self.active && self.closed_first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Trigger, Tuple};
+
+    #[test]
+    fn a_mapped_address_is_ipv4() -> Result<(), std::net::AddrParseError> {
+        let tuple = Tuple::new("[::ffff:10.0.0.1]:5672".parse()?, "[::ffff:10.0.0.2]:40000".parse()?);
+        assert_eq!(tuple.local.to_string(), "10.0.0.1:5672");
+        assert_eq!(tuple.reversed().local.to_string(), "10.0.0.2:40000");
+        Ok(())
+    }
+
+    #[test]
+    fn letters_are_those_of_tcpdump() {
+        assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x18 }.flag_letters(), "P.");
+        assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x02 }.flag_letters(), "S");
+        assert!(Trigger { seq: 0, ack: 0, flags: 0x02 }.opens());
+        assert!(!Trigger { seq: 0, ack: 0, flags: 0x12 }.opens());
+    }
+}

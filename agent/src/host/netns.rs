@@ -1,0 +1,329 @@
+//! Network namespaces: which there are, what `--netns` means, and how to do something inside of one.
+//!
+//! A namespace is known by its inode number in nsfs, which is what the kernel side reports too (`ns.inum`): unique on a
+//! host as long as the namespace lives. See namespaces(7).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::thread;
+
+use rustix::fs::OFlags;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use thiserror::Error;
+
+/// Where iproute2 keeps the namespaces it names (`ip netns add`), and CNI plugins theirs.
+pub const RUN_NETNS: &str = "/run/netns";
+
+/// Why a network namespace could not be used.
+#[derive(Debug, Error)]
+pub enum NetnsError {
+    /// The value of the flag is none of the four forms.
+    #[error(
+        "`{0}` names no network namespace: give `self`, `all`, an inode number as `lsns -t net` shows it, or a path such \
+         as {RUN_NETNS}/NAME or /proc/PID/ns/net"
+    )]
+    Flag(String),
+    /// The path could not be opened.
+    #[error(
+        "cannot open the network namespace {path}: {source}; check that it exists and that the agent runs as root"
+    )]
+    Open {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The path is of a file that is not a network namespace.
+    #[error(
+        "{path} is not a network namespace; `ip netns list` and `lsns -t net` show those of this host"
+    )]
+    NotNetns {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path leads to another namespace than it did when it was found.
+    #[error(
+        "the network namespace {wanted} is gone: {path} now leads to {found}; look up the namespaces again"
+    )]
+    Gone {
+        /// Where the namespace was.
+        path: PathBuf,
+        /// Its inode number.
+        wanted: u32,
+        /// The inode number of what is there now.
+        found: u32,
+    },
+    /// setns(2) failed.
+    #[error(
+        "cannot enter the network namespace {path}: {source}; run the agent as root or give it CAP_SYS_ADMIN"
+    )]
+    Enter {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No thread could be started to enter the namespace with.
+    #[error("cannot start a thread: {0}; raise the limit of tasks of the agent's unit (TasksMax=)")]
+    Thread(io::Error),
+}
+
+/// The value of the `--netns` flag: the namespaces whose sockets are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetnsFilter {
+    /// That of the agent.
+    Own,
+    /// All of the host.
+    All,
+    /// The one at a path.
+    Path(PathBuf),
+    /// The one with an inode number.
+    Inode(u32),
+}
+
+impl FromStr for NetnsFilter {
+    type Err = NetnsError;
+
+    fn from_str(text: &str) -> Result<Self, NetnsError> {
+        match text {
+            "self" => Ok(Self::Own),
+            "all" => Ok(Self::All),
+            // A bare name is refused: it could be a name of iproute2's as well as a file in the working directory.
+            path if path.contains('/') => Ok(Self::Path(path.into())),
+            number => match number.parse() {
+                Ok(inode) if inode > 0 => Ok(Self::Inode(inode)),
+                _ => Err(NetnsError::Flag(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl NetnsFilter {
+    /// The inode number of the one namespace that is meant, absent for all of them.
+    ///
+    /// # Errors
+    ///
+    /// When the path is not that of a network namespace. A number is taken as it is: a namespace that is not there yet
+    /// may be meant.
+    pub fn inode(&self) -> Result<Option<u32>, NetnsError> {
+        match self {
+            Self::Own => self_inode().map(Some),
+            Self::All => Ok(None),
+            Self::Path(path) => inode_of(path).map(Some),
+            Self::Inode(inode) => Ok(Some(*inode)),
+        }
+    }
+}
+
+/// A network namespace of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netns {
+    /// Its inode number in nsfs.
+    pub inode: u32,
+    /// A path that leads to it: `/run/netns/NAME`, else `/proc/PID/ns/net` of a process in it. The latter lasts no
+    /// longer than the process; [`Handle::open`] notices.
+    pub path: PathBuf,
+    /// The name that iproute2 or a CNI plugin gave it.
+    pub name: Option<String>,
+}
+
+/// An open network namespace: as long as it is held, the namespace lives and its inode number is not used again.
+#[derive(Debug)]
+pub struct Handle {
+    fd: OwnedFd,
+    path: PathBuf,
+    inode: u32,
+}
+
+impl Handle {
+    /// Opens the network namespace at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the path cannot be opened, or is not that of a network namespace.
+    pub fn at(path: &Path) -> Result<Self, NetnsError> {
+        let failed = |source: io::Error| NetnsError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        // A FIFO or a device that was named by mistake must not be waited for.
+        let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags)
+            .open(path)
+            .map_err(failed)?;
+        let inode = nsfs_inode(&file).map_err(failed)?;
+        let inode = inode.ok_or_else(|| NetnsError::NotNetns {
+            path: path.to_owned(),
+        })?;
+        Ok(Self {
+            fd: file.into(),
+            path: path.to_owned(),
+            inode,
+        })
+    }
+
+    /// Opens a namespace found earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::at`], and when the path leads to another namespace by now.
+    pub fn open(netns: &Netns) -> Result<Self, NetnsError> {
+        let handle = Self::at(&netns.path)?;
+        if handle.inode == netns.inode {
+            Ok(handle)
+        } else {
+            Err(NetnsError::Gone {
+                path: handle.path,
+                wanted: netns.inode,
+                found: handle.inode,
+            })
+        }
+    }
+
+    /// Its inode number in nsfs.
+    pub const fn inode(&self) -> u32 {
+        self.inode
+    }
+
+    /// Runs `inside` in the namespace, on a thread of its own, and waits for it.
+    ///
+    /// The namespace is a property of the thread (setns(2)): the rest of the agent stays where it is. A socket belongs to
+    /// the namespace it was made in and goes on doing so when it is handed out. A panic in `inside` goes on in the
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// When the thread cannot be started or may not enter the namespace.
+    pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        thread::scope(|scope| {
+            let entered = thread::Builder::new()
+                .name("netns".to_owned())
+                .spawn_scoped(scope, || {
+                    move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?;
+                    Ok(inside())
+                });
+            let result: io::Result<T> = match entered.map_err(NetnsError::Thread)?.join() {
+                Ok(result) => result,
+                Err(payload) => panic::resume_unwind(payload),
+            };
+            result.map_err(|source| NetnsError::Enter {
+                path: self.path.clone(),
+                source,
+            })
+        })
+    }
+}
+
+/// Runs `inside` in the network namespace at `path`: [`Handle::at`] and [`Handle::enter`] in one.
+///
+/// # Errors
+///
+/// Those of the two.
+pub fn enter<T: Send>(path: &Path, inside: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+    Handle::at(path)?.enter(inside)
+}
+
+/// The inode number of the network namespace that the calling thread is in.
+///
+/// # Errors
+///
+/// When `/proc` is not mounted.
+pub fn self_inode() -> Result<u32, NetnsError> {
+    inode_of(Path::new("/proc/thread-self/ns/net"))
+}
+
+/// The inode number of the network namespace at `path`.
+///
+/// # Errors
+///
+/// When the path cannot be opened, or is not that of a network namespace.
+pub fn inode_of(path: &Path) -> Result<u32, NetnsError> {
+    Handle::at(path).map(|handle| handle.inode)
+}
+
+/// The inode number of an open file, if it is a network namespace.
+///
+/// The kernel names the files of nsfs, which have no path, `TYPE:[INODE]`
+/// (<https://github.com/torvalds/linux/blob/v6.12/fs/nsfs.c>, `ns_dname`); the name of any other file begins with `/`,
+/// or with another type.
+fn nsfs_inode(file: impl AsFd) -> io::Result<Option<u32>> {
+    use std::os::fd::AsRawFd;
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))?;
+    Ok(name.to_str().and_then(parse_link))
+}
+
+/// The inode number in the text of a `/proc/PID/ns/net` link, `net:[4026531840]`.
+pub fn parse_link(text: &str) -> Option<u32> {
+    text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// All network namespaces of the host that have a name or a process, in the order of their inode numbers.
+///
+/// A namespace that is kept alive by an open file or a socket alone has neither, and is not found. What cannot be read
+/// (a process that ended meanwhile, or one that the agent may not look at) is passed over.
+pub fn discover() -> Vec<Netns> {
+    discover_in(Path::new("/proc"), Path::new(RUN_NETNS))
+}
+
+fn discover_in(proc_root: &Path, named: &Path) -> Vec<Netns> {
+    let mut found: HashMap<u32, Netns> = HashMap::new();
+    for entry in entries(named) {
+        // Files that no namespace is mounted on are left behind when a host goes down in the middle of things.
+        if let Ok(inode) = inode_of(&entry) {
+            let name = entry
+                .file_name()
+                .and_then(|name| name.to_str())
+                .map(str::to_owned);
+            found.entry(inode).or_insert(Netns {
+                inode,
+                path: entry,
+                name,
+            });
+        }
+    }
+    for entry in entries(proc_root) {
+        let is_process = entry
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        if !is_process {
+            continue;
+        }
+        let path = entry.join("ns/net");
+        if let Some(inode) = std::fs::read_link(&path)
+            .ok()
+            .and_then(|link| parse_link(link.to_str()?))
+        {
+            found.entry(inode).or_insert(Netns {
+                inode,
+                path,
+                name: None,
+            });
+        }
+    }
+    let mut all: Vec<Netns> = found.into_values().collect();
+    all.sort_by_key(|netns| netns.inode);
+    all
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should fail here"
+)]
+mod tests;

@@ -1,0 +1,297 @@
+//! The TCP sockets that are there already when the agent starts, and the processes that hold them.
+//!
+//! The sockets come from the kernel by `NETLINK_SOCK_DIAG` (`sock_diag(7)`), one namespace at a time. The few messages
+//! that this takes are read here by hand, with every length checked; the structures are those of
+//! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>, in host byte order except for ports
+//! and addresses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use thiserror::Error;
+
+mod owners;
+
+pub use owners::{Holds, fd_owners, holds};
+
+use super::netns::{self, Handle, NetnsError};
+
+/// `TCP_LISTEN` of `include/net/tcp_states.h`.
+pub const TCP_LISTEN: u8 = 10;
+
+/// The states that are asked for, as bits of `include/net/tcp_states.h`: all but `TCP_TIME_WAIT` (6) and
+/// `TCP_NEW_SYN_RECV` (12), of which there can be very many and which have no owner.
+const STATES: u32 = 0b10_1111_1011_1110;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_DUMP: u16 = 0x300;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const NLMSG_OVERRUN: u16 = 4;
+const HEADER_BYTES: usize = 16;
+const REQUEST_BYTES: usize = 72;
+
+/// The kernel writes no more than 32 KiB of a dump at once
+/// (<https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>, `netlink_recvmsg`).
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// How long one answer may take: the kernel makes it up in the call that asks for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One TCP socket of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiagSocket {
+    /// This host's side. IPv4-mapped IPv6 addresses are given as IPv4.
+    pub local: SocketAddr,
+    /// The other side; port 0 for a listener.
+    pub peer: SocketAddr,
+    /// The number of the state in `include/net/tcp_states.h`; [`TCP_LISTEN`] for a listener.
+    pub state: u8,
+    /// The inode number that `/proc/PID/fd` shows. Absent when no file descriptor leads to the socket: a connection that
+    /// still waits to be accepted, or one that was closed and sends its last data.
+    pub inode: Option<u64>,
+    /// The user who made the socket, in the user namespace of the agent.
+    pub uid: u32,
+    /// The socket cookie, the number that `bpf_get_socket_cookie` gives: the same for the life of the socket, and not given twice in a
+    /// network namespace.
+    pub cookie: u64,
+    /// The inode number of the network namespace.
+    pub netns: u32,
+}
+
+/// Why the sockets of a namespace could not be listed.
+#[derive(Debug, Error)]
+pub enum SocketsError {
+    /// The namespace could not be used.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The kernel has no socket diagnosis for TCP.
+    #[error(
+        "this kernel cannot list TCP sockets; load its module (`modprobe tcp_diag`) or build it with CONFIG_INET_DIAG"
+    )]
+    Unsupported,
+    /// The kernel refused, or did not answer in time.
+    #[error(
+        "cannot list the TCP sockets of network namespace {netns}: {source}; connections made earlier have no owner there"
+    )]
+    Netlink {
+        /// The inode number of the namespace.
+        netns: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The answer is not in the form of `sock_diag(7)`.
+    #[error(
+        "the list of TCP sockets of network namespace {netns} is malformed; connections made earlier have no owner there"
+    )]
+    Malformed {
+        /// The inode number of the namespace.
+        netns: u32,
+    },
+}
+
+/// The TCP sockets of a network namespace whose ports (local, peer) `wanted` accepts.
+///
+/// The list is no snapshot: the kernel goes on opening and closing sockets while it is written.
+///
+/// # Errors
+///
+/// When the namespace cannot be entered, or the kernel does not list its sockets.
+pub fn dump(
+    netns: &Handle,
+    wanted: impl Fn(u16, u16) -> bool,
+) -> Result<Vec<DiagSocket>, SocketsError> {
+    // A netlink socket speaks of the namespace it was made in, wherever it is used.
+    let inode = netns.inode();
+    let socket = netns.enter(open)?.map_err(|errno| failed(inode, errno))?;
+    dump_from(&socket, inode, wanted)
+}
+
+/// The TCP sockets of the calling thread's own network namespace, as [`dump`]; this takes no privileges.
+///
+/// # Errors
+///
+/// When the kernel does not list the sockets.
+pub fn dump_own(wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
+    let inode = netns::self_inode()?;
+    let socket = open().map_err(|errno| failed(inode, errno))?;
+    dump_from(&socket, inode, wanted)
+}
+
+fn open() -> Result<OwnedFd, Errno> {
+    let kind = SocketType::RAW;
+    let protocol = Some(netlink::SOCK_DIAG);
+    let socket =
+        rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    Ok(socket)
+}
+
+fn failed(netns: u32, errno: Errno) -> SocketsError {
+    match errno {
+        Errno::NOENT | Errno::PROTONOSUPPORT => SocketsError::Unsupported,
+        _ => SocketsError::Netlink {
+            netns,
+            source: errno.into(),
+        },
+    }
+}
+
+fn dump_from(
+    socket: &OwnedFd,
+    netns: u32,
+    wanted: impl Fn(u16, u16) -> bool,
+) -> Result<Vec<DiagSocket>, SocketsError> {
+    let mut found = Vec::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
+        rustix::net::send(socket, &request(family, sequence), SendFlags::empty())
+            .map_err(|e| failed(netns, e))?;
+        loop {
+            let received = rustix::io::retry_on_intr(|| {
+                rustix::net::recv(socket, &mut buffer[..], RecvFlags::TRUNC)
+            });
+            let (filled, sent) = received.map_err(|errno| failed(netns, errno))?;
+            let answer = buffer.get(..filled).filter(|_| sent == filled);
+            let answer = answer.ok_or(SocketsError::Malformed { netns })?;
+            let keep = |socket: DiagSocket| {
+                if wanted(socket.local.port(), socket.peer.port()) {
+                    found.push(socket);
+                }
+            };
+            match read_answer(answer, sequence, netns, keep) {
+                Answer::More => {}
+                Answer::Done => break,
+                Answer::Refused(errno) => return Err(failed(netns, errno)),
+                Answer::Malformed => return Err(SocketsError::Malformed { netns }),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`: all TCP sockets of a family in one of [`STATES`].
+fn request(family: u8, sequence: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(REQUEST_BYTES);
+    bytes.extend(
+        u32::try_from(REQUEST_BYTES)
+            .unwrap_or_default()
+            .to_ne_bytes(),
+    );
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    // Family, protocol, no extensions, padding.
+    bytes.extend([family, IPPROTO_TCP, 0, 0]);
+    bytes.extend(STATES.to_ne_bytes());
+    // The socket id is not looked at in a dump.
+    bytes.resize(REQUEST_BYTES, 0);
+    bytes
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    More,
+    Done,
+    Refused(Errno),
+    Malformed,
+}
+
+/// Reads the messages of one datagram, and hands each socket to `keep`.
+fn read_answer(
+    mut bytes: &[u8],
+    sequence: u32,
+    netns: u32,
+    mut keep: impl FnMut(DiagSocket),
+) -> Answer {
+    while !bytes.is_empty() {
+        let (Some(length), Some(kind), Some(number)) =
+            (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8))
+        else {
+            return Answer::Malformed;
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(payload) = bytes.get(HEADER_BYTES..length) else {
+            return Answer::Malformed;
+        };
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        if number != sequence {
+            continue;
+        }
+        match kind {
+            NLMSG_DONE | NLMSG_ERROR => {
+                // Both begin with an error number, negated; 0 is none.
+                let Some(code) = u32_at(payload, 0) else {
+                    return Answer::Malformed;
+                };
+                return match code.wrapping_neg() {
+                    0 => Answer::Done,
+                    // `MAX_ERRNO` of include/linux/err.h; rustix panics at a number that is none.
+                    errno @ 1..=4095 => {
+                        Answer::Refused(Errno::from_raw_os_error(errno.cast_signed()))
+                    }
+                    _ => Answer::Malformed,
+                };
+            }
+            NLMSG_OVERRUN => return Answer::Refused(Errno::NOBUFS),
+            SOCK_DIAG_BY_FAMILY => match read_socket(payload, netns) {
+                Some(socket) => keep(socket),
+                None => return Answer::Malformed,
+            },
+            _ => {}
+        }
+    }
+    Answer::More
+}
+
+/// Reads a `struct inet_diag_msg`.
+fn read_socket(bytes: &[u8], netns: u32) -> Option<DiagSocket> {
+    let family = *bytes.first()?;
+    let address = |at: usize| -> Option<IpAddr> {
+        match family {
+            AF_INET => Some(Ipv4Addr::from(bytes_at::<4>(bytes, at)?).into()),
+            AF_INET6 => Some(Ipv6Addr::from(bytes_at::<16>(bytes, at)?).to_canonical()),
+            _ => None,
+        }
+    };
+    let port = |at: usize| bytes_at(bytes, at).map(u16::from_be_bytes);
+    Some(DiagSocket {
+        local: SocketAddr::new(address(8)?, port(4)?),
+        peer: SocketAddr::new(address(24)?, port(6)?),
+        state: *bytes.get(1)?,
+        inode: Some(u32_at(bytes, 68)?.into()).filter(|&inode: &u64| inode != 0),
+        uid: u32_at(bytes, 64)?,
+        // Two words, the lower first, on machines of either byte order (sock_diag_save_cookie).
+        cookie: u64::from(u32_at(bytes, 44)?) | u64::from(u32_at(bytes, 48)?) << 32,
+        netns,
+    })
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes_at(bytes, at).map(u32::from_ne_bytes)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes_at(bytes, at).map(u16::from_ne_bytes)
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should fail here"
+)]
+mod tests;

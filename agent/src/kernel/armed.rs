@@ -1,0 +1,317 @@
+//! The kernel side while it runs.
+
+use std::{
+    collections::{BTreeMap, HashMap as StdHashMap},
+    path::PathBuf,
+};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+};
+use rstblame_ebpf::{ABSENT, Config, Layout, RecordFormat, config, counter};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{
+    btf::{self, Btf, Param},
+    decode::Decoder,
+    error::KernelError,
+    hooks::{self, Attached, Hook, Ladder},
+    layout,
+    ports::PortSet,
+    reasons::Reasons,
+    tracefs::{Format, FormatError, tracefs_root},
+};
+use crate::event::{Coverage, CoverageState};
+
+/// The kernel programs, one object for all kernels.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rstblame.bpf.o"));
+
+/// Smallest and largest ring buffer, bytes.
+const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
+
+/// How to arm.
+#[derive(Clone, Debug)]
+pub struct ArmOptions {
+    pub ports: PortSet,
+    /// Inode numbers of the watched network namespaces; `None` for all.
+    pub netns: Option<Vec<u32>>,
+    /// Size of the ring buffer in bytes, rounded up by the kernel to a power of two of pages.
+    pub ring_size: u64,
+    /// Connections remembered at once.
+    pub max_connections: u32,
+    pub ladder: Ladder,
+    /// The kernel's type information; `None` to do without.
+    pub btf: Option<PathBuf>,
+}
+
+/// What the kernel side has counted so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Resets that passed the filter.
+    pub seen: u64,
+    /// Those for which the ring buffer had no room, by CPU.
+    pub ring_full: BTreeMap<u32, u64>,
+    /// Connections that could not be remembered.
+    pub connections_full: u64,
+}
+
+impl Counters {
+    /// Resets lost to a full ring buffer on all CPUs.
+    pub fn ring_full_total(&self) -> u64 {
+        self.ring_full.values().sum()
+    }
+}
+
+/// The kernel side: programs attached, maps open. Dropping it detaches everything; nothing is pinned.
+pub struct Armed {
+    ebpf: Option<Ebpf>,
+    ring: AsyncFd<RingBuf<MapData>>,
+    counters: PerCpuArray<MapData, u64>,
+    attached: Vec<Attached>,
+    skipped: u64,
+    pub coverage: BTreeMap<String, Coverage>,
+    pub decoder: Decoder,
+}
+
+/// What is known of this kernel before anything is loaded.
+struct Knowledge {
+    layout: Layout,
+    missing: Vec<String>,
+    reason_argument: u32,
+    reasons: Reasons,
+    /// `None` when tracefs is not mounted.
+    formats: Option<StdHashMap<&'static str, Result<Format, FormatError>>>,
+    btf: Option<AyaBtf>,
+    btf_error: Option<String>,
+}
+
+impl Knowledge {
+    fn gather(options: &ArmOptions) -> Self {
+        let own = options.btf.as_deref().map(Btf::from_file);
+        let formats = tracefs_root().map(|root| {
+            hooks::ALL.iter().map(|hook| (hook.tracepoint, Format::read(&root, hook.category, hook.tracepoint))).collect::<StdHashMap<_, _>>()
+        });
+        let mut knowledge = Self {
+            layout: Layout::UNKNOWN,
+            missing: Vec::new(),
+            reason_argument: ABSENT,
+            reasons: Reasons::default(),
+            formats,
+            btf: None,
+            btf_error: None,
+        };
+        match own {
+            None => knowledge.btf_error = Some("turned off by --btf none".to_owned()),
+            Some(Err(error)) => knowledge.btf_error = Some(error.to_string()),
+            Some(Ok(own)) => {
+                let resolved = layout::resolve(&own);
+                knowledge.layout = resolved.layout;
+                knowledge.missing = resolved.missing;
+                knowledge.reason_argument = reason_argument(&own);
+                knowledge.reasons = Reasons::from_btf(&own);
+            }
+        }
+        if let (Some(path), None) = (&options.btf, &knowledge.btf_error) {
+            match AyaBtf::parse_file(path, aya::Endianness::default()) {
+                Ok(btf) => knowledge.btf = Some(btf),
+                Err(error) => knowledge.btf_error = Some(super::error::first_line(&error)),
+            }
+        }
+        if knowledge.reasons.is_empty()
+            && let Some(Ok(format)) = knowledge.formats.as_ref().and_then(|formats| formats.get(hooks::SEND_RESET.tracepoint))
+        {
+            knowledge.reasons = Reasons::from_format(format);
+        }
+        knowledge
+    }
+
+    fn record_format(&self, hook: Hook) -> RecordFormat {
+        match self.formats.as_ref().and_then(|formats| formats.get(hook.tracepoint)) {
+            Some(Ok(format)) => layout::record_format(format),
+            _ => RecordFormat::UNKNOWN,
+        }
+    }
+}
+
+/// Which argument of `tcp_send_reset` is the reason: asked of the running kernel, since distributions backport.
+fn reason_argument(btf: &Btf) -> u32 {
+    btf.tracepoint_params(hooks::SEND_RESET.tracepoint)
+        .ok()
+        .and_then(|params| params.iter().position(|param| matches!(param, Param::Enum("sk_rst_reason"))))
+        .and_then(|index| u32::try_from(index).ok())
+        .unwrap_or(ABSENT)
+}
+
+impl Armed {
+    /// Loads the programs, sets the filter, attaches every hook.
+    ///
+    /// # Errors
+    ///
+    /// When the object cannot be loaded, or neither of the two reset hooks can be attached. Every other failure is in `coverage`.
+    pub fn arm(options: &ArmOptions) -> Result<Self, KernelError> {
+        let ring_size = u32::try_from(options.ring_size)
+            .ok()
+            .filter(|size| RING_SIZES.contains(&u64::from(*size)))
+            .ok_or(KernelError::RingSize(options.ring_size))?;
+        let knowledge = Knowledge::gather(options);
+        if options.netns.is_some() && (knowledge.layout.skc_net == ABSENT || knowledge.layout.net_inum == ABSENT) {
+            return Err(KernelError::NetnsWithoutBtf);
+        }
+        let mut ebpf = load(options, ring_size, &knowledge)?;
+        set_filter(&mut ebpf, options)?;
+
+        let attached: Vec<Attached> = hooks::ALL
+            .into_iter()
+            .map(|hook| {
+                let format = knowledge.formats.as_ref().and_then(|formats| formats.get(hook.tracepoint));
+                hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf.as_ref(), format)
+            })
+            .collect();
+        let main_job = [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint);
+        if !attached.iter().any(|attached| attached.program.is_some() && main_job.contains(&attached.hook.tracepoint)) {
+            let failures: Vec<&str> =
+                attached.iter().find(|attached| main_job.contains(&attached.hook.tracepoint)).map_or_else(Vec::new, |attached| {
+                    attached.failures.iter().map(String::as_str).collect()
+                });
+            return Err(KernelError::NoHook(failures.join("; ")));
+        }
+
+        let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
+        // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
+        let coverage = coverage(&attached, &knowledge);
+        let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
+        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, skipped: 0, coverage, decoder })
+    }
+
+    /// The ring buffer, to be waited on and drained.
+    pub const fn ring(&mut self) -> &mut AsyncFd<RingBuf<MapData>> {
+        &mut self.ring
+    }
+
+    /// Reads the counters.
+    ///
+    /// # Errors
+    ///
+    /// When the counters map cannot be read.
+    pub fn counters(&self) -> Result<Counters, KernelError> {
+        let read = |index| self.counters.get(&index, 0).map_err(|error| KernelError::map("COUNTERS", error));
+        let ring_full = read(counter::RING_FULL)?;
+        Ok(Counters {
+            seen: read(counter::SEEN)?.iter().sum(),
+            ring_full: ring_full.iter().enumerate().filter(|(_, count)| **count > 0).filter_map(|(cpu, count)| Some((u32::try_from(cpu).ok()?, *count))).collect(),
+            connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
+        })
+    }
+
+    /// Detaches every program. What is in the ring stays there to be drained.
+    pub fn detach(&mut self) {
+        if let Some(ebpf) = self.ebpf.take() {
+            self.skipped = [hooks::SEND_RESET, hooks::RECEIVE_RESET]
+                .iter()
+                .filter_map(|hook| self.attached.iter().find(|attached| attached.hook.tracepoint == hook.tracepoint)?.program)
+                .map(|program| hooks::skipped(&ebpf, program))
+                .sum();
+        }
+    }
+
+    /// Firings of the reset hooks that the kernel skipped, known once detached.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
+    let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(knowledge.btf.as_ref())
+        .map_max_entries("EVENTS", ring_size)
+        .map_max_entries("CONNECTIONS", options.max_connections.max(1))
+        .override_global("LAYOUT", &knowledge.layout, true)
+        .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true);
+    for (name, format) in &formats {
+        loader.override_global(name, format, true);
+    }
+    loader.load(OBJECT).map_err(|source| KernelError::Load { source: Box::new(source) })
+}
+
+/// Sets the filter before anything is attached.
+fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
+    let mut ports: Array<_, u64> = open(ebpf, "PORTS")?;
+    for (index, word) in options.ports.words() {
+        ports.set(index, word, 0).map_err(|error| KernelError::map("PORTS", error))?;
+    }
+    let Some(chosen) = &options.netns else {
+        return Ok(());
+    };
+    let mut netns: HashMap<_, u32, u8> = open(ebpf, "NETNS")?;
+    for inode in chosen {
+        netns.insert(inode, 1, 0).map_err(|error| KernelError::map("NETNS", error))?;
+    }
+    let mut settings: Array<_, Config> = open(ebpf, "CONFIG")?;
+    settings.set(0, Config { flags: config::NETNS_FILTER }, 0).map_err(|error| KernelError::map("CONFIG", error))
+}
+
+fn open<'a, M>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
+{
+    M::try_from(ebpf.map_mut(name).ok_or(KernelError::NoMap { name })?).map_err(|error| KernelError::map(name, error))
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::NoMap { name })
+}
+
+/// What this run can and cannot see.
+fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap<String, Coverage> {
+    let layouts = knowledge.layout != Layout::UNKNOWN;
+    let mut coverage: BTreeMap<String, Coverage> =
+        attached.iter().map(|attached| (attached.hook.tracepoint.to_owned(), attached.coverage(layouts))).collect();
+    let state = |state, reason: Option<String>| Coverage { state, reason };
+    coverage.insert(
+        "socket_facts".to_owned(),
+        match (&knowledge.btf_error, knowledge.missing.as_slice()) {
+            (Some(error), _) => state(CoverageState::Unavailable, Some(error.clone())),
+            (None, []) => state(CoverageState::Active, None),
+            (None, missing) => state(CoverageState::Degraded, Some(missing.join("; "))),
+        },
+    );
+    coverage.insert(
+        "kernel_reason".to_owned(),
+        if knowledge.reasons.is_empty() {
+            state(CoverageState::Unavailable, Some("this kernel gives no reasons for its resets; Linux 6.10 and later do".to_owned()))
+        } else if knowledge.reasons.names("TCP_KEEPALIVE_TIMEOUT") {
+            state(CoverageState::Active, None)
+        } else {
+            state(CoverageState::Degraded, Some("this kernel gives reasons for answers to segments only; Linux 6.12 and later for all".to_owned()))
+        },
+    );
+    // The tracepoint was moved before the test for a full socket in the same release that added the reason (commit 19822a980e19).
+    coverage.insert(
+        "resets_without_socket".to_owned(),
+        if knowledge.reasons.is_empty() {
+            state(CoverageState::Unavailable, Some("resets without a socket (refused, stale, TIME_WAIT) are not traced before Linux 6.10".to_owned()))
+        } else {
+            state(CoverageState::Active, None)
+        },
+    );
+    coverage.insert(
+        "packet_headers".to_owned(),
+        state(CoverageState::Unavailable, Some("the tracepoints carry no packet: a received reset is not told apart from a forged one".to_owned())),
+    );
+    coverage.insert(
+        "netfilter_rejects".to_owned(),
+        state(CoverageState::Unavailable, Some("resets made by nftables or iptables on this host pass no tracepoint".to_owned())),
+    );
+    coverage
+}
+
+/// Where the running kernel's BTF is.
+pub fn default_btf() -> PathBuf {
+    PathBuf::from(btf::VMLINUX)
+}

@@ -1,0 +1,182 @@
+//! The hooks, and the ladder of ways to attach each: a BTF tracepoint where the kernel takes it, else a plain tracepoint.
+//!
+//! Support is what load and attach say, never the kernel's version: distributions backport. Why each rung failed is kept.
+
+use std::{os::fd::AsFd, path::Path};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, ProgramError, TracePoint},
+};
+
+use super::{
+    error::first_line,
+    tracefs::{Format, FormatError},
+};
+use crate::event::{Coverage, CoverageState};
+
+/// One tracepoint and the two programs for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Name of the tracepoint.
+    pub tracepoint: &'static str,
+    /// Its category in tracefs.
+    pub category: &'static str,
+    /// Program for the BTF tracepoint.
+    pub btf_program: &'static str,
+    /// Program for the plain tracepoint.
+    pub plain_program: &'static str,
+    /// Global that holds the record's layout.
+    pub format_global: &'static str,
+    /// What the agent cannot tell without it.
+    pub serves: &'static str,
+}
+
+/// A RST leaves.
+pub const SEND_RESET: Hook = Hook {
+    tracepoint: "tcp_send_reset",
+    category: "tcp",
+    btf_program: "send_reset_btf",
+    plain_program: "send_reset_tp",
+    format_global: "SEND_FORMAT",
+    serves: "resets that this host sends",
+};
+
+/// A RST was accepted.
+pub const RECEIVE_RESET: Hook = Hook {
+    tracepoint: "tcp_receive_reset",
+    category: "tcp",
+    btf_program: "recv_reset_btf",
+    plain_program: "recv_reset_tp",
+    format_global: "RECV_FORMAT",
+    serves: "resets that this host receives",
+};
+
+/// A socket changed its state.
+pub const SOCK_STATE: Hook = Hook {
+    tracepoint: "inet_sock_set_state",
+    category: "sock",
+    btf_program: "sock_state_btf",
+    plain_program: "sock_state_tp",
+    format_global: "STATE_FORMAT",
+    serves: "connection age, owner of outgoing connections, and the state before an abort",
+};
+
+/// A socket is gone.
+pub const DESTROY_SOCK: Hook = Hook {
+    tracepoint: "tcp_destroy_sock",
+    category: "tcp",
+    btf_program: "destroy_sock_btf",
+    plain_program: "destroy_sock_tp",
+    format_global: "DESTROY_FORMAT",
+    serves: "forgetting connections that ended",
+};
+
+/// All hooks. Those that feed what the resets are reported with come first, so that nothing is reported before it is known.
+pub const ALL: [Hook; 4] = [DESTROY_SOCK, SOCK_STATE, SEND_RESET, RECEIVE_RESET];
+
+/// Which rungs of the ladder may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ladder {
+    /// BTF tracepoints, else plain ones.
+    #[default]
+    Auto,
+    /// BTF tracepoints only.
+    Btf,
+    /// Plain tracepoints only.
+    Tracepoint,
+}
+
+/// How a hook is attached, or why it is not.
+#[derive(Debug)]
+pub struct Attached {
+    pub hook: Hook,
+    /// Name of the program that runs; `None` when every rung failed.
+    pub program: Option<&'static str>,
+    /// What each rung that was tried said.
+    pub failures: Vec<String>,
+}
+
+impl Attached {
+    /// What `agent_started` says of this hook.
+    pub fn coverage(&self, struct_layouts: bool) -> Coverage {
+        let reasons = self.failures.join("; ");
+        match self.program {
+            None => Coverage { state: CoverageState::Unavailable, reason: Some(reasons) },
+            Some(_) if !struct_layouts => Coverage {
+                state: CoverageState::Degraded,
+                reason: Some("no BTF in this kernel: plain tracepoint, addresses and state only".to_owned()),
+            },
+            Some(program) if program == self.hook.plain_program && !reasons.is_empty() => {
+                Coverage { state: CoverageState::Active, reason: Some(format!("by plain tracepoint: {reasons}")) }
+            }
+            Some(_) => Coverage { state: CoverageState::Active, reason: None },
+        }
+    }
+}
+
+/// Climbs the ladder for one hook.
+pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, format: Option<&Result<Format, FormatError>>) -> Attached {
+    let mut failures = Vec::new();
+    if ladder != Ladder::Tracepoint {
+        match btf {
+            None => failures.push("no BTF in this kernel".to_owned()),
+            Some(btf) => match attach_btf(ebpf, hook, btf) {
+                Ok(()) => return Attached { hook, program: Some(hook.btf_program), failures },
+                Err(error) => failures.push(format!("BTF tracepoint: {}", explain(&error))),
+            },
+        }
+    }
+    if ladder != Ladder::Btf {
+        match format {
+            None => failures.push("tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
+            Some(Err(error)) => failures.push(error.to_string()),
+            Some(Ok(_)) => match attach_plain(ebpf, hook) {
+                Ok(()) => return Attached { hook, program: Some(hook.plain_program), failures },
+                Err(error) => failures.push(format!("plain tracepoint: {}", explain(&error))),
+            },
+        }
+    }
+    Attached { hook, program: None, failures }
+}
+
+fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), ProgramError> {
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(hook.btf_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
+    program.load(hook.tracepoint, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+fn attach_plain(ebpf: &mut Ebpf, hook: Hook) -> Result<(), ProgramError> {
+    let program: &mut TracePoint = ebpf.program_mut(hook.plain_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
+    program.load()?;
+    program.attach(hook.category, hook.tracepoint)?;
+    Ok(())
+}
+
+/// The error in one line, with the missing capability named where that is what it means.
+fn explain(error: &ProgramError) -> String {
+    let text = first_line(error);
+    let code = match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    // EPERM is a want of privilege; EACCES and the rest are the verifier's own verdict.
+    if code == Some(libc::EPERM) { format!("missing CAP_BPF or CAP_PERFMON ({text})") } else { text }
+}
+
+/// Firings that the kernel skipped because the program was already running on that CPU, from the program's `fdinfo`
+/// (`recursion_misses`, since Linux 5.12: <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, bpf_prog_show_fdinfo()).
+pub fn skipped(ebpf: &Ebpf, program: &str) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let fd = match ebpf.program(program) {
+        Some(aya::programs::Program::BtfTracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
+        Some(aya::programs::Program::TracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
+        _ => None,
+    };
+    fd.and_then(|fd| std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.to_string())).ok())
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok()))
+        .unwrap_or(0)
+}

@@ -1,0 +1,15 @@
+//! The running kernel: load, attach, layouts, ring, coverage. Knows nothing of JSON or verdicts.
+
+pub mod armed;
+pub mod btf;
+pub mod clock;
+pub mod decode;
+pub mod error;
+pub mod hooks;
+pub mod layout;
+pub mod ports;
+pub mod reasons;
+pub mod tracefs;
+
+pub use armed::{Armed, ArmOptions, Counters};
+pub use error::KernelError;

@@ -1,0 +1,17 @@
+//! `rstblame` tells who sent the TCP RST that killed an AMQP connection, and why. Like `git blame`, for resets.
+//!
+//! One way through: a kernel record ([`kernel`]) becomes a [`flow::Reset`], that a verdict ([`attribution`]), that an [`event`], and that a line
+//! ([`output`]). Each stage takes a plain value and gives one back.
+
+pub mod attribution;
+pub mod capture;
+pub mod check;
+pub mod cli;
+pub mod event;
+pub mod flow;
+pub mod host;
+pub mod kernel;
+pub mod output;
+pub mod report;
+#[cfg(test)]
+mod testing;

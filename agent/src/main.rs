@@ -1,0 +1,59 @@
+//! The `rstblame` command.
+
+use std::process::ExitCode;
+
+use clap::{Parser as _, error::ErrorKind};
+use rstblame::{
+    capture, check,
+    cli::{Cli, Command},
+    event::Event,
+};
+
+/// Exit code for a command line that makes no sense.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        Command::Capture(args) => match capture::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("rstblame: {error}");
+                ExitCode::from(if error.is_usage() { USAGE } else { 1 })
+            }
+        },
+        Command::Check(args) => check::run(&args),
+        Command::Schema => schema(),
+    }
+}
+
+/// One line that names what is wrong; clap's own paragraphs are for `--help`.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        // A closed pipe is no reason to complain about help text.
+        let _ignored = error.print();
+        return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+    }
+    let text = error.to_string();
+    let cause = text.lines().next().unwrap_or_default();
+    let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(String::new, |tip| format!("; {tip}"));
+    eprintln!("rstblame: {}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim());
+    ExitCode::from(USAGE)
+}
+
+fn schema() -> ExitCode {
+    use std::io::Write as _;
+    let schema = schemars::schema_for!(Event);
+    let written =
+        serde_json::to_string_pretty(&schema).map_err(std::io::Error::from).and_then(|text| writeln!(std::io::stdout(), "{text}"));
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("rstblame: cannot write the schema: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,37 @@
+//! Events into lines, and lines into the world. Never changes what an event says.
+
+pub mod pretty;
+pub mod writer;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::event::Event;
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One JSON object a line, by the event contract.
+    Json,
+    /// One aligned line a reset, for people.
+    Pretty,
+}
+
+/// Renders one event; empty when the format has nothing to say of it.
+pub fn render(event: &Event, format: Format, style: pretty::Style) -> Bytes {
+    match format {
+        Format::Json => json_line(event),
+        Format::Pretty => pretty::render(event, style).into(),
+    }
+}
+
+/// One JSON object and a newline.
+fn json_line(event: &Event) -> Bytes {
+    let mut line = BytesMut::with_capacity(2048).writer();
+    // The types are plain data with string keys: serde_json has no way to fail on them, and half a line must never go out.
+    if serde_json::to_writer(&mut line, event).is_err() {
+        return Bytes::new();
+    }
+    let mut line = line.into_inner();
+    line.put_u8(b'\n');
+    line.freeze()
+}

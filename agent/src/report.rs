@@ -1,0 +1,158 @@
+//! A reset and its verdict into the line of the contract. Says nothing that the two do not.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    attribution::Verdict,
+    event::{
+        Cause, Container, Direction, Effect, Endpoint, Executable, Host, KnownFrom, Kubernetes, Network, NetworkType, Origin, OriginKind,
+        Owner, Pod, Process, ResetEvent, SCHEMA, Systemd, Tcp, Transport,
+    },
+    flow::{Reset, Role, TcpState},
+    host::process::ProcessFacts,
+    kernel::clock,
+};
+
+/// Builds the line.
+pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
+    let message = message(reset, &verdict);
+    let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from));
+    let cgroup = reset.process.as_ref().and_then(|(facts, _)| facts.cgroup.as_ref());
+    ResetEvent {
+        schema: SCHEMA.to_owned(),
+        id: reset.id.clone(),
+        timestamp: reset.timestamp,
+        severity: verdict.severity,
+        message,
+        host: Some(host.clone()),
+        direction: reset.direction,
+        effect: verdict.effect,
+        network: network(reset),
+        origin: Origin {
+            kind: verdict.origin.kind,
+            confidence: verdict.origin.confidence,
+            address: None,
+            name: None,
+            hops: None,
+            possible: verdict.origin.possible,
+        },
+        cause: Cause {
+            id: verdict.cause.id,
+            confidence: verdict.cause.confidence,
+            summary: verdict.cause.summary,
+            advice: verdict.cause.advice,
+        },
+        evidence: verdict.evidence,
+        tcp: tcp(reset),
+        packet: None,
+        container: cgroup
+            .and_then(|cgroup| cgroup.container.as_ref())
+            .map(|container| Container { id: container.id.clone(), runtime: container.runtime.map(|runtime| runtime.as_str().to_owned()) }),
+        k8s: cgroup.and_then(|cgroup| cgroup.k8s_pod_uid.clone()).map(|uid| Kubernetes { pod: Pod { uid } }),
+        systemd: cgroup.and_then(|cgroup| cgroup.systemd_unit.clone()).map(|unit| Systemd { unit }),
+        process,
+        peer_process: None,
+        related: None,
+        capture: None,
+    }
+}
+
+fn network(reset: &Reset) -> Network {
+    let end = |address: SocketAddr| Endpoint { address: address.ip(), port: address.port(), name: None };
+    Network {
+        kind: NetworkType::from(reset.tuple.local.ip()),
+        transport: Transport::Tcp,
+        community_id: community_id(reset),
+        netns: reset.netns,
+        local: end(reset.tuple.local),
+        peer: end(reset.tuple.peer),
+    }
+}
+
+/// Community ID 1.0 with seed 0; it does not depend on the direction.
+fn community_id(reset: &Reset) -> String {
+    const IPPROTO_TCP: u8 = 6;
+    let (local, peer) = (reset.tuple.local, reset.tuple.peer);
+    community_id::calculate_community_id(0, local.ip(), peer.ip(), Some(local.port()), Some(peer.port()), IPPROTO_TCP, false)
+        .unwrap_or_default()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn microseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn tcp(reset: &Reset) -> Option<Tcp> {
+    let mut tcp = Tcp {
+        state: reset.state.map(|state| state.name().to_owned()),
+        kernel_reason: reset.reason_name().map(ToOwned::to_owned),
+        kernel_reason_code: reset.reason.as_ref().map(|reason| reason.code),
+        age_ms: reset.connection.as_ref().and_then(|connection| connection.age).map(milliseconds),
+        ..Tcp::default()
+    };
+    if let Some(facts) = &reset.tcp {
+        tcp.idle_ms = facts.since_heard.map(milliseconds);
+        tcp.last_received_ms = facts.since_received.map(milliseconds);
+        tcp.last_sent_ms = facts.since_sent.map(milliseconds);
+        tcp.srtt_us = facts.srtt.map(microseconds);
+        tcp.min_rtt_us = facts.min_rtt.map(microseconds);
+        tcp.bytes_received = Some(facts.bytes_received);
+        tcp.bytes_sent = Some(facts.bytes_acknowledged.saturating_add(u64::from(facts.bytes_in_flight)));
+        tcp.retransmits = Some(facts.retransmits);
+        tcp.unread_bytes = Some(facts.unread_bytes);
+        tcp.unsent_bytes = Some(facts.unacknowledged_bytes);
+    }
+    if let Some(socket) = &reset.socket {
+        tcp.linger_zero = Some(socket.linger_zero);
+        tcp.fin_received = Some(socket.fin_received);
+        tcp.fin_sent = reset.state.map(TcpState::fin_sent);
+    }
+    (tcp != Tcp::default()).then_some(tcp)
+}
+
+/// When a process started, on `CLOCK_BOOTTIME` in ns.
+fn start_boottime_ns(facts: &ProcessFacts) -> Option<u64> {
+    let tick_ns = 1_000_000_000_u64.checked_div(rustix::param::clock_ticks_per_second())?;
+    (facts.start_time_ticks > 0).then(|| facts.start_time_ticks.saturating_mul(tick_ns))
+}
+
+fn process(facts: &ProcessFacts, known_from: KnownFrom) -> Process {
+    Process {
+        pid: facts.pid,
+        start_time: start_boottime_ns(facts).map(clock::wall_time),
+        executable: Executable { name: facts.executable_name.clone(), path: facts.executable_path.clone() },
+        command_line: facts.command_line.clone(),
+        owner: facts.uid.map(|uid| Owner { uid, name: facts.user_name.clone() }),
+        known_from,
+        namespace_pid: facts.namespace_pid,
+        exit: None,
+    }
+}
+
+/// One sentence: which connection, what happened to it, by whom, why.
+fn message(reset: &Reset, verdict: &Verdict) -> String {
+    let (client, broker) = match reset.role {
+        Role::Broker => (reset.tuple.peer, reset.tuple.local),
+        Role::Client => (reset.tuple.local, reset.tuple.peer),
+    };
+    let what = match verdict.effect {
+        Effect::ConnectionReset => "was reset",
+        Effect::ConnectionRefused => "was refused",
+        Effect::HandshakeAborted => "was aborted during its handshake",
+        Effect::Ignored => "got a RST that had no effect",
+        Effect::Answered => "no longer exists here; a segment for it was answered by a RST",
+    };
+    let who = match verdict.origin.kind {
+        OriginKind::LocalProcess => " by a process of this host".to_owned(),
+        OriginKind::LocalHost => " by this host's kernel".to_owned(),
+        OriginKind::RemotePeer => " by the peer".to_owned(),
+        OriginKind::Middlebox => " by a middlebox".to_owned(),
+        OriginKind::Unknown if reset.direction == Direction::Received => " by the peer or something in its name".to_owned(),
+        OriginKind::Unknown => " by this host".to_owned(),
+    };
+    let who = if verdict.effect == Effect::Answered { String::new() } else { who };
+    format!("{client} -> broker {broker} {what}{who}: {}", verdict.cause.summary)
+}

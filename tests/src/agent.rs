@@ -1,0 +1,292 @@
+//! The agent under test as a process: start it on one host's view, wait for what it says, stop it, check its books.
+
+use std::{
+    cell::Cell,
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    LabError, Result, command,
+    net::Host,
+    record::{Flow, Record, is_kind},
+    workspace,
+};
+
+/// How long an event may take from the wire to the stream before a scenario fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the agent may take to drain after SIGTERM.
+const DRAIN: Duration = Duration::from_mins(1);
+
+/// Where `agent_started` tells the state of the hooks without which no scenario makes sense.
+const HOOKS: [&str; 2] = ["/coverage/tcp_send_reset", "/coverage/tcp_receive_reset"];
+
+/// A running agent with one host's view.
+#[derive(Debug)]
+pub struct Agent {
+    host: String,
+    child: Child,
+    heard: Arc<Heard>,
+    readers: Vec<JoinHandle<()>>,
+    artefacts: PathBuf,
+    stopped: bool,
+}
+
+/// What an agent has written so far.
+#[derive(Debug, Default)]
+struct Heard {
+    state: Mutex<Stream>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    lines: Vec<String>,
+    stderr: String,
+    ended: bool,
+}
+
+/// How to start an [`Agent`].
+#[derive(Debug)]
+pub struct Options {
+    host: String,
+    command: Command,
+}
+
+impl Agent {
+    /// An agent for what happens on one host, on the AMQP port, with a short settle window.
+    pub fn on(host: &Host) -> Options {
+        let mut command = Command::new(workspace::agent_binary());
+        command.args(["capture", "--format", "json", "--settle", "100ms"]).arg("--netns").arg(host.path());
+        Options { host: host.name().to_owned(), command }
+    }
+
+    /// The process id of the agent.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for an event, counting those that were already written.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Agent`] when none arrives within 10 s, or the stream ends first.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut looked_at = 0;
+        let mut stream = self.heard.lock();
+        loop {
+            for line in stream.lines.iter().skip(looked_at) {
+                if let Ok(event) = serde_json::from_str(line)
+                    && wanted(&event)
+                {
+                    return Ok(event);
+                }
+            }
+            looked_at = stream.lines.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if stream.ended || left.is_zero() {
+                let problem = format!(
+                    "{} before it wrote {what}; it wrote {looked_at} lines, the last of them:\n{}",
+                    if stream.ended { "it ended" } else { "10 s passed" },
+                    tail(&stream.lines)
+                );
+                drop(stream);
+                return Err(self.failure(problem));
+            }
+            stream = self.heard.arrived.wait_timeout(stream, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the reset of one connection, in one direction (`sent` or `received`).
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::wait_for`].
+    pub fn reset_of(&self, flow: Flow, direction: &str) -> Result<Value> {
+        let what = format!("a {direction} reset of {} -> {}", flow.local, flow.peer);
+        self.wait_for(&what, |event| {
+            is_kind(event, "rst") && flow.is_of(event) && event.get("direction").and_then(Value::as_str) == Some(direction)
+        })
+    }
+
+    /// Waits until the agent has written `count` resets of one connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::wait_for`].
+    pub fn wait_for_resets(&self, flow: Flow, count: usize) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let what = format!("{count} resets of {} -> {}", flow.local, flow.peer);
+        let found = Cell::new(0);
+        self.wait_for(&what, |event| {
+            if is_kind(event, "rst") && flow.is_of(event) {
+                found.set(found.get() + 1);
+            }
+            found.get() == count
+        })
+        .map(drop)
+    }
+
+    /// Sends the agent a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        pid.ok_or(rustix::io::Errno::SRCH)
+            .and_then(|pid| kill_process(pid, signal))
+            .map_err(|error| LabError::io("signal the agent", error))
+    }
+
+    /// Asks the agent to end, as systemd does, and checks that it ends well: exit status 0, the stream whole, and its
+    /// totals in agreement with themselves and with the lines it wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Agent`] with every promise it broke.
+    pub fn stop(mut self) -> Result<Record> {
+        self.signal(Signal::TERM)?;
+        self.ended()
+    }
+
+    /// Waits for the agent to end by itself, and checks that it ends well. See [`Agent::stop`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::stop`].
+    pub fn finish(mut self) -> Result<Record> {
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Result<Record> {
+        let status: ExitStatus = command::wait(&mut self.child, "rstblame capture", DRAIN)?;
+        for reader in self.readers.drain(..) {
+            // A reader only ends; what it read is in `heard`.
+            let _ = reader.join();
+        }
+        let record = Record::new(self.heard.lock().lines.clone());
+        let mut problems = record.violations();
+        if !status.success() {
+            problems.push(format!("{status}"));
+        }
+        if self.heard.lock().stderr.contains("panicked") {
+            problems.push("it panicked".to_owned());
+        }
+        if problems.is_empty() {
+            self.stopped = true;
+            return Ok(record);
+        }
+        Err(self.failure(problems.join("\n")))
+    }
+
+    fn failure(&self, problem: String) -> LabError {
+        LabError::Agent { host: self.host.clone(), problem, stderr: self.heard.lock().stderr.clone() }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.stopped && !std::thread::panicking() {
+            return;
+        }
+        // Already ended, perhaps; either way nothing is left to do about it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let stream = self.heard.lock();
+        for (name, text) in [("jsonl", stream.lines.join("\n")), ("stderr", stream.stderr.clone())] {
+            let path = self.artefacts.join(format!("{}.{name}", self.host));
+            match fs::write(&path, text) {
+                Ok(()) => eprintln!("lab: kept {}", path.display()),
+                Err(error) => eprintln!("lab: cannot keep {}: {error}", path.display()),
+            }
+        }
+    }
+}
+
+impl Options {
+    /// Adds arguments; a later one overrides the same one before it.
+    #[must_use]
+    pub fn args(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Starts the agent and waits until every hook is armed (`agent_started`).
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed within 10 s or says that
+    /// it does not see resets.
+    pub fn start(mut self) -> Result<Agent> {
+        let text = command::describe(&self.command);
+        let mut child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| LabError::io(format!("start `{text}`"), error))?;
+        let heard = Arc::new(Heard::default());
+        let mut readers = Vec::new();
+        if let Some(pipe) = child.stdout.take() {
+            let heard = Arc::clone(&heard);
+            readers.push(std::thread::spawn(move || heard.read_lines(pipe)));
+        }
+        if let Some(pipe) = child.stderr.take() {
+            let heard = Arc::clone(&heard);
+            readers.push(std::thread::spawn(move || heard.read_log(pipe)));
+        }
+        let agent = Agent { host: self.host, child, heard, readers, artefacts: workspace::artefacts()?, stopped: false };
+        let started = agent.wait_for("agent_started", |event| is_kind(event, "agent_started"))?;
+        for hook in HOOKS {
+            let coverage = started.pointer(hook).unwrap_or(&Value::Null);
+            if !coverage.get("state").is_some_and(|state| state == "active" || state == "degraded") {
+                return Err(agent.failure(format!("{hook} is not armed: {coverage}")));
+            }
+        }
+        Ok(agent)
+    }
+}
+
+impl Heard {
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        // A reader that panicked leaves whole lines behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_lines(&self, pipe: impl Read) {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            self.lock().lines.push(line);
+            self.arrived.notify_all();
+        }
+        self.lock().ended = true;
+        self.arrived.notify_all();
+    }
+
+    fn read_log(&self, pipe: impl Read) {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut stream = self.lock();
+            stream.stderr.push_str(&line);
+            stream.stderr.push('\n');
+        }
+    }
+}
+
+/// The last lines, to show in a failure.
+fn tail(lines: &[String]) -> String {
+    let from = lines.len().saturating_sub(3);
+    lines.iter().skip(from).map(String::as_str).collect::<Vec<_>>().join("\n")
+}

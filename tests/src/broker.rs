@@ -1,0 +1,127 @@
+//! A real `RabbitMQ` on a host of the lab.
+
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use crate::{LabError, Result, net::Host, peer::AMQP, poll, workspace};
+
+/// Where the packages of Debian and of rabbitmq.com put the server script itself. The one on PATH changes to the
+/// `rabbitmq` user and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// How long a broker may take to accept AMQP; it takes about 5 s on an idle machine.
+const START: Duration = Duration::from_mins(1);
+
+/// The protocol header of AMQP 0-9-1 (specification section 4.2.2): what a client sends first.
+const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
+
+/// A broker that accepts AMQP on every address of its host. The host's removal ends it and its helpers.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    home: PathBuf,
+}
+
+impl Broker {
+    /// Starts a broker with its own node, data and logs, and waits until it answers a protocol header.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when `RabbitMQ` is not installed, [`LabError::Command`] with the end of its log when it ends, and
+    /// [`LabError::Timeout`] when it does not answer within 60 s.
+    pub fn start(host: &Host) -> Result<Self> {
+        let home = workspace::artefacts()?.join(format!("broker-{}", host.name()));
+        let log = prepare(&home).map_err(|error| LabError::io(format!("prepare {}", home.display()), error))?;
+        let in_home = |name: &str| home.join(name);
+        let child = host
+            .command(Path::new(SERVER))
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", &home)
+            .env("RABBITMQ_NODENAME", "rabbit@localhost")
+            .env("RABBITMQ_CONFIG_FILE", in_home("rabbitmq.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", in_home("rabbitmq-env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_home("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", in_home("mnesia"))
+            .env("RABBITMQ_LOG_BASE", in_home("log"))
+            .env("RABBITMQ_PID_FILE", in_home("pid"))
+            .env("RABBITMQ_GENERATED_CONFIG_DIR", in_home("config"))
+            // Two threads are enough for a handful of connections.
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4")
+            // The script then replaces itself with the Erlang machine, so that the child is the broker.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|error| LabError::io("share the log file", error))?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| LabError::io(format!("start {SERVER}"), error))?;
+        let mut broker = Self { child, home };
+        poll::until("RabbitMQ to answer", START, || broker.answers(host))?;
+        Ok(broker)
+    }
+
+    /// The process id of `beam.smp`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// One attempt to speak AMQP: `None` while nothing listens.
+    fn answers(&mut self, host: &Host) -> Result<Option<()>> {
+        if let Some(status) = self.child.try_wait().map_err(|error| LabError::io("wait for RabbitMQ", error))? {
+            return Err(LabError::Command {
+                command: SERVER.to_owned(),
+                status: status.to_string(),
+                output: fs::read_to_string(self.home.join("stdout")).unwrap_or_default(),
+            });
+        }
+        host.inside(|| match greet() {
+            Ok(()) => Ok(Some(())),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+            Err(error) => Err(LabError::io("speak AMQP to the broker", error)),
+        })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Gone already, or about to go with its host.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("lab: kept {}", self.home.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.home);
+        }
+    }
+}
+
+/// Writes the broker's configuration; returns the file its output goes to.
+fn prepare(home: &Path) -> std::io::Result<File> {
+    for directory in ["mnesia", "log", "config"] {
+        fs::create_dir_all(home.join(directory))?;
+    }
+    // `loopback_users = none` lets the guest user in from other hosts. Everything else is RabbitMQ's default, above all
+    // `tcp_listen_options.linger`, which is why an ordinary close can end in a RST.
+    let config = format!("listeners.tcp.default = :::{AMQP}\nloopback_users = none\nlog.console = true\nlog.console.level = info\n");
+    fs::write(home.join("rabbitmq.conf"), config)?;
+    fs::write(home.join("rabbitmq-env.conf"), "")?;
+    fs::write(home.join("enabled_plugins"), "[].\n")?;
+    File::create(home.join("stdout"))
+}
+
+/// Sends the protocol header and waits for the first byte of Connection.Start.
+fn greet() -> std::io::Result<()> {
+    let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), AMQP);
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(START))?;
+    stream.write_all(&PROTOCOL_HEADER)?;
+    let mut first = [0_u8; 1];
+    stream.read_exact(&mut first)
+}

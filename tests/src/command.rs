@@ -1,0 +1,110 @@
+//! Running other programs, so that a failure shows the command line and what the program said.
+
+use std::{
+    io::Read,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{LabError, Result, poll};
+
+/// How a command ended and what it wrote.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its standard output, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Its standard error, invalid UTF-8 replaced.
+    pub stderr: String,
+}
+
+/// Runs a command line to its end and returns its standard output.
+///
+/// # Errors
+///
+/// [`LabError::Command`] with the command line and its stderr when it cannot be started or does not exit with 0, and
+/// [`LabError::Timeout`] when it takes longer than 20 s.
+pub fn run(words: &[&str]) -> Result<String> {
+    let mut words_left = words.iter();
+    let mut command = Command::new(words_left.next().copied().unwrap_or_default());
+    command.args(words_left);
+    run_command(command, Duration::from_secs(20))
+}
+
+/// Like [`run`], for a prepared command and with its own time limit.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_command(command: Command, limit: Duration) -> Result<String> {
+    let text = describe(&command);
+    let finished = finish(command, limit)?;
+    if finished.status.success() {
+        return Ok(finished.stdout);
+    }
+    Err(LabError::Command {
+        command: text,
+        status: finished.status.to_string(),
+        output: if finished.stderr.trim().is_empty() { finished.stdout } else { finished.stderr },
+    })
+}
+
+/// Runs a command to its end, whatever its exit status, with an empty standard input.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when it cannot be started; [`LabError::Timeout`], after killing it, when it outlives `limit`.
+pub fn finish(mut command: Command, limit: Duration) -> Result<Finished> {
+    let text = describe(&command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| LabError::io(format!("start `{text}`"), error))?;
+    let stdout = child.stdout.take().map(read_all);
+    let stderr = child.stderr.take().map(read_all);
+    let status = wait(&mut child, &text, limit)?;
+    Ok(Finished { status, stdout: stdout.map(collect).unwrap_or_default(), stderr: stderr.map(collect).unwrap_or_default() })
+}
+
+/// Waits for a child to end.
+///
+/// # Errors
+///
+/// [`LabError::Timeout`], after killing it, when it outlives `limit`.
+pub fn wait(child: &mut Child, name: &str, limit: Duration) -> Result<ExitStatus> {
+    let waited = poll::until(&format!("`{name}` to end"), limit, || {
+        child.try_wait().map_err(|error| LabError::io(format!("wait for `{name}`"), error))
+    });
+    if waited.is_err() {
+        // Its own error would only hide the one being reported.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    waited
+}
+
+/// The command line as a person would type it.
+pub fn describe(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A pipe that breaks early leaves what was read, which is all there is to show.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+fn collect(reader: JoinHandle<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,38 @@
+//! What the running kernel lets an agent see, so that a truth is not asked of a kernel that cannot tell it.
+
+use std::{fs, sync::OnceLock};
+
+use serde_json::Value;
+
+use crate::{LabError, Result};
+
+/// The kernel's own type information.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// A member of `enum sk_rst_reason` (`include/net/rstreason.h`). The series that brought the enum into Linux 6.10 also
+/// gave it to `tcp:tcp_send_reset` and made that tracepoint fire for resets that answer a segment without a socket.
+const MEMBER: &[u8] = b"SK_RST_REASON_NO_SOCKET\0";
+
+/// Whether `tcp:tcp_send_reset` tells reasons and sees resets without a socket.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when the kernel has no BTF to look at.
+pub fn traces_resets_without_socket() -> Result<bool> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    if let Some(answer) = ANSWER.get() {
+        return Ok(*answer);
+    }
+    let btf = fs::read(BTF).map_err(|error| LabError::io(format!("read {BTF}"), error))?;
+    let answer = btf.windows(MEMBER.len()).any(|bytes| bytes == MEMBER);
+    Ok(*ANSWER.get_or_init(|| answer))
+}
+
+/// A reason's name where this kernel tells reasons, else `null`: the event must not have one.
+///
+/// # Errors
+///
+/// As [`traces_resets_without_socket`].
+pub fn reason(name: &str) -> Result<Value> {
+    Ok(if traces_resets_without_socket()? { Value::from(name) } else { Value::Null })
+}

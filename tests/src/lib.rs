@@ -1,0 +1,26 @@
+//! The lab: the agent against real TCP stacks, brokers and clients in throw-away network namespaces.
+//!
+//! A scenario is one test function. It builds its own hosts ([`net`]), watches each of them with its own agent
+//! ([`agent`]), makes one thing happen with plain sockets ([`peer`]) or with a real broker and real clients ([`broker`],
+//! [`client`]), and compares what each agent said with the truth written beside it ([`expect`]). Nothing of the kernel is
+//! mocked, so the lab needs root; `cargo xtask test` runs it.
+
+pub mod agent;
+pub mod broker;
+pub mod client;
+pub mod command;
+mod error;
+pub mod expect;
+pub mod kernel;
+pub mod net;
+pub mod peer;
+pub mod poll;
+pub mod record;
+pub mod views;
+pub mod workspace;
+
+pub use error::LabError;
+pub use serde_json::{Value, json};
+
+/// What every scenario and every helper of the lab returns.
+pub type Result<T, E = LabError> = std::result::Result<T, E>;

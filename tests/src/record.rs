@@ -1,0 +1,239 @@
+//! What one agent wrote, and whether it keeps the promises of the event contract.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde_json::Value;
+
+/// The two ends of a connection as one host sees them. IPv4-mapped addresses are stored as IPv4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+}
+
+impl Flow {
+    /// A flow by its ends.
+    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Self { local: plain(local), peer: plain(peer) }
+    }
+
+    /// The same connection as the other host sees it.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { local: self.peer, peer: self.local }
+    }
+
+    /// Whether an event is about this connection, seen from this side.
+    pub fn is_of(self, event: &Value) -> bool {
+        let end = |side: &str| -> Option<SocketAddr> {
+            let end = event.get("network")?.get(side)?;
+            let address: IpAddr = end.get("address")?.as_str()?.parse().ok()?;
+            let port = u16::try_from(end.get("port")?.as_u64()?).ok()?;
+            Some(SocketAddr::new(address, port))
+        };
+        end("local") == Some(self.local) && end("peer") == Some(self.peer)
+    }
+}
+
+/// The whole stream of one agent, from `agent_started` to `agent_stopped`.
+#[derive(Debug)]
+pub struct Record {
+    lines: Vec<String>,
+}
+
+/// The totals of `agent_stopped`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Resets the kernel side saw.
+    pub seen: u64,
+    /// `rst` lines written.
+    pub emitted: u64,
+    /// Resets folded into `rst_suppressed` lines.
+    pub suppressed: u64,
+    /// Resets lost, all places together.
+    pub lost: u64,
+    /// Those of them for which the ring buffer had no room.
+    pub ring_full: u64,
+    /// Resets counted in `by_origin`, all origins together.
+    pub attributed: u64,
+}
+
+impl Record {
+    /// A record of these lines.
+    pub fn new(lines: Vec<String>) -> Self {
+        Self { lines }
+    }
+
+    /// The lines as they were written.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The events, in order. A line that is not JSON is left out here and is a [`Record::violations`] finding.
+    pub fn events(&self) -> impl Iterator<Item = Value> {
+        self.lines.iter().filter_map(|line| serde_json::from_str(line).ok())
+    }
+
+    /// The `rst` events.
+    pub fn resets(&self) -> impl Iterator<Item = Value> {
+        self.events().filter(|event| is_kind(event, "rst"))
+    }
+
+    /// The `rst` events of one connection.
+    pub fn resets_of(&self, flow: Flow) -> Vec<Value> {
+        self.resets().filter(|event| flow.is_of(event)).collect()
+    }
+
+    /// The totals of the last line, if it is an `agent_stopped` that has them.
+    pub fn totals(&self) -> Option<Totals> {
+        let last = serde_json::from_str(self.lines.last()?).ok()?;
+        if !is_kind(&last, "agent_stopped") {
+            return None;
+        }
+        let number = |name: &str| last.get(name)?.as_u64();
+        Some(Totals {
+            seen: number("seen")?,
+            emitted: number("emitted")?,
+            suppressed: number("suppressed")?,
+            lost: number("lost")?,
+            ring_full: last.pointer("/lost_by/ring_full").map_or(Some(0), Value::as_u64)?,
+            attributed: last.get("by_origin")?.as_object()?.values().map(Value::as_u64).sum::<Option<u64>>()?,
+        })
+    }
+
+    /// Every promise of the contract this stream breaks; empty when it keeps them all.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let (mut resets, mut suppressed) = (0, 0);
+        let mut ids = HashSet::new();
+        for (index, line) in self.lines.iter().enumerate() {
+            let number = index + 1;
+            let Ok(event) = serde_json::from_str::<Value>(line) else {
+                found.push(format!("line {number} is not JSON: {line}"));
+                continue;
+            };
+            let kind = event.get("event").and_then(Value::as_str).unwrap_or("");
+            let (first, last) = (index == 0, number == self.lines.len());
+            if first != (kind == "agent_started") || last != (kind == "agent_stopped") {
+                found.push(format!("line {number} of {} is {kind:?}", self.lines.len()));
+            }
+            match kind {
+                "rst" => {
+                    resets += 1;
+                    for pointer in REQUIRED {
+                        if event.pointer(pointer).is_none() {
+                            found.push(format!("line {number} has no {pointer}: {line}"));
+                        }
+                    }
+                    let id = event.get("id").and_then(Value::as_str).unwrap_or_default();
+                    if !ids.insert(id.to_owned()) {
+                        found.push(format!("line {number} has the id of an earlier one: {id}"));
+                    }
+                }
+                "rst_suppressed" => {
+                    suppressed += event.get("count").and_then(Value::as_u64).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+        match self.totals() {
+            None => found.push("the last line has no complete totals".to_owned()),
+            Some(totals) => {
+                if totals.seen != totals.emitted + totals.suppressed + totals.lost {
+                    found.push(format!("seen is not emitted + suppressed + lost: {totals:?}"));
+                }
+                if totals.attributed != totals.emitted + totals.suppressed {
+                    found.push(format!("by_origin does not add up: {totals:?}"));
+                }
+                if totals.emitted != resets {
+                    found.push(format!("{resets} rst lines, but {totals:?}"));
+                }
+                if totals.suppressed != suppressed {
+                    found.push(format!("{suppressed} folded resets, but {totals:?}"));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What no `rst` may be without.
+const REQUIRED: [&str; 16] = [
+    "/schema",
+    "/id",
+    "/timestamp",
+    "/severity",
+    "/message",
+    "/direction",
+    "/effect",
+    "/network/type",
+    "/network/transport",
+    "/network/community_id",
+    "/network/local/address",
+    "/network/peer/address",
+    "/origin/kind",
+    "/origin/possible",
+    "/cause/id",
+    "/evidence",
+];
+
+/// Whether an event is of a kind (`event` member).
+pub fn is_kind(event: &Value, kind: &str) -> bool {
+    event.get("event").and_then(Value::as_str) == Some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Flow, Record};
+
+    fn stream(lost: u64) -> Record {
+        Record::new(vec![
+            json!({"event": "agent_started"}).to_string(),
+            json!({"event": "agent_stopped", "seen": 3, "emitted": 0, "suppressed": 0,
+                   "lost": lost, "lost_by": {"ring_full": lost}, "by_origin": {}})
+            .to_string(),
+        ])
+    }
+
+    #[test]
+    fn the_books_must_balance() {
+        assert_eq!(stream(3).violations(), Vec::<String>::new());
+        assert_eq!(stream(1).violations().len(), 1);
+    }
+
+    #[test]
+    fn a_stream_without_its_last_line_is_reported() {
+        let mut lines = stream(3).lines().to_vec();
+        lines.pop();
+        assert!(!Record::new(lines).violations().is_empty());
+    }
+
+    #[test]
+    fn a_reset_without_its_fields_is_reported() {
+        let mut lines = stream(3).lines().to_vec();
+        lines.insert(1, json!({"event": "rst", "id": "a"}).to_string());
+        let found = Record::new(lines).violations().join("\n");
+        assert!(found.contains("/origin/kind"), "{found}");
+        assert!(found.contains("1 rst lines"), "{found}");
+    }
+
+    #[test]
+    fn a_flow_knows_its_side() {
+        let event = json!({"network": {"local": {"address": "192.0.2.1", "port": 4},
+                                       "peer": {"address": "192.0.2.2", "port": 5}}});
+        let local = "[::ffff:192.0.2.1]:4".parse();
+        let peer = "192.0.2.2:5".parse();
+        let (Ok(local), Ok(peer)) = (local, peer) else { unreachable!("constant addresses") };
+        let flow = Flow::new(local, peer);
+        assert!(flow.is_of(&event));
+        assert!(!flow.reversed().is_of(&event));
+    }
+}

@@ -1,0 +1,37 @@
+//! Where things are: the agent under test, the Python of the clients, the artefacts of a failed scenario.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{LabError, Result};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
+
+/// The agent under test: `RSTBLAME_BIN`, else the release binary of this workspace.
+pub fn agent_binary() -> PathBuf {
+    env::var_os("RSTBLAME_BIN").map_or_else(|| root().join("target/release/rstblame"), PathBuf::from)
+}
+
+/// A Python that has pika: `RSTBLAME_PYTHON`, else the virtual environment `cargo xtask test` makes.
+pub fn python() -> PathBuf {
+    env::var_os("RSTBLAME_PYTHON").map_or_else(|| root().join("target/lab/venv/bin/python"), PathBuf::from)
+}
+
+/// `target/lab/<name of the running test>`, created if need be: what a scenario leaves behind when it fails.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when the directory cannot be made.
+pub fn artefacts() -> Result<PathBuf> {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed").replace("::", "-");
+    let directory = root().join("target/lab").join(name);
+    fs::create_dir_all(&directory).map_err(|error| LabError::io(format!("create {}", directory.display()), error))?;
+    Ok(directory)
+}

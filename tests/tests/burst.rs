@@ -1,0 +1,82 @@
+//! Fifty thousand resets at once: every one of them written, folded or counted as lost.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use rstblame_lab::{
+    LabError, Result,
+    agent::Agent,
+    net::{Host, lone_host},
+    peer::{self, AMQP},
+    poll,
+    record::Totals,
+};
+use rustix::process::Signal;
+
+/// Connections to abort.
+const RESETS: u64 = 50_000;
+
+/// Both ends are on one host, which therefore sends each reset and receives it.
+const EVENTS: u64 = 2 * RESETS;
+
+#[test]
+fn a_ring_that_is_large_enough_loses_nothing() -> Result<()> {
+    let host = lone_host()?;
+    let agent = Agent::on(&host).args(&["--ring-size", "16MiB"]).start()?;
+    abort_connections(&host)?;
+    let totals = totals(agent)?;
+    assert_eq!((totals.seen, totals.lost), (EVENTS, 0), "{totals:?}");
+    Ok(())
+}
+
+#[test]
+fn a_ring_that_overflows_counts_what_it_lost() -> Result<()> {
+    let host = lone_host()?;
+    let agent = Agent::on(&host).args(&["--ring-size", "64KiB"]).start()?;
+    // A stopped reader is the only one that is certain to be too slow.
+    agent.signal(Signal::STOP)?;
+    wait_stopped(agent.pid())?;
+    abort_connections(&host)?;
+    agent.signal(Signal::CONT)?;
+    let totals = totals(agent)?;
+    assert_eq!(totals.seen, EVENTS, "{totals:?}");
+    // No event is smaller than its two addresses of 16 bytes and ports, so no more than these fit.
+    let fit = 64 * 1024 / 36;
+    assert!(totals.lost >= EVENTS - fit, "{totals:?}");
+    assert_eq!(totals.ring_full, totals.lost, "{totals:?}");
+    assert!(totals.emitted + totals.suppressed > 0, "{totals:?}");
+    Ok(())
+}
+
+/// Stops the agent. That the totals agree with each other and with the lines is checked there.
+fn totals(agent: Agent) -> Result<Totals> {
+    let record = agent.stop()?;
+    record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))
+}
+
+/// Opens and aborts [`RESETS`] connections, and checks against the kernel's own counter that each was one RST.
+fn abort_connections(host: &Host) -> Result<()> {
+    let address = SocketAddr::new(host.v4(), AMQP);
+    let listener = host.listen(address)?;
+    host.inside(|| {
+        for _ in 0..RESETS {
+            let client = std::net::TcpStream::connect(address).map_err(|error| LabError::io(format!("connect to {address}"), error))?;
+            // Accepted first: a connection still in the SYN queue takes a RST without a trace.
+            let accepted = listener.accept().map_err(|error| LabError::io("accept", error))?;
+            peer::abort(client)?;
+            drop(accepted);
+        }
+        Ok(())
+    })?;
+    assert_eq!(host.resets_sent()?, RESETS);
+    Ok(())
+}
+
+fn wait_stopped(pid: u32) -> Result<()> {
+    let path = format!("/proc/{pid}/stat");
+    poll::until("the agent to stop", Duration::from_secs(10), || {
+        let stat = fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {path}"), error))?;
+        // proc_pid_stat(5): the state follows the name, which is in parentheses.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        Ok(state.is_some_and(|rest| rest.starts_with('T')).then_some(()))
+    })
+}

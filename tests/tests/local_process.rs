@@ -1,0 +1,116 @@
+//! Resets that a process caused on purpose or by carelessness, seen from both hosts.
+
+use std::io::ErrorKind;
+
+use rstblame_lab::{
+    Result, Value, json, kernel,
+    net::two_hosts,
+    peer::{self, Connection},
+    views::{Truth, Views},
+};
+
+/// The received side: the two tracepoints alone cannot tell the peer from a box in between.
+fn received(family: &str) -> Value {
+    json!({
+        "direction": "received", "effect": "connection_reset", "severity": "warning",
+        "network": {"type": family},
+        "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+        "tcp": {"state": "ESTABLISHED"},
+    })
+}
+
+/// The sending side of `SO_LINGER` 0, by this test process.
+fn lingered(family: &str) -> Result<Value> {
+    Ok(json!({
+        "direction": "sent", "effect": "connection_reset", "severity": "warning",
+        "network": {"type": family},
+        "origin": {"kind": "local_process", "possible": ["local_process"]},
+        "cause": {"id": "linger_abort"},
+        // Linux calls this reason TCP_STATE, not linger: tcp_disconnect() sends the reset.
+        "tcp": {"kernel_reason": kernel::reason("TCP_STATE")?, "linger_zero": true},
+        "process": {"pid": std::process::id()},
+    }))
+}
+
+/// The sending side of a close with bytes in the receive queue, by this test process.
+fn unread(family: &str, bytes: usize) -> Result<Value> {
+    Ok(json!({
+        "direction": "sent", "effect": "connection_reset", "severity": "warning",
+        "network": {"type": family},
+        "origin": {"kind": "local_process", "possible": ["local_process"]},
+        "cause": {"id": "close_with_unread_data"},
+        "tcp": {"kernel_reason": kernel::reason("TCP_ABORT_ON_CLOSE")?, "unread_bytes": bytes},
+        "process": {"pid": std::process::id()},
+    }))
+}
+
+#[test]
+fn client_closes_with_unread_data() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
+    let flow = connection.flow()?;
+    peer::close_with_unread(connection.client, &connection.server, b"hello")?;
+    let truth = Truth { client: vec![unread("ipv4", 5)?], server: vec![received("ipv4")] };
+    views.tell(flow, &truth)
+}
+
+#[test]
+fn server_closes_with_unread_data() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
+    let flow = connection.flow()?;
+    peer::close_with_unread(connection.server, &connection.client, b"hello there")?;
+    let truth = Truth { client: vec![received("ipv4")], server: vec![unread("ipv4", 11)?] };
+    views.tell(flow, &truth)
+}
+
+#[test]
+fn client_aborts_with_linger_zero() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
+    let flow = connection.flow()?;
+    peer::abort(connection.client)?;
+    assert_eq!(peer::wait_failure(&connection.server)?, ErrorKind::ConnectionReset);
+    let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
+    views.tell(flow, &truth)
+}
+
+#[test]
+fn ipv6_connection() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v6())?;
+    let flow = connection.flow()?;
+    peer::abort(connection.server)?;
+    let truth = Truth { client: vec![received("ipv6")], server: vec![lingered("ipv6")?] };
+    views.tell(flow, &truth)
+}
+
+/// A broker listens on `[::]`; to an IPv4 client its socket is an IPv6 one with mapped addresses.
+#[test]
+fn ipv4_client_of_a_dual_stack_listener() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open_dual_stack(&net.client, &net.server, net.server.v4())?;
+    let flow = connection.flow()?;
+    peer::close_with_unread(connection.server, &connection.client, b"mapped")?;
+    let truth = Truth { client: vec![received("ipv4")], server: vec![unread("ipv4", 6)?] };
+    views.tell(flow, &truth)
+}
+
+/// The same from the other side: an IPv6 socket that connects to `::ffff:a.b.c.d`, as the JVM does.
+#[test]
+fn ipv6_socket_connected_to_a_mapped_address() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let listener = net.server.listen(std::net::SocketAddr::new(net.server.v4(), peer::AMQP))?;
+    let client = net.client.connect(std::net::SocketAddr::new(net.server.v4_mapped(), peer::AMQP))?;
+    let (_server, _) = listener.accept().map_err(|error| rstblame_lab::LabError::io("accept", error))?;
+    let flow = peer::flow(&client)?;
+    peer::abort(client)?;
+    let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
+    views.tell(flow, &truth)
+}

@@ -1,0 +1,82 @@
+//! The agent: built, run, and the cargo commands around it.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    bpf, command,
+    error::{Error, Result},
+    toolchain::clean,
+    workspace::Workspace,
+};
+
+/// A cargo command in this workspace, into the target directory of this program.
+pub struct CheckedCargo(Command);
+
+impl CheckedCargo {
+    /// `cargo` with these arguments.
+    pub fn new(workspace: &Workspace, args: &[&str]) -> Self {
+        let mut command = clean(&workspace.cargo);
+        command.current_dir(&workspace.root).args(args).env("CARGO_TARGET_DIR", &workspace.target);
+        Self(command)
+    }
+
+    /// The command, to be changed.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.0
+    }
+
+    /// Runs it; it has printed what it had to say when it fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reported`] with its exit code, [`Error::Start`] without a cargo.
+    pub fn run(mut self) -> Result<()> {
+        let status = self.0.status().map_err(|source| Error::Start { command: command::line(&self.0), source })?;
+        if status.success() {
+            return Ok(());
+        }
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        Err(Error::Reported { code })
+    }
+}
+
+/// Builds the release binary, and says where it is.
+///
+/// # Errors
+///
+/// When the BPF toolchain is missing or the code does not build.
+pub fn build(workspace: &Workspace) -> Result<PathBuf> {
+    bpf::check_quietly()?;
+    CheckedCargo::new(workspace, &["build", "--release", "--package", "rstblame"]).run()?;
+    Ok(workspace.agent())
+}
+
+/// Builds, then becomes the agent.
+///
+/// # Errors
+///
+/// As [`build`], and when the agent or sudo does not start.
+pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let binary = build(workspace)?;
+    command::exec(command::privileged(&binary.to_string_lossy()).args(args))
+}
+
+/// Asks the agent itself whether its main job can run on this machine.
+///
+/// # Errors
+///
+/// [`Error::NoBpf`] with what `rstblame check` printed.
+pub fn preflight(workspace: &Workspace) -> Result<()> {
+    let mut check = command::privileged(&workspace.agent().to_string_lossy());
+    // The password prompt of sudo needs the terminal.
+    check.arg("check").stdin(Stdio::inherit());
+    let output = check.output().map_err(|source| Error::Start { command: command::line(&check), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(Error::NoBpf(String::from_utf8_lossy(&said).into_owned()))
+}

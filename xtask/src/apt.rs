@@ -1,0 +1,122 @@
+//! Debian and Ubuntu packages.
+
+use crate::{
+    command::{self, is_root, privileged, succeeds},
+    error::{Error, Result},
+    toolchain::{clean, version},
+};
+
+/// Installs the packages after the script's name (`$@`), without starting what they bring.
+///
+/// Debian's maintainer scripts start the services they install. `policy-rc.d` is the administrator's way to forbid that
+/// (<https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt>): one is put there for as long as the
+/// installation runs, unless the machine has its own. Units that were not there before are also kept from starting at
+/// the next boot: a broker for tests has no business on port 5672 of this machine.
+const INSTALL: &str = r#"
+set -eu
+guard=/usr/sbin/policy-rc.d
+units='rabbitmq-server.service haproxy.service nginx.service epmd.socket epmd.service'
+new_units=
+for unit in $units; do
+    [ -e "/lib/systemd/system/$unit" ] || new_units="$new_units $unit"
+done
+if [ ! -e "$guard" ]; then
+    trap 'rm -f "$guard"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    printf '#!/bin/sh\nexit 101\n' > "$guard"
+    chmod 755 "$guard"
+fi
+# Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc.
+DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends --no-remove "$@"
+if command -v systemctl > /dev/null; then
+    for unit in $new_units; do
+        [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
+    done
+fi
+"#;
+
+/// The package manager of this machine, its lists fetched at most once.
+pub struct Apt {
+    is_updated: bool,
+}
+
+impl Apt {
+    /// `None` where there is none.
+    pub fn find() -> Option<Self> {
+        succeeds(clean("apt-get").arg("--version")).then_some(Self { is_updated: false })
+    }
+
+    /// Fetches the package lists, the first time it is called.
+    ///
+    /// # Errors
+    ///
+    /// When apt-get fails, or this is neither root nor a user of sudo.
+    pub fn update(&mut self) -> Result<()> {
+        if !self.is_updated {
+            require_privileges(&[])?;
+            command::run(privileged("apt-get").args(["update", "--quiet"]))?;
+            self.is_updated = true;
+        }
+        Ok(())
+    }
+
+    /// The version of `package` that would be installed, major and minor.
+    pub fn candidate(package: &str) -> Option<(u32, u32)> {
+        candidate_version(&command::output(clean("apt-cache").env("LC_ALL", "C").args(["policy", package])).ok()?)
+    }
+
+    /// Installs packages, without starting the services they bring.
+    ///
+    /// # Errors
+    ///
+    /// When apt-get fails, or this is neither root nor a user of sudo.
+    pub fn install(&mut self, packages: &[&str]) -> Result<()> {
+        require_privileges(packages)?;
+        self.update()?;
+        let status = privileged("sh").args(["-c", INSTALL, "sh"]).args(packages).status();
+        let command = by_hand(packages);
+        let status = status.map_err(|source| Error::Start { command: command.clone(), source })?;
+        if status.success() { Ok(()) } else { Err(Error::Failed { command, status }) }
+    }
+}
+
+/// The command line that installs packages, for somebody to type as root.
+fn by_hand(packages: &[&str]) -> String {
+    format!("apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+fn require_privileges(packages: &[&str]) -> Result<()> {
+    if is_root() || succeeds(clean("sudo").arg("--version")) {
+        return Ok(());
+    }
+    let mut commands = "  apt-get update".to_owned();
+    if !packages.is_empty() {
+        commands = format!("{commands}\n  {}", by_hand(packages));
+    }
+    Err(Error::Manual { reason: "Packages are missing, and this is neither root nor is there a sudo".to_owned(), commands })
+}
+
+/// Reads the candidate in what `apt-cache policy` prints: `1:22.1.8-1~deb12u1` is 22.1.
+fn candidate_version(policy: &str) -> Option<(u32, u32)> {
+    let candidate = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    version(candidate.split_once(':').map_or(candidate, |(_, rest)| rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidate_is_read_with_and_without_epoch() {
+        let policy = "llvm-22-dev:\n  Installed: (none)\n  Candidate: 1:22.1.8-1~deb12u1\n  Version table:\n";
+        assert_eq!(candidate_version(policy), Some((22, 1)));
+        assert_eq!(candidate_version("rustc-web:\n  Candidate: 1.96.0+dfsg1-1~deb12u2\n"), Some((1, 96)));
+    }
+
+    #[test]
+    fn package_without_candidate_has_no_version() {
+        assert_eq!(candidate_version("x:\n  Installed: (none)\n  Candidate: (none)\n"), None);
+        assert_eq!(candidate_version(""), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! What can go wrong in a task.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+use crate::{elf::ElfError, toolchain::NotSetUp};
+
+/// Result of a task.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a task did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This program is not where cargo builds it.
+    #[error("cannot tell the target directory from {}: run this as `cargo xtask`", .0.display())]
+    Place(PathBuf),
+    /// A command that does not start.
+    #[error("cannot start `{command}`: {source}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command that ended badly.
+    #[error("`{command}` failed ({status})")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// A command that ended badly and has printed why.
+    #[error("exit code {code}")]
+    Reported {
+        /// Its exit code, to be passed on.
+        code: u8,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The BPF toolchain is missing.
+    #[error(transparent)]
+    NotSetUp(#[from] NotSetUp),
+    /// The BPF toolchain is missing, and its parts are not to be had from a package manager here.
+    #[error("{reason}. Run these commands, then this one again:\n{commands}")]
+    Manual {
+        /// What stands in the way.
+        reason: String,
+        /// The command lines.
+        commands: String,
+    },
+    /// Something the lab needs is missing.
+    #[error("missing for the lab: {0}. Install them (`cargo xtask setup --tests` does on Debian and Ubuntu)")]
+    MissingPrograms(String),
+    /// The agent's preflight says it cannot work here.
+    #[error("BPF does not work on this machine, so the lab cannot run. `rstblame check` says:\n{0}")]
+    NoBpf(String),
+    /// The binary to be packed is not an ELF file as expected.
+    #[error("{}: {source}", path.display())]
+    Elf {
+        /// The binary.
+        path: PathBuf,
+        /// Why.
+        source: ElfError,
+    },
+    /// The binary to be packed needs a dynamic loader.
+    #[error("{} is not static: it asks for {interpreter}", path.display())]
+    Dynamic {
+        /// The binary.
+        path: PathBuf,
+        /// The loader it names.
+        interpreter: String,
+    },
+    /// `rustc -vV` without a host line.
+    #[error("`rustc -vV` does not name the host: is rustc on PATH the one of rustup?")]
+    Host,
+}

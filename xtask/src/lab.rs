@@ -1,0 +1,107 @@
+//! Unit tests, the lab, its demo and its benchmarks.
+
+use clap::ValueEnum;
+
+use crate::{
+    agent::{self, CheckedCargo},
+    bpf, command,
+    error::Result,
+    programs,
+    workspace::Workspace,
+};
+
+/// Which tests `cargo xtask test` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Unit tests, then the lab
+    All,
+    /// Unit tests, which need no privileges
+    Unit,
+    /// The lab, on the kernel of this machine; needs root
+    Local,
+}
+
+/// Sets up and runs the tests. The last thing printed is what cargo test closes with.
+///
+/// # Errors
+///
+/// When something is missing, a test fails, or BPF does not work here: the lab is never skipped.
+pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
+    bpf::setup(workspace)?;
+    if part != Part::Unit {
+        programs::setup(workspace)?;
+    }
+    if part != Part::Local {
+        let args = ["test", "--workspace", "--exclude", "rstblame-ebpf", "--exclude", "rstblame-lab"];
+        let mut cargo = CheckedCargo::new(workspace, &args);
+        cargo.command().args(filter);
+        cargo.run()?;
+    }
+    if part != Part::Unit {
+        agent::build(workspace)?;
+        agent::preflight(workspace)?;
+        let mut cargo = lab(workspace, &["test", "--package", "rstblame-lab"]);
+        cargo.command().args(filter);
+        cargo.run()?;
+    }
+    Ok(())
+}
+
+/// Sets up, builds, and becomes the lab's demo.
+///
+/// # Errors
+///
+/// When something is missing or does not build.
+pub fn demo(workspace: &Workspace) -> Result<()> {
+    bpf::setup(workspace)?;
+    programs::setup(workspace)?;
+    agent::build(workspace)?;
+    command::exec(lab(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "demo"]).command())
+}
+
+/// Sets up, builds, and becomes the lab's benchmarks, or the one of this name.
+///
+/// # Errors
+///
+/// When something is missing or does not build.
+pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
+    bpf::setup(workspace)?;
+    programs::setup(workspace)?;
+    agent::build(workspace)?;
+    let mut cargo = lab(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"]);
+    command::exec(cargo.command().args(name))
+}
+
+/// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are.
+fn lab(workspace: &Workspace, args: &[&str]) -> CheckedCargo {
+    let settings = [
+        format!("RSTBLAME_BIN={}", workspace.agent().display()),
+        format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
+    ];
+    let mut cargo = CheckedCargo::new(workspace, &[]);
+    let command = cargo.command();
+    if !command::is_root() {
+        command.args(["--config", &sudo_runner(&settings)]);
+    }
+    command.args(args);
+    command.envs(settings.iter().filter_map(|setting| setting.split_once('=')));
+    cargo
+}
+
+/// The cargo setting that starts each built program through sudo, which drops the environment unless `env` sets it.
+fn sudo_runner(settings: &[String]) -> String {
+    let words = ["sudo", "env"].into_iter().chain(settings.iter().map(String::as_str));
+    let words = words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    format!("target.'cfg(unix)'.runner = [{words}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sudo_runner_hands_the_settings_through_env() {
+        let runner = sudo_runner(&["RSTBLAME_BIN=/a b/rstblame".to_owned()]);
+        assert_eq!(runner, r#"target.'cfg(unix)'.runner = ["sudo", "env", "RSTBLAME_BIN=/a b/rstblame"]"#);
+    }
+}

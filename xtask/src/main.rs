@@ -1,0 +1,118 @@
+//! `cargo xtask`: everything that is done with this repository besides plain `cargo` commands.
+
+mod agent;
+mod apt;
+mod bpf;
+mod command;
+mod dist;
+mod elf;
+mod error;
+mod lab;
+mod programs;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    agent::CheckedCargo,
+    error::{Error, Result},
+    lab::Part,
+    workspace::Workspace,
+};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Set-up, build, demo, tests, benchmarks and packages of rstblame")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what builds the kernel programs, if it is missing
+    Setup {
+        /// Install the programs the lab drives too
+        #[arg(long)]
+        tests: bool,
+        /// Only report; exit 1 when something is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build target/release/rstblame
+    Build,
+    /// Build, then run rstblame with privileges
+    Run {
+        /// What rstblame is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Set up, build, provoke real resets in throw-away network namespaces and show who sent each
+    Demo,
+    /// Set up, then run the unit tests and the lab
+    Test {
+        /// Which tests
+        #[arg(value_enum, default_value_t = Part::All)]
+        part: Part,
+        /// Run only the tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Set up, build, then run the benchmarks
+    Bench {
+        /// Run only this one
+        name: Option<String>,
+    },
+    /// Build the static binary, its tarball and the checksum into target/dist
+    Dist,
+    /// Check the formatting, then clippy, warnings denied
+    Lint,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The command has said itself what went wrong.
+        Err(Error::Reported { code }) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup { tests, check } => setup(&workspace, tests, check),
+        Task::Build => {
+            let binary = agent::build(&workspace)?;
+            println!("built {}", binary.display());
+            Ok(())
+        }
+        Task::Run { args } => agent::run(&workspace, &args),
+        Task::Demo => lab::demo(&workspace),
+        Task::Test { part, filter } => lab::test(&workspace, part, filter.as_deref()),
+        Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
+        Task::Dist => dist::dist(&workspace),
+        Task::Lint => {
+            CheckedCargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
+            bpf::setup(&workspace)?;
+            CheckedCargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
+        }
+    }
+}
+
+fn setup(workspace: &Workspace, tests: bool, check: bool) -> Result<()> {
+    if check {
+        // Both are looked at before either fails: one report names all that is missing.
+        let bpf = bpf::check();
+        if tests {
+            programs::check(workspace)?;
+        }
+        return bpf;
+    }
+    bpf::setup(workspace)?;
+    if tests { programs::setup(workspace) } else { Ok(()) }
+}

@@ -1,0 +1,100 @@
+//! The programs the lab drives: brokers, proxies, the tools of the network, and a Python with pika.
+
+use std::{env, path::PathBuf};
+
+use crate::{
+    apt::Apt,
+    command::{self, succeeds},
+    error::{Error, Result},
+    toolchain::clean,
+    workspace::Workspace,
+};
+
+/// The AMQP client for Python, as its scenarios expect it.
+const PIKA_VERSION: &str = "1.3.2";
+
+/// A program, the package that has it on Debian and Ubuntu, and what the lab does with it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+    why: &'static str,
+}
+
+const PROGRAMS: [Program; 9] = [
+    Program { name: "rabbitmq-server", package: "rabbitmq-server", why: "the broker whose connections are reset" },
+    Program { name: "haproxy", package: "haproxy", why: "a proxy that resets" },
+    Program { name: "nginx", package: "nginx-light", why: "a proxy that resets" },
+    Program { name: "nft", package: "nftables", why: "a firewall that rejects with a RST" },
+    Program { name: "conntrack", package: "conntrack", why: "to make a firewall forget a connection" },
+    Program { name: "ip", package: "iproute2", why: "network namespaces and links" },
+    Program { name: "ss", package: "iproute2", why: "sockets, and `ss -K` to destroy one" },
+    Program { name: "tcpdump", package: "tcpdump", why: "what was really on the wire" },
+    Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
+];
+
+/// Reports on the programs, and changes nothing.
+///
+/// # Errors
+///
+/// [`Error::MissingPrograms`].
+pub fn check(workspace: &Workspace) -> Result<()> {
+    let mut names: Vec<&str> = missing().map(|program| program.name).collect();
+    if !has_pika(workspace) {
+        names.push("pika (in a virtual environment)");
+    }
+    if names.is_empty() {
+        println!("setup: the lab has all its programs");
+        return Ok(());
+    }
+    Err(Error::MissingPrograms(names.join(", ")))
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+///
+/// When something is missing and cannot be installed.
+pub fn setup(workspace: &Workspace) -> Result<()> {
+    let mut packages = Vec::new();
+    for program in missing() {
+        println!("setup: the lab needs {} ({}): {}", program.name, program.package, program.why);
+        packages.push(program.package);
+    }
+    let needs_pika = !has_pika(workspace);
+    // Debian's python3 can make a virtual environment only with this package.
+    if needs_pika && !succeeds(clean("python3").args(["-c", "import venv, ensurepip"])) {
+        println!("setup: the lab needs python3 (python3-venv): the interpreter of pika, an AMQP client");
+        packages.push("python3-venv");
+    }
+    packages.dedup();
+    if !packages.is_empty() {
+        let mut apt = Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?;
+        apt.install(&packages)?;
+    }
+    if needs_pika {
+        install_pika(workspace)?;
+    }
+    // A package may have changed what it brings.
+    check(workspace)
+}
+
+fn missing() -> impl Iterator<Item = &'static Program> {
+    // The PATH of an ordinary user on Debian leaves out where the programs of the administrator are.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
+    PROGRAMS.iter().filter(move |program| !dirs.iter().any(|dir| dir.join(program.name).is_file()))
+}
+
+fn has_pika(workspace: &Workspace) -> bool {
+    let check = format!("import pika, sys; sys.exit(pika.__version__ != '{PIKA_VERSION}')");
+    succeeds(clean(workspace.venv().join("bin/python")).args(["-c", &check]))
+}
+
+fn install_pika(workspace: &Workspace) -> Result<()> {
+    let venv = workspace.venv();
+    println!("setup: installing pika {PIKA_VERSION} into {}: an AMQP client other than our own", venv.display());
+    command::run(clean("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let requirement = format!("pika=={PIKA_VERSION}");
+    command::run(clean(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", &requirement]))
+}
