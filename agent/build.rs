@@ -8,7 +8,7 @@ use std::{
     env::{self, VarError},
     fmt, fs, io,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, ExitStatus},
+    process::{Command, ExitStatus},
 };
 
 use toolchain::{NotSetUp, Order, Origin};
@@ -42,14 +42,12 @@ impl fmt::Display for Error {
     }
 }
 
-fn main() -> ExitCode {
-    match build() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            for line in error.to_string().lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
+fn main() {
+    if let Err(error) = build() {
+        // Cargo fails the build for these lines, and shows them alone; after an exit code it would show all that was
+        // printed here.
+        for line in error.to_string().lines() {
+            println!("cargo::error={line}");
         }
     }
 }
@@ -81,7 +79,7 @@ fn build() -> Result<(), Error> {
     if !output.status.success() {
         return Err(Error::Compile(output.status, text.into_owned()));
     }
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.is_empty()) {
         println!("cargo::warning={line}");
     }
     let object = order.object();

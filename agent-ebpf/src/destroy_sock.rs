@@ -5,9 +5,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::RecordFormat;
+use rstblame_ebpf::{RecordFormat, kind};
 
-use crate::{maps::CONNECTIONS, memory::read, record::record_offset};
+use crate::{
+    maps::CONNECTIONS,
+    memory::read,
+    record::{record_offset, submit_task},
+};
 
 /// Layout of the plain tracepoint's record.
 #[unsafe(no_mangle)]
@@ -27,8 +31,16 @@ pub fn destroy_sock_tp(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn forget(sock: Option<u64>) {
-    if let Some(sock) = sock {
-        // Most sockets are not watched and have no entry: a failure is the common case, not an error.
-        let _missing = CONNECTIONS.remove(sock);
+    let Some(sock) = sock else {
+        return;
+    };
+    // SAFETY: the value stays readable while the program runs.
+    let was_reset = unsafe { CONNECTIONS.get(sock) }.is_some_and(|connection| connection.was_reset != 0);
+    if was_reset {
+        // It was in its owner's hands when it was reset, and a socket in hands is destroyed by the close(2) of the last of them
+        // (__tcp_close(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
+        submit_task(kind::CLOSED, sock);
     }
+    // Most sockets are not watched and have no entry: a failure is the common case, not an error.
+    let _missing = CONNECTIONS.remove(sock);
 }

@@ -88,6 +88,12 @@ pub struct Layout {
     pub task_comm: u32,
     /// `task_struct.flags`.
     pub task_flags: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.exit_code`.
+    pub task_exit_code: u32,
+    /// `kernel_siginfo.si_code`.
+    pub siginfo_code: u32,
     /// Number of the `SOCK_DEAD` bit.
     pub sock_dead_bit: u32,
     /// Number of the `SOCK_DONE` bit.
@@ -140,6 +146,9 @@ impl Layout {
         task_start_boottime: ABSENT,
         task_comm: ABSENT,
         task_flags: ABSENT,
+        task_tgid: ABSENT,
+        task_exit_code: ABSENT,
+        siginfo_code: ABSENT,
         sock_dead_bit: ABSENT,
         sock_done_bit: ABSENT,
         sock_linger_bit: ABSENT,
@@ -179,6 +188,12 @@ pub struct RecordFormat {
     pub newstate: u32,
     /// `protocol` of `inet_sock_set_state`, 16 bits wide since Linux 5.6.
     pub protocol: u32,
+    /// `sig` of `signal_generate`.
+    pub sig: u32,
+    /// `code` of `signal_generate`.
+    pub code: u32,
+    /// `pid` of `signal_generate` and `mark_victim`.
+    pub pid: u32,
 }
 
 impl RecordFormat {
@@ -198,8 +213,11 @@ impl RecordFormat {
         oldstate: ABSENT,
         newstate: ABSENT,
         protocol: ABSENT,
+        sig: ABSENT,
+        code: ABSENT,
+        pid: ABSENT,
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 43 * 4);
-const _: () = assert!(size_of::<RecordFormat>() == 14 * 4);
+const _: () = assert!(size_of::<Layout>() == 46 * 4);
+const _: () = assert!(size_of::<RecordFormat>() == 17 * 4);

@@ -19,12 +19,16 @@ pub const fn port_word(port: u16) -> (u32, u64) {
     ((port >> 6) as u32, 1 << (port & 63))
 }
 
-/// Which tracepoint wrote a [`ResetRecord`].
-pub mod hook {
-    /// `tcp:tcp_send_reset`: this host's kernel sends a RST.
-    pub const SEND_RESET: u8 = 1;
-    /// `tcp:tcp_receive_reset`: a socket of this host is torn down by `tcp_reset()`.
-    pub const RECEIVE_RESET: u8 = 2;
+/// Which record this is (`Header::kind`).
+pub mod kind {
+    /// [`ResetRecord`](super::ResetRecord) of `tcp:tcp_send_reset`: this host's kernel sends a RST.
+    pub const SEND_RESET: u32 = 1;
+    /// [`ResetRecord`](super::ResetRecord) of `tcp:tcp_receive_reset`: a socket of this host is torn down by `tcp_reset()`.
+    pub const RECEIVE_RESET: u32 = 2;
+    /// [`TaskRecord`](super::TaskRecord): a process is seen with a watched socket for the first time.
+    pub const PROCESS: u32 = 3;
+    /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before.
+    pub const CLOSED: u32 = 4;
 }
 
 /// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
@@ -77,8 +81,10 @@ pub mod counter {
     pub const RING_FULL: u32 = 1;
     /// Connections the connection map had no room for: their resets are reported without age and owner.
     pub const CONNECTIONS_FULL: u32 = 2;
+    /// Records of processes for which the ring buffer had no room: resets are reported all the same, perhaps without their owner.
+    pub const TASKS_LOST: u32 = 3;
     /// Number of counters.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Bits of `Config::flags`.
@@ -90,45 +96,90 @@ pub mod config {
 /// `TASK_COMM_LEN` of the kernel (include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
 
+/// `PF_EXITING` (include/linux/sched.h): the task is on its way out, and `exit_code` is final.
+pub const PF_EXITING: u32 = 0x4;
+
+/// How every record begins.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u32,
+    /// The CPU.
+    pub cpu: u32,
+    /// `CLOCK_BOOTTIME` when the tracepoint fired, ns.
+    pub boottime_ns: u64,
+}
+
 /// A task, as the kernel knows it. Ids are those of the initial pid namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// `group_leader->start_boottime`: nanoseconds since boot, suspend included. 0 when the layout is not known.
     pub start_boottime_ns: u64,
-    /// cgroup v2 id; 0 when not known.
-    pub cgroup_id: u64,
     /// Process id (`tgid`).
     pub tgid: u32,
     /// Thread id (`pid` in the kernel's words).
     pub tid: u32,
-    /// Effective user id in the initial user namespace.
+    /// User id in the initial user namespace.
     pub uid: u32,
     /// Task flags (`PF_KTHREAD` ...); 0 when the layout is not known.
     pub flags: u32,
+    /// `exit_code` as wait(2) encodes it; means something only with [`PF_EXITING`].
+    pub exit_code: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
     /// Name of the thread group's leader, NUL-padded; of the thread where the layout is not known.
     pub comm: [u8; COMM_LEN],
 }
 
-/// How a [`Connection`]'s owner is known.
+/// The last signal sent to a process that ends one by default.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signal {
+    /// `CLOCK_BOOTTIME` when it was sent, ns; 0 when none was seen.
+    pub at_ns: u64,
+    /// Process that sent it; means nothing for a signal of the kernel's own.
+    pub sender_tgid: u32,
+    /// Signal number; 0 when only the out-of-memory killer's mark was seen.
+    pub number: u32,
+    /// Name of the sender, NUL-padded.
+    pub sender_comm: [u8; COMM_LEN],
+    /// [`signal_flag`].
+    pub flags: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+}
+
+/// Bits of `Signal::flags`.
+pub mod signal_flag {
+    /// The kernel sent it of its own accord: a fault, or the out-of-memory killer.
+    pub const FROM_KERNEL: u32 = 1 << 0;
+    /// The out-of-memory killer chose this process (`oom:mark_victim`).
+    pub const OOM: u32 = 1 << 1;
+}
+
+/// Which task a [`Connection`] remembers.
 pub mod owner {
-    /// Not known.
+    /// None.
     pub const NONE: u8 = 0;
     /// The task that called connect(2).
     pub const CONNECT: u8 = 1;
+    /// The task that sent this host's FIN, by close(2), shutdown(2) or its end.
+    pub const CLOSE: u8 = 2;
 }
 
 /// What the kernel side remembers of one watched connection, keyed by the address of its `struct sock`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// When the handshake finished: `CLOCK_BOOTTIME`, ns. 0 while it has not.
+    /// When the handshake finished: `CLOCK_BOOTTIME`, ns. 0 when that was not seen.
     pub established_ns: u64,
     /// When the state last changed: `CLOCK_BOOTTIME`, ns.
     pub changed_ns: u64,
-    /// The task that connected, when `owner` says so.
+    /// The task that `owner` says.
     pub task: Task,
-    /// The state before the last change (`enum` of include/net/tcp_states.h).
+    /// The state before the last change (`enum` of include/net/tcp_states.h); 0 when none was seen.
     pub previous_state: u8,
     /// The state after it.
     pub state: u8,
@@ -136,16 +187,29 @@ pub struct Connection {
     pub owner: u8,
     /// 1 when this host opened the connection (it went through SYN_SENT).
     pub active_open: u8,
+    /// 1 when it was reset while its owner still held it: whoever closes it now was that owner.
+    pub was_reset: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
+}
+
+/// A process and a socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskRecord {
+    pub header: Header,
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    pub task: Task,
+    /// The last fatal signal it was sent.
+    pub signal: Signal,
 }
 
 /// One firing of `tcp_send_reset` or `tcp_receive_reset`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResetRecord {
-    /// `CLOCK_BOOTTIME` when the tracepoint fired, ns.
-    pub boottime_ns: u64,
+    pub header: Header,
     /// Address of the `struct sock`: an identity, never dereferenced in user space and never printed.
     pub sock: u64,
     /// `inode` of the socket's file in sockfs, as /proc/PID/fd shows it.
@@ -158,10 +222,10 @@ pub struct ResetRecord {
     pub current: Task,
     /// What was remembered of the connection.
     pub connection: Connection,
+    /// The last fatal signal sent to the process that closed the connection.
+    pub signal: Signal,
     /// Which parts of this record mean something: [`valid`].
     pub valid: u32,
-    /// The CPU.
-    pub cpu: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
     /// `enum sk_rst_reason`, as the running kernel numbers it.
@@ -204,8 +268,6 @@ pub struct ResetRecord {
     pub peer_port: u16,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
-    /// One of [`hook`].
-    pub hook: u8,
     /// `sk_state` when the tracepoint fired.
     pub state: u8,
     /// TCP flags byte of the offending segment.
@@ -215,7 +277,7 @@ pub struct ResetRecord {
     /// [`sock_bit`].
     pub sock_bits: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 2],
 }
 
 /// Runtime settings of the kernel side that may change without re-attaching.
@@ -226,9 +288,12 @@ pub struct Config {
     pub flags: u32,
 }
 
+const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Task>() == 48);
+const _: () = assert!(size_of::<Signal>() == 40);
 const _: () = assert!(size_of::<Connection>() == 72);
-const _: () = assert!(size_of::<ResetRecord>() == 280);
+const _: () = assert!(size_of::<TaskRecord>() == 112);
+const _: () = assert!(size_of::<ResetRecord>() == 320);
 
 #[cfg(feature = "records-as-pod")]
 mod pod {

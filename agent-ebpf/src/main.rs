@@ -16,8 +16,10 @@ mod socket;
 mod task;
 
 mod destroy_sock;
+mod oom;
 mod receive_reset;
 mod send_reset;
+mod signal;
 mod sock_state;
 
 /// The helpers used are GPL-only; the object is offered under both licences.

@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use rstblame_ebpf::{Config, Connection, PORT_WORDS, counter};
+use rstblame_ebpf::{Config, Connection, PORT_WORDS, Signal, counter};
 
 /// `BPF_F_NO_PREALLOC`: memory is taken for connections that exist, not for those that might
 /// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
@@ -33,6 +33,15 @@ pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 /// Watched connections by the address of their `struct sock`. User space sets the size.
 #[map]
 pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(131_072, NO_PREALLOC);
+
+/// Processes already reported with a watched socket: process id to start time, so that each is reported once.
+#[map]
+pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// The last fatal signal of a process. All processes, since which of them own watched sockets shows only at their end; such signals are
+/// rare.
+#[map]
+pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
 
 /// Adds one to a counter of this CPU.
 ///

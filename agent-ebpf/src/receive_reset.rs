@@ -9,12 +9,12 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{RecordFormat, hook, valid};
+use rstblame_ebpf::{RecordFormat, kind, valid};
 
 use crate::{
     filter,
     memory::read_or,
-    record::{RecordTuple, record_offset, submit},
+    record::{RecordTuple, record_offset, submit_reset},
     socket,
 };
 
@@ -48,7 +48,7 @@ fn handle(sock: u64, tuple: &RecordTuple<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    submit(hook::RECEIVE_RESET, |record| {
+    submit_reset(kind::RECEIVE_RESET, |record| {
         record.sock = sock;
         record.valid |= valid::HAS_SOCK;
         if let Some(netns) = netns {

@@ -1,11 +1,12 @@
 //! Reading plain tracepoint records, and submitting reset records.
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
-use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, counter, valid};
+use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
 use crate::{
     maps::{EVENTS, count},
     memory::read,
+    task,
 };
 
 const AF_INET: u16 = 2;
@@ -18,11 +19,22 @@ pub fn boottime_ns() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
+/// The beginning of a record that is written now.
+#[inline(always)]
+fn header(kind: u32) -> Header {
+    Header {
+        kind,
+        // SAFETY: a helper without arguments.
+        cpu: unsafe { bpf_get_smp_processor_id() },
+        boottime_ns: boottime_ns(),
+    }
+}
+
 /// Counts a reset that passed the filter, makes room for its record, lets `fill` write it, and submits it.
 ///
 /// A reset for which there is no room is counted as lost: `seen` is always the sum of what was submitted and what was not.
 #[inline(always)]
-pub fn submit(hook: u8, fill: impl FnOnce(&mut ResetRecord)) {
+pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
     count(counter::SEEN);
     let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
         count(counter::RING_FULL);
@@ -34,11 +46,27 @@ pub fn submit(hook: u8, fill: impl FnOnce(&mut ResetRecord)) {
         entry.as_mut_ptr().write_bytes(0, 1);
         &mut *entry.as_mut_ptr()
     };
-    record.hook = hook;
-    record.boottime_ns = boottime_ns();
-    // SAFETY: a helper without arguments.
-    record.cpu = unsafe { bpf_get_smp_processor_id() };
+    record.header = header(kind);
     fill(record);
+    entry.submit(0);
+}
+
+/// Submits the current task, in connection with a socket.
+#[inline(always)]
+pub fn submit_task(kind: u32, sock: u64) {
+    let Some(mut entry) = EVENTS.reserve::<TaskRecord>(0) else {
+        count(counter::TASKS_LOST);
+        return;
+    };
+    // SAFETY: as above.
+    let record = unsafe {
+        entry.as_mut_ptr().write_bytes(0, 1);
+        &mut *entry.as_mut_ptr()
+    };
+    record.header = header(kind);
+    record.sock = sock;
+    task::fill_current(&mut record.task);
+    task::fill_signal(record.task.tgid, &mut record.signal);
     entry.submit(0);
 }
 

@@ -8,14 +8,14 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, hook, valid};
+use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, kind, valid};
 
 use crate::{
     filter,
-    memory::{read, read_or},
+    memory::read_or,
     packet,
     packet::Segment,
-    record::{RecordTuple, record_offset, submit},
+    record::{RecordTuple, record_offset, submit_reset},
     socket, task,
 };
 
@@ -83,7 +83,7 @@ fn handle(firing: &Firing<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    submit(hook::SEND_RESET, |record| fill(firing, segment, netns, record));
+    submit_reset(kind::SEND_RESET, |record| fill(firing, segment, netns, record));
 }
 
 #[inline(always)]
@@ -121,6 +121,7 @@ fn fill(firing: &Firing<'_>, segment: Option<Segment>, netns: Option<u32>, recor
     if firing.skb == 0 {
         // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
         task::fill_current(&mut record.current);
+        task::fill_signal(record.current.tgid, &mut record.signal);
         record.valid |= valid::CURRENT;
     }
 }

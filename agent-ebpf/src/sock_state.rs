@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{Connection, RecordFormat, Task, counter, owner};
+use rstblame_ebpf::{Connection, RecordFormat, counter, owner};
 
 use crate::{
     filter,
@@ -53,25 +53,20 @@ pub fn sock_state_tp(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
-    if new == socket::state::LISTEN || protocol != IPPROTO_TCP {
+    if protocol != IPPROTO_TCP {
         return;
     }
-    if let Some(known) = CONNECTIONS.get_ptr_mut(sock)
-        && new != socket::state::SYN_SENT
+    if new != socket::state::SYN_SENT
+        && let Some(known) = CONNECTIONS.get_ptr_mut(sock)
     {
         // SAFETY: the value stays valid while the program runs, and changes of one socket's state are serialised by its lock.
-        let known = unsafe { &mut *known };
-        let now = boottime_ns();
-        if new == socket::state::ESTABLISHED && known.established_ns == 0 {
-            known.established_ns = now;
-        }
-        known.previous_state = old;
-        known.state = new;
-        known.changed_ns = now;
+        update(unsafe { &mut *known }, sock, old, new);
         return;
     }
-    // A connection that is first seen in any other state was opened before the agent was: its age is not known.
-    if new != socket::state::SYN_SENT && new != socket::state::ESTABLISHED {
+    // Connections that are first seen in any other state were opened before the agent was: their age is not known. But whoever
+    // closes one is its owner all the same.
+    let closes = new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK;
+    if !closes && new != socket::state::SYN_SENT && new != socket::state::ESTABLISHED && new != socket::state::LISTEN {
         return;
     }
     let Some((local, peer)) = socket::ports(sock).or_else(|| tuple.ports()) else {
@@ -80,31 +75,41 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
     if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock)) {
         return;
     }
-    remember(sock, old, new);
-}
-
-#[inline(always)]
-fn remember(sock: u64, old: u8, new: u8) {
-    let now = boottime_ns();
-    let mut connection = Connection {
-        established_ns: 0,
-        changed_ns: now,
-        task: Task { start_boottime_ns: 0, cgroup_id: 0, tgid: 0, tid: 0, uid: 0, flags: 0, comm: [0; rstblame_ebpf::COMM_LEN] },
-        previous_state: old,
-        state: new,
-        owner: owner::NONE,
-        active_open: 0,
-        reserved: [0; 4],
-    };
+    if new == socket::state::LISTEN {
+        // listen(2): the process will own what it accepts. Forking servers hand that on, so this only makes its facts known.
+        let mut task = socket::NOTHING_KNOWN.task;
+        task::fill_current(&mut task);
+        task::introduce(&task, sock);
+        return;
+    }
+    let mut connection = socket::NOTHING_KNOWN;
+    update(&mut connection, sock, old, new);
     if new == socket::state::SYN_SENT {
         // connect(2) runs in its caller's context.
         task::fill_current(&mut connection.task);
+        task::introduce(&connection.task, sock);
         connection.owner = owner::CONNECT;
         connection.active_open = 1;
-    } else {
-        connection.established_ns = now;
     }
     if CONNECTIONS.insert(sock, connection, 0).is_err() {
         count(counter::CONNECTIONS_FULL);
+    }
+}
+
+#[inline(always)]
+fn update(connection: &mut Connection, sock: u64, old: u8, new: u8) {
+    let now = boottime_ns();
+    if new == socket::state::ESTABLISHED && connection.established_ns == 0 {
+        connection.established_ns = now;
+    }
+    connection.previous_state = old;
+    connection.state = new;
+    connection.changed_ns = now;
+    // Only close(2), shutdown(2) and the end of a process send this host's FIN, all of them in the owner's context
+    // (tcp_close_state(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
+    if new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK {
+        task::fill_current(&mut connection.task);
+        task::introduce(&connection.task, sock);
+        connection.owner = owner::CLOSE;
     }
 }

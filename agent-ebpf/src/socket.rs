@@ -1,11 +1,12 @@
 //! What a `struct sock` knows of its connection.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use rstblame_ebpf::{ResetRecord, sock_bit, valid};
+use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, owner, sock_bit, valid};
 
 use crate::{
-    maps::CONNECTIONS,
+    maps::{CONNECTIONS, count},
     memory::{offset_of_member, read},
+    task,
 };
 
 const AF_INET: u16 = 2;
@@ -15,7 +16,9 @@ const AF_INET6: u16 = 10;
 pub mod state {
     pub const ESTABLISHED: u8 = 1;
     pub const SYN_SENT: u8 = 2;
+    pub const FIN_WAIT1: u8 = 4;
     pub const TIME_WAIT: u8 = 6;
+    pub const LAST_ACK: u8 = 9;
     pub const LISTEN: u8 = 10;
     pub const NEW_SYN_RECV: u8 = 12;
 }
@@ -88,13 +91,38 @@ pub fn fill_tuple(sock: u64, record: &mut ResetRecord) {
 pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
     fill_options(sock, record);
     fill_tcp(sock, record);
-    if let Some(connection) = CONNECTIONS.get_ptr(sock) {
-        // SAFETY: map values stay readable while the program runs; a concurrent change of state can at worst pair the
-        // states of two moments, and resets of one socket are serialised by its lock.
-        record.connection = unsafe { *connection };
+    // Only for a socket that is no orphan does its later end run in its owner's context.
+    let held = record.valid & valid::SOCK != 0 && record.sock_bits & sock_bit::DEAD == 0;
+    if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
+        // SAFETY: map values stay valid while the program runs; changes of one socket's entry are serialised by its lock.
+        let connection = unsafe { &mut *connection };
+        record.connection = *connection;
         record.valid |= valid::CONNECTION;
+        if record.connection.owner == owner::CLOSE {
+            task::fill_signal(record.connection.task.tgid, &mut record.signal);
+        }
+        connection.was_reset = u8::from(held);
+    } else if held {
+        // Opened before the agent was: remembered from here on, so that whoever closes it can be named.
+        let connection = Connection { was_reset: 1, ..NOTHING_KNOWN };
+        if CONNECTIONS.insert(sock, connection, 0).is_err() {
+            count(counter::CONNECTIONS_FULL);
+        }
     }
 }
+
+/// A connection of which nothing is remembered.
+pub const NOTHING_KNOWN: Connection = Connection {
+    established_ns: 0,
+    changed_ns: 0,
+    task: Task { start_boottime_ns: 0, tgid: 0, tid: 0, uid: 0, flags: 0, exit_code: 0, reserved: 0, comm: [0; COMM_LEN] },
+    previous_state: 0,
+    state: 0,
+    owner: owner::NONE,
+    active_open: 0,
+    was_reset: 0,
+    reserved: [0; 3],
+};
 
 #[inline(always)]
 fn fill_options(sock: u64, record: &mut ResetRecord) {

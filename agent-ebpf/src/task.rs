@@ -1,12 +1,16 @@
 //! The task on the CPU. Whether it owns anything is for user space to judge.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_task},
-};
-use rstblame_ebpf::Task;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_get_current_task};
+use rstblame_ebpf::{Signal, Task, kind};
 
-use crate::memory::{offset_of_member, read};
+use crate::{
+    maps::{PROCESSES, SIGNALS},
+    memory::{offset_of_member, read, read_or},
+    record::submit_task,
+};
+
+/// `PF_KTHREAD` (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Writes the current task into `task`.
 #[inline(always)]
@@ -15,14 +19,14 @@ pub fn fill_current(task: &mut Task) {
     task.tgid = (ids >> 32) as u32;
     task.tid = ids as u32;
     task.uid = bpf_get_current_uid_gid() as u32;
-    // SAFETY: helpers without arguments.
-    let (cgroup_id, current) = unsafe { (bpf_get_current_cgroup_id(), bpf_get_current_task()) };
-    task.cgroup_id = cgroup_id;
-    task.flags = read(current, offset_of_member!(task_flags)).unwrap_or(0);
+    // SAFETY: a helper without arguments.
+    let current = unsafe { bpf_get_current_task() };
+    task.flags = read_or(current, offset_of_member!(task_flags), 0);
+    task.exit_code = read_or(current, offset_of_member!(task_exit_code), 0);
 
     // A thread is named after its work ("3_scheduler"), the process after its program: take the leader's name.
-    let leader = read(current, offset_of_member!(task_group_leader)).unwrap_or(0);
-    task.start_boottime_ns = read(leader, offset_of_member!(task_start_boottime)).unwrap_or(0);
+    let leader = read_or(current, offset_of_member!(task_group_leader), 0);
+    task.start_boottime_ns = read_or(leader, offset_of_member!(task_start_boottime), 0);
     match read(leader, offset_of_member!(task_comm)) {
         Some(comm) => task.comm = comm,
         None => {
@@ -31,4 +35,29 @@ pub fn fill_current(task: &mut Task) {
             }
         }
     }
+}
+
+/// Writes the last fatal signal of a process into `signal`.
+#[inline(always)]
+pub fn fill_signal(tgid: u32, signal: &mut Signal) {
+    // SAFETY: map values stay readable while the program runs; a signal that arrives meanwhile replaces a whole entry.
+    if let Some(known) = unsafe { SIGNALS.get(tgid) } {
+        *signal = *known;
+    }
+}
+
+/// Reports the process of the current task, if this is the first time that it is seen with a watched socket: its facts can then be read while
+/// it lives.
+#[inline(always)]
+pub fn introduce(task: &Task, sock: u64) {
+    if task.tgid == 0 || task.flags & PF_KTHREAD != 0 {
+        return;
+    }
+    // SAFETY: as above, one integer.
+    if unsafe { PROCESSES.get(task.tgid) }.is_some_and(|start| *start == task.start_boottime_ns) {
+        return;
+    }
+    // Least recently used entries make room; a failure means only that the process is reported again.
+    let _reported_again = PROCESSES.insert(task.tgid, task.start_boottime_ns, 0);
+    submit_task(kind::PROCESS, sock);
 }

@@ -1,18 +1,19 @@
 //! One capture, from arming to the last line.
 
+mod owner_filter;
 mod session;
 mod stop;
 mod tally;
 
-use std::io;
+use std::{io, path::Path};
 
 use thiserror::Error;
-use tokio::runtime;
+use tokio::{runtime, sync::oneshot};
 
 use crate::{
     cli::{BtfSource, CaptureArgs, KernelArgs},
     event::{Event, Filter, Host, Kernel, SCHEMA, Started},
-    host::{self, netns::NetnsError},
+    host::{self, netns::NetnsError, owners::Snapshot},
     kernel::{ArmOptions, Armed, KernelError, ports::PortSet},
     output::{
         Format,
@@ -20,6 +21,7 @@ use crate::{
         writer::{OutputError, Queue, Target, Writer},
     },
 };
+pub use owner_filter::OwnerFilter;
 use session::Session;
 use stop::{Stop, Stops};
 
@@ -61,6 +63,9 @@ pub struct Plan {
     pub host: Host,
     pub format: Format,
     pub style: Style,
+    /// Processes whose facts are kept after their end.
+    pub max_processes: usize,
+    pub owners: OwnerFilter,
 }
 
 /// Runs a capture to its end.
@@ -79,6 +84,8 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         host: Host { name: node },
         format: args.format.unwrap_or(if target.is_terminal() { Format::Pretty } else { Format::Json }),
         style: Style { colour: target.is_terminal() },
+        max_processes: args.kernel.max_processes,
+        owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(CaptureError::Runtime)?;
     let ended = runtime.block_on(capture(args, &plan, Kernel { release, machine }, writer));
@@ -120,11 +127,15 @@ async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Write
         kernel,
         filter: Filter {
             ports: plan.arm.ports.names(),
-            netns: plan.arm.netns.as_ref().map_or_else(|| vec!["all".to_owned()], |chosen| chosen.iter().map(ToString::to_string).collect()),
+            netns: plan
+                .arm
+                .netns
+                .as_ref()
+                .map_or_else(|| vec!["all".to_owned()], |chosen| chosen.iter().map(ToString::to_string).collect()),
         },
         coverage: armed.coverage.clone(),
     };
-    let mut session = Session::new(plan, args.settle, args.count, armed, writer);
+    let mut session = Session::new(plan, args.settle, args.count, armed, snapshot(&plan.arm), writer);
     session.queue(&Event::AgentStarted(Box::new(started)));
     if let Some(command) = &args.command {
         // The command may make its resets at once: the first line has to be out.
@@ -138,4 +149,16 @@ async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Write
         }
     }
     session.finish().await
+}
+
+/// Takes a snapshot of what is there already, beside the capture: it takes as long as the host has descriptors.
+fn snapshot(arm: &ArmOptions) -> oneshot::Receiver<Snapshot> {
+    let (send, receive) = oneshot::channel();
+    let (ports, netns) = (arm.ports.clone(), arm.netns.clone());
+    std::thread::spawn(move || {
+        let watched = |local, peer| ports.contains(local) || ports.contains(peer);
+        // A capture that is over already needs none.
+        let _unneeded = send.send(Snapshot::take(Path::new("/proc"), netns.as_deref(), watched));
+    });
+    receive
 }

@@ -1,4 +1,6 @@
 //! The preflight.
-use std::process::ExitCode;
 use crate::cli::KernelArgs;
-pub fn run(_args: &KernelArgs) -> ExitCode { ExitCode::FAILURE }
+use std::process::ExitCode;
+pub fn run(_args: &KernelArgs) -> ExitCode {
+    ExitCode::FAILURE
+}

@@ -59,6 +59,15 @@ pub struct CaptureArgs {
     /// Run a shell command once armed, and stop when it has ended and its resets have settled. Its output goes to standard error.
     #[arg(long = "cmd", value_name = "COMMAND")]
     pub command: Option<String>,
+    /// Show only resets of connections that this process owned; may be given several times.
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    /// Show only resets of connections owned by a process or executable of this name; may be given several times.
+    #[arg(long = "comm", value_name = "NAME")]
+    pub comms: Vec<String>,
+    /// Show only resets of connections owned by a container whose id begins so; may be given several times.
+    #[arg(long = "container", value_name = "ID-PREFIX")]
+    pub containers: Vec<String>,
     #[command(flatten)]
     pub kernel: KernelArgs,
 }
@@ -72,6 +81,9 @@ pub struct KernelArgs {
     /// Connections remembered at once.
     #[arg(long, value_name = "N", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_connections: u32,
+    /// Processes whose facts are kept, so that one that ended is still named.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub max_processes: usize,
     /// How to attach to tracepoints.
     #[arg(long, value_enum, default_value_t)]
     pub hooks: Ladder,

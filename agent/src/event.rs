@@ -128,10 +128,7 @@ pub struct Lost {
 impl Lost {
     /// Resets lost in all places together.
     pub fn total(&self) -> u64 {
-        self.ring_full
-            .saturating_add(self.decode)
-            .saturating_add(self.count_limit)
-            .saturating_add(self.output)
+        self.ring_full.saturating_add(self.decode).saturating_add(self.count_limit).saturating_add(self.output)
     }
 }
 

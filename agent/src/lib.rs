@@ -13,5 +13,6 @@ pub mod host;
 pub mod kernel;
 pub mod output;
 pub mod report;
+pub mod signal;
 #[cfg(test)]
 mod testing;

@@ -5,18 +5,19 @@ use std::{net::SocketAddr, time::Duration};
 use crate::{
     attribution::Verdict,
     event::{
-        Cause, Container, Direction, Effect, Endpoint, Executable, Host, KnownFrom, Kubernetes, Network, NetworkType, Origin, OriginKind,
-        Owner, Pod, Process, ResetEvent, SCHEMA, Systemd, Tcp, Transport,
+        Cause, Container, Direction, Effect, Endpoint, Executable, Exit, Host, KnownFrom, Kubernetes, Network, NetworkType, Origin,
+        OriginKind, Owner, Pod, Process, ProcessName, Related, ResetEvent, SCHEMA, Signaller, Systemd, Tcp, Transport,
     },
-    flow::{Reset, Role, TcpState},
+    flow::{ProcessEnd, Reset, Role, TcpState},
     host::process::ProcessFacts,
     kernel::clock,
+    signal,
 };
 
 /// Builds the line.
 pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
     let message = message(reset, &verdict);
-    let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from));
+    let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from, reset));
     let cgroup = reset.process.as_ref().and_then(|(facts, _)| facts.cgroup.as_ref());
     ResetEvent {
         schema: SCHEMA.to_owned(),
@@ -51,8 +52,12 @@ pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
         k8s: cgroup.and_then(|cgroup| cgroup.k8s_pod_uid.clone()).map(|uid| Kubernetes { pod: Pod { uid } }),
         systemd: cgroup.and_then(|cgroup| cgroup.systemd_unit.clone()).map(|unit| Systemd { unit }),
         process,
-        peer_process: None,
-        related: None,
+        peer_process: reset
+            .pair
+            .as_ref()
+            .and_then(|pair| pair.process.clone())
+            .map(|(pid, name, path)| ProcessName { pid, executable: Executable { name, path } }),
+        related: reset.pair.as_ref().map(|pair| Related { duplicates: None, pair: Some(pair.id.clone()) }),
         capture: None,
     }
 }
@@ -119,7 +124,7 @@ fn start_boottime_ns(facts: &ProcessFacts) -> Option<u64> {
     (facts.start_time_ticks > 0).then(|| facts.start_time_ticks.saturating_mul(tick_ns))
 }
 
-fn process(facts: &ProcessFacts, known_from: KnownFrom) -> Process {
+fn process(facts: &ProcessFacts, known_from: KnownFrom, reset: &Reset) -> Process {
     Process {
         pid: facts.pid,
         start_time: start_boottime_ns(facts).map(clock::wall_time),
@@ -128,7 +133,18 @@ fn process(facts: &ProcessFacts, known_from: KnownFrom) -> Process {
         owner: facts.uid.map(|uid| Owner { uid, name: facts.user_name.clone() }),
         known_from,
         namespace_pid: facts.namespace_pid,
-        exit: None,
+        exit: reset.owner_end().map(|end| exit(end, reset.boottime_ns)),
+    }
+}
+
+fn exit(end: &ProcessEnd, reset_ns: u64) -> Exit {
+    Exit {
+        code: end.code.map(i32::from),
+        signal: end.signal.map(signal::name),
+        core_dumped: end.signal.is_some().then_some(end.core_dumped),
+        oom: end.signal.is_some().then_some(end.oom),
+        sent_by: end.sent_by.clone().map(|(pid, name)| Signaller { pid, name }),
+        before_rst_ms: i64::try_from(reset_ns.saturating_sub(end.at_ns) / 1_000_000).ok(),
     }
 }
 

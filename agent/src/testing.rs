@@ -15,6 +15,7 @@ pub fn reset() -> Reset {
     Reset {
         id: "test-1".to_owned(),
         timestamp: Timestamp::UNIX_EPOCH,
+        boottime_ns: 0,
         direction: Direction::Sent,
         tuple: Tuple::new(end(1, 5672), end(2, 40000)),
         role: Role::Broker,
@@ -29,6 +30,9 @@ pub fn reset() -> Reset {
         tcp: None,
         connection: None,
         actor: None,
+        remembered: None,
+        closed_later: None,
         process: None,
+        pair: None,
     }
 }

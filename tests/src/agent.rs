@@ -231,14 +231,7 @@ impl Options {
     /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed within 10 s or says that
     /// it does not see resets.
     pub fn start(mut self) -> Result<Agent> {
-        let text = command::describe(&self.command);
-        let mut child = self
-            .command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| LabError::io(format!("start `{text}`"), error))?;
+        let mut child = command::spawn(self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let heard = Arc::new(Heard::default());
         let mut readers = Vec::new();
         if let Some(pipe) = child.stdout.take() {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{LabError, Result, net::Host, peer::AMQP, poll, workspace};
+use crate::{LabError, Result, command::spawn, net::Host, peer::AMQP, poll, workspace};
 
 /// Where the packages of Debian and of rabbitmq.com put the server script itself. The one on PATH changes to the
 /// `rabbitmq` user and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
@@ -39,8 +39,8 @@ impl Broker {
         let home = workspace::artefacts()?.join(format!("broker-{}", host.name()));
         let log = prepare(&home).map_err(|error| LabError::io(format!("prepare {}", home.display()), error))?;
         let in_home = |name: &str| home.join(name);
-        let child = host
-            .command(Path::new(SERVER))
+        let mut command = host.command(Path::new(SERVER));
+        command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
@@ -59,10 +59,8 @@ impl Broker {
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|error| LabError::io("share the log file", error))?)
-            .stderr(log)
-            .spawn()
-            .map_err(|error| LabError::io(format!("start {SERVER}"), error))?;
-        let mut broker = Self { child, home };
+            .stderr(log);
+        let mut broker = Self { child: spawn(&mut command)?, home };
         poll::until("RabbitMQ to answer", START, || broker.answers(host))?;
         Ok(broker)
     }

@@ -14,7 +14,15 @@ use lapin::{
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{LabError, Result, command::run_command, net::Host, peer::AMQP, poll, record::Flow, workspace};
+use crate::{
+    LabError, Result,
+    command::{run_command, while_nothing_starts},
+    net::Host,
+    peer::AMQP,
+    poll,
+    record::Flow,
+    workspace,
+};
 
 /// How long a client may take for what it was asked.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -142,7 +150,12 @@ pub fn lapin_unread(host: &Host, broker: IpAddr) -> Result<Left> {
             let queued = established(host)?;
             Ok(queued.into_iter().find_map(|(other, unread)| (other == local && unread > 0).then_some(unread)))
         })?;
-        drop(stuck);
+        let sent = host.resets_sent()?;
+        while_nothing_starts(|| {
+            drop(stuck);
+            // lapin's own thread closes the socket once it notices.
+            poll::until("lapin to close its socket", PATIENCE, || Ok((host.resets_sent()? > sent).then_some(())))
+        })?;
         Ok(Left { pid: std::process::id(), flow: Flow::new(local, SocketAddr::new(broker, AMQP)), unread })
     })
 }

@@ -3,6 +3,7 @@
 use std::{
     io::Read,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -58,16 +59,31 @@ pub fn run_command(command: Command, limit: Duration) -> Result<String> {
 /// [`LabError::Io`] when it cannot be started; [`LabError::Timeout`], after killing it, when it outlives `limit`.
 pub fn finish(mut command: Command, limit: Duration) -> Result<Finished> {
     let text = describe(&command);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| LabError::io(format!("start `{text}`"), error))?;
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let stdout = child.stdout.take().map(read_all);
     let stderr = child.stderr.take().map(read_all);
     let status = wait(&mut child, &text, limit)?;
     Ok(Finished { status, stdout: stdout.map(collect).unwrap_or_default(), stderr: stderr.map(collect).unwrap_or_default() })
+}
+
+/// Starts a command, with no close of [`while_nothing_starts`] in between.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when it cannot be started.
+pub fn spawn(command: &mut Command) -> Result<Child> {
+    let started = while_nothing_starts(|| command.spawn());
+    started.map_err(|error| LabError::io(format!("start `{}`", describe(command)), error))
+}
+
+/// Does `work` while no other test of this process starts a command.
+///
+/// A child holds a copy of every descriptor until it executes its program. A socket closed meanwhile is closed for real
+/// only then, by the child: too late, and by the wrong process. `spawn` returns after that moment.
+pub fn while_nothing_starts<T>(work: impl FnOnce() -> T) -> T {
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _guard = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    work()
 }
 
 /// Waits for a child to end.

@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::{LabError, Result, net::Host, poll, record::Flow};
+use crate::{LabError, Result, command::while_nothing_starts, net::Host, poll, record::Flow};
 
 /// The AMQP port, what the agent watches unless told otherwise (IANA service `amqp`).
 pub const AMQP: u16 = 5672;
@@ -83,7 +83,7 @@ pub fn flow(stream: &TcpStream) -> Result<Flow> {
 /// [`LabError::Io`].
 pub fn abort(stream: TcpStream) -> Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).map_err(|error| LabError::io("set SO_LINGER", error))?;
-    drop(stream);
+    while_nothing_starts(|| drop(stream));
     Ok(())
 }
 
@@ -96,8 +96,13 @@ pub fn abort(stream: TcpStream) -> Result<()> {
 pub fn close_with_unread(reader: TcpStream, mut writer: &TcpStream, bytes: &[u8]) -> Result<()> {
     send(&mut writer, bytes)?;
     wait_unread(&reader, bytes.len())?;
-    drop(reader);
+    while_nothing_starts(|| drop(reader));
     Ok(())
+}
+
+/// Closes a listener, so that its port is one where nothing listens once this returns.
+pub fn stop_listening(listener: TcpListener) {
+    while_nothing_starts(|| drop(listener));
 }
 
 /// Writes all of `bytes`.

@@ -78,8 +78,3 @@ pub fn compare(host: &str, record: &Record, flow: Flow, truth: &[Value]) {
         expect::check(&format!("reset {} on the {host}", number + 1), event, truth);
     }
 }
-
-/// The members that say who owns the socket, when this test process does.
-pub fn owned_by_this_process() -> Value {
-    serde_json::json!({"pid": std::process::id()})
-}

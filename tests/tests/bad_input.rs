@@ -108,13 +108,9 @@ fn output_that_is_full() -> Result<()> {
 /// The reader has gone before the first line: that is how `rstblame capture | head` ends, and no failure.
 #[test]
 fn closed_pipe() -> Result<()> {
-    let mut child = Command::new(workspace::agent_binary())
-        .args(["capture", "--format", "json"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(|error| LabError::io("start the agent", error))?;
+    let mut command = Command::new(workspace::agent_binary());
+    command.args(["capture", "--format", "json"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command::spawn(&mut command)?;
     drop(child.stdout.take());
     let status = command::wait(&mut child, "rstblame capture | true", LIMIT)?;
     assert!(status.success(), "{status}");

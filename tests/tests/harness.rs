@@ -4,6 +4,7 @@ use std::{io::ErrorKind, net::SocketAddr, path::PathBuf};
 
 use rstblame_lab::{
     Result,
+    command::spawn,
     net::{lone_host, routed, two_hosts},
     peer::{self, AMQP, Connection},
 };
@@ -11,7 +12,7 @@ use rstblame_lab::{
 #[test]
 fn a_host_is_gone_with_what_ran_on_it() -> Result<()> {
     let host = lone_host()?;
-    let mut sleeper = host.command("sleep").arg("600").spawn().map_err(|error| rstblame_lab::LabError::io("start sleep", error))?;
+    let mut sleeper = spawn(host.command("sleep").arg("600"))?;
     let path: PathBuf = host.path();
     assert!(path.exists());
     drop(host);

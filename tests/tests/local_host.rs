@@ -103,7 +103,7 @@ fn data_to_a_connection_of_a_broker_that_is_gone() -> Result<()> {
     let views = Views::of(&net)?;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = forget(&net, &connection)?;
-    drop(connection.listener);
+    peer::stop_listening(connection.listener);
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
     let mut truth = Truth { client: vec![reset_while_open()], server: vec![forgotten(), stale("NO_SOCKET")?] };

@@ -77,6 +77,6 @@ pub fn preflight(workspace: &Workspace) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].concat();
-    Err(Error::NoBpf(String::from_utf8_lossy(&said).into_owned()))
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    Err(Error::NoBpf { status: output.status, said })
 }

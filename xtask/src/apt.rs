@@ -27,8 +27,8 @@ if [ ! -e "$guard" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$guard"
     chmod 755 "$guard"
 fi
-# Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc.
-DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends --no-remove "$@"
+# Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc. Errors go to standard error.
+DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends --no-remove "$@" > /dev/null
 if command -v systemctl > /dev/null; then
     for unit in $new_units; do
         [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
@@ -55,7 +55,7 @@ impl Apt {
     pub fn update(&mut self) -> Result<()> {
         if !self.is_updated {
             require_privileges(&[])?;
-            command::run(privileged("apt-get").args(["update", "--quiet"]))?;
+            command::run(privileged("apt-get").args(["update", "--quiet=2"]))?;
             self.is_updated = true;
         }
         Ok(())

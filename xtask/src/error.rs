@@ -58,8 +58,13 @@ pub enum Error {
     #[error("missing for the lab: {0}. Install them (`cargo xtask setup --tests` does on Debian and Ubuntu)")]
     MissingPrograms(String),
     /// The agent's preflight says it cannot work here.
-    #[error("BPF does not work on this machine, so the lab cannot run. `rstblame check` says:\n{0}")]
-    NoBpf(String),
+    #[error("the lab cannot run on this machine: `rstblame check` failed ({status})\n{said}")]
+    NoBpf {
+        /// How the preflight ended.
+        status: ExitStatus,
+        /// What it printed.
+        said: String,
+    },
     /// The binary to be packed is not an ELF file as expected.
     #[error("{}: {source}", path.display())]
     Elf {

@@ -1,18 +1,19 @@
 //! The signals the two tracepoints give. A signal is one function: what it looks at, what it is worth, how it can mislead.
 
 use crate::{
-    event::{Evidence, OriginKind, Strength},
+    event::{Direction, Evidence, OriginKind, Strength},
     flow::{Reset, SocketKind, TcpState},
+    signal,
 };
 
-fn signal(name: &str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
+fn evidence(name: &str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
     Evidence { signal: name.to_owned(), points_to, strength, detail }
 }
 
 /// The kernel made the RST for a socket of its own accord. Proof that this host sent it: `tcp_send_reset` fired without a packet.
 pub fn active_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
     let state = reset.state.map_or("an unrecorded state", TcpState::name);
-    signal("active_reset", points_to, Strength::Proof, format!("this kernel sent the RST unasked, for a socket in {state}"))
+    evidence("active_reset", points_to, Strength::Proof, format!("this kernel sent the RST unasked, for a socket in {state}"))
 }
 
 /// The kernel answered a segment with a RST. Proof that this host's kernel, and no process, decided at that moment.
@@ -28,20 +29,20 @@ pub fn passive_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
         || "a segment".to_owned(),
         |trigger| format!("a segment [{}] seq {} ack {}", trigger.flag_letters(), trigger.seq, trigger.ack),
     );
-    signal("answer_to_segment", points_to, Strength::Proof, format!("{trigger} met {socket}"))
+    evidence("answer_to_segment", points_to, Strength::Proof, format!("{trigger} met {socket}"))
 }
 
 /// The kernel's own name for the reason (`enum sk_rst_reason`, complete since Linux 6.12). It names the code path, not a person.
 pub fn kernel_reason(reset: &Reset, points_to: OriginKind) -> Option<Evidence> {
     let reason = reset.reason.as_ref()?;
     let name = reason.name.as_deref().filter(|name| *name != "NOT_SPECIFIED")?;
-    Some(signal("kernel_reason", points_to, Strength::Proof, format!("{name} ({})", reason.code)))
+    Some(evidence("kernel_reason", points_to, Strength::Proof, format!("{name} ({})", reason.code)))
 }
 
 /// Payload lay unread when the owner closed (RFC 2525, section 2.17; `__tcp_close()`).
 pub fn unread_data(reset: &Reset) -> Option<Evidence> {
     let unread = reset.tcp.as_ref()?.unread_bytes;
-    (unread > 0).then(|| signal("unread_data", OriginKind::LocalProcess, Strength::Proof, format!("{unread} bytes not read at close")))
+    (unread > 0).then(|| evidence("unread_data", OriginKind::LocalProcess, Strength::Proof, format!("{unread} bytes not read at close")))
 }
 
 /// `SO_LINGER` with a timeout of zero turns close() into an abort.
@@ -50,27 +51,32 @@ pub fn linger_zero(reset: &Reset) -> Option<Evidence> {
         .socket
         .as_ref()
         .filter(|socket| socket.linger_zero)
-        .map(|_| signal("linger_zero", OriginKind::LocalProcess, Strength::Proof, "SO_LINGER {on, 0} was set on the socket".to_owned()))
+        .map(|_| evidence("linger_zero", OriginKind::LocalProcess, Strength::Proof, "SO_LINGER {on, 0} was set on the socket".to_owned()))
 }
 
 /// The RST went out in the context of the task that closed.
 pub fn closed_by(reset: &Reset) -> Option<Evidence> {
     reset.closer().map(|task| {
-        signal("closing_task", OriginKind::LocalProcess, Strength::Strong, format!("closed in the context of {} (pid {})", task.comm, task.pid))
+        evidence(
+            "closing_task",
+            OriginKind::LocalProcess,
+            Strength::Strong,
+            format!("closed in the context of {} (pid {})", task.comm, task.pid),
+        )
     })
 }
 
 /// The peer's FIN had been processed: it had already finished its half.
 pub fn fin_received(reset: &Reset) -> Option<Evidence> {
     reset.socket.as_ref().filter(|socket| socket.fin_received).map(|_| {
-        signal("fin_received", OriginKind::RemotePeer, Strength::Strong, "the peer's FIN had arrived before the reset".to_owned())
+        evidence("fin_received", OriginKind::RemotePeer, Strength::Strong, "the peer's FIN had arrived before the reset".to_owned())
     })
 }
 
 /// This host's FIN was out: it had already finished its half.
 pub fn fin_sent(reset: &Reset) -> Option<Evidence> {
     reset.state.filter(|state| state.fin_sent()).map(|state| {
-        signal(
+        evidence(
             "fin_sent",
             OriginKind::LocalProcess,
             Strength::Strong,
@@ -82,7 +88,7 @@ pub fn fin_sent(reset: &Reset) -> Option<Evidence> {
 /// The peer spoke a moment before this host's owner closed: what an orderly close over AMQP looks like from outside.
 pub fn peer_spoke_just_before(reset: &Reset) -> Option<Evidence> {
     let since = reset.tcp.as_ref()?.since_received?;
-    Some(signal(
+    Some(evidence(
         "peer_spoke_just_before",
         OriginKind::LocalProcess,
         Strength::Weak,
@@ -94,12 +100,48 @@ pub fn peer_spoke_just_before(reset: &Reset) -> Option<Evidence> {
 pub fn silence(reset: &Reset) -> Option<Evidence> {
     let heard = reset.tcp.as_ref()?.since_heard?;
     (heard.as_secs() >= 30).then(|| {
-        signal("silence", OriginKind::Unknown, Strength::Weak, format!("nothing heard from the peer for {} s before the reset", heard.as_secs()))
+        evidence(
+            "silence",
+            OriginKind::Unknown,
+            Strength::Weak,
+            format!("nothing heard from the peer for {} s before the reset", heard.as_secs()),
+        )
     })
 }
 
 /// A RST was accepted by the socket. The tracepoint has no packet, so it does not tell who made it.
 pub fn accepted_rst(reset: &Reset) -> Evidence {
     let state = reset.state.map_or("an unrecorded state", TcpState::name);
-    signal("accepted_rst", OriginKind::Unknown, Strength::Proof, format!("tcp_reset() ended a socket in {state}"))
+    evidence("accepted_rst", OriginKind::Unknown, Strength::Proof, format!("tcp_reset() ended a socket in {state}"))
+}
+
+/// The owner was ending, by a signal or by itself, when its socket was closed (`PF_EXITING` and `exit_code` of the task).
+pub fn owner_ended(reset: &Reset) -> Option<Evidence> {
+    let end = reset.owner_end()?;
+    let owner = reset.holder().map_or_else(String::new, |task| format!("{} (pid {})", task.comm, task.pid));
+    let how = match (end.signal, end.code) {
+        (Some(number), _) if end.oom => format!("was killed by the out-of-memory killer ({})", signal::name(number)),
+        (Some(number), _) => format!("was ended by {}", signal::name(number)),
+        (None, code) => format!("exited with status {}", code.unwrap_or(0)),
+    };
+    let by = end.sent_by.as_ref().map_or_else(String::new, |(pid, name)| format!(", sent by {name} (pid {pid})"));
+    let before = reset.boottime_ns.saturating_sub(end.at_ns) / 1_000_000;
+    Some(evidence("owner_ended", OriginKind::LocalProcess, Strength::Proof, format!("{owner} {how}{by}, {before} ms before the RST")))
+}
+
+/// The other end of the connection is on this host too, and the reset was seen there as well. Proof of who sent it; it can mislead only where
+/// two network namespaces use the same addresses and ports within the same 20 ms.
+pub fn pair(reset: &Reset) -> Option<Evidence> {
+    let pair = reset.pair.as_ref()?;
+    let owner = pair.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |(pid, name, _)| format!("{name} (pid {pid})"));
+    let (points_to, what) = match pair.direction {
+        Direction::Sent => (OriginKind::RemotePeer, "was sent there"),
+        Direction::Received => (OriginKind::LocalProcess, "arrived there"),
+    };
+    Some(evidence(
+        "pair",
+        points_to,
+        Strength::Proof,
+        format!("the other end is on this host, owned by {owner}; the RST {what} (event {})", pair.id),
+    ))
 }

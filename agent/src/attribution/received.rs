@@ -5,7 +5,7 @@
 
 use super::{Cause, Origin, Verdict, evidence};
 use crate::{
-    event::{CauseId, Effect, OriginKind, Severity},
+    event::{CauseId, Direction, Effect, OriginKind, Severity},
     flow::{Reset, TcpState},
 };
 
@@ -15,9 +15,11 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     let (effect, cause, severity) = match reset.state {
         Some(TcpState::SynSent) => (
             Effect::ConnectionRefused,
-            Cause::new(CauseId::Refused, 0.97, format!("{} refused the connection: the SYN was answered by a RST", reset.tuple.peer)).advise(
-                format!("check on that host that something listens on port {} (ss -ltn), and that no firewall rejects it", reset.tuple.peer.port()),
-            ),
+            Cause::new(CauseId::Refused, 0.97, format!("{} refused the connection: the SYN was answered by a RST", reset.tuple.peer))
+                .advise(format!(
+                    "check on that host that something listens on port {} (ss -ltn), and that no firewall rejects it",
+                    reset.tuple.peer.port()
+                )),
             Severity::Warning,
         ),
         Some(TcpState::SynRecv | TcpState::NewSynRecv) => (
@@ -50,6 +52,10 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         ),
     };
     let mut found = vec![evidence::accepted_rst(reset)];
-    found.extend([evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)].into_iter().flatten());
-    Verdict { effect, origin: Origin::unknown(&EITHER), cause, severity, evidence: found }
+    found.extend(
+        [evidence::pair(reset), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)].into_iter().flatten(),
+    );
+    let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
+    let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };
+    Verdict { effect, origin, cause, severity, evidence: found }
 }

@@ -10,6 +10,7 @@ use super::{Cause, Origin, Verdict, evidence};
 use crate::{
     event::{CauseId, Effect, OriginKind, Severity},
     flow::{Reset, Role, SocketKind, TcpState, Trigger},
+    signal,
 };
 
 /// RabbitMQ closes a connection a moment after the client's last frame, and every other close of its own (missed heartbeats, handshake timeout)
@@ -136,7 +137,8 @@ fn active(reset: &Reset) -> Verdict {
             Severity::Warning,
         ),
         Path::Destroyed => {
-            let by = reset.actor.as_ref().map_or_else(String::new, |task| format!("; the task on the CPU was {} (pid {})", task.comm, task.pid));
+            let by =
+                reset.actor.as_ref().map_or_else(String::new, |task| format!("; the task on the CPU was {} (pid {})", task.comm, task.pid));
             (
                 OriginKind::LocalHost,
                 Cause::new(CauseId::SocketDestroyed, sure.min(0.97), format!("the socket was destroyed from outside its owner{by}"))
@@ -173,9 +175,12 @@ fn active(reset: &Reset) -> Verdict {
         }
         Path::Unnamed => unnamed(reset, &who),
     };
+    let (cause, severity) = ended_owner(reset, kind).unwrap_or((cause, severity));
     let mut found = vec![evidence::active_reset(reset, kind)];
     found.extend(
         [
+            evidence::owner_ended(reset),
+            evidence::pair(reset),
             evidence::kernel_reason(reset, kind),
             evidence::unread_data(reset),
             evidence::linger_zero(reset),
@@ -188,14 +193,43 @@ fn active(reset: &Reset) -> Verdict {
     if cause.id == CauseId::RoutineClose {
         found.extend(evidence::peer_spoke_just_before(reset));
     }
-    Verdict { effect, origin: origin_of(kind), cause, severity, evidence: found }
+    // That the socket was CLOSE already proves the origin even where the path is inferred.
+    let sure_of_origin = if reset.closed_first { NAMED } else { sure };
+    Verdict { effect, origin: origin_of(kind, sure_of_origin), cause, severity, evidence: found }
 }
 
-fn origin_of(kind: OriginKind) -> Origin {
+fn origin_of(kind: OriginKind, sure: f64) -> Origin {
     match kind {
         OriginKind::Unknown => Origin::unknown(&[OriginKind::LocalProcess, OriginKind::LocalHost]),
-        settled => Origin::settled(settled, NAMED),
+        settled => Origin::settled(settled, sure),
     }
+}
+
+/// The owner did not close: it ended, and the kernel closed for it.
+fn ended_owner(reset: &Reset, kind: OriginKind) -> Option<(Cause, Severity)> {
+    let end = reset.owner_end().filter(|_| kind == OriginKind::LocalProcess)?;
+    let who = subject(reset);
+    let Some(number) = end.signal else {
+        let status = end.code.unwrap_or(0);
+        let cause = Cause::new(CauseId::ProcessExited, NAMED, format!("{who} exited with status {status} and left the connection open"))
+            .advise("let the program close its AMQP connection before it exits");
+        return Some((cause, Severity::Warning));
+    };
+    let name = signal::name(number);
+    if signal::is_crash(number) {
+        let cause = Cause::new(CauseId::ProcessCrashed, NAMED, format!("{who} crashed with {name}"))
+            .advise("look for its core dump and its last log lines (coredumpctl, journalctl)");
+        return Some((cause, Severity::Error));
+    }
+    let cause = if end.oom {
+        Cause::new(CauseId::ProcessKilled, NAMED, format!("{who} was killed by the out-of-memory killer"))
+            .advise("raise the memory limit of its container or unit, or find out what it used the memory for (dmesg | grep -i oom)")
+    } else {
+        let by = end.sent_by.as_ref().map_or_else(String::new, |(pid, name)| format!(" sent by {name} (pid {pid})"));
+        Cause::new(CauseId::ProcessKilled, NAMED, format!("{who} was ended by {name}{by}"))
+            .advise("let the program close its connections on SIGTERM, and let whoever stops it wait for that")
+    };
+    Some((cause, Severity::Error))
 }
 
 /// `close()` with `SO_LINGER {on, 0}`. RabbitMQ's listeners set it by default, so that this is how each of its connections ends.
@@ -260,14 +294,22 @@ fn passive(reset: &Reset) -> Verdict {
         }
         (Some("INVALID_SYN"), SocketKind::Listener) if !opens => (
             Effect::HandshakeAborted,
-            Cause::new(CauseId::ListenOverflow, 0.9, format!("the accept queue of port {port} is full (net.ipv4.tcp_abort_on_overflow = 1)"))
-                .advise("raise the listener's backlog and net.core.somaxconn, or find out why the broker does not accept"),
+            Cause::new(
+                CauseId::ListenOverflow,
+                0.9,
+                format!("the accept queue of port {port} is full (net.ipv4.tcp_abort_on_overflow = 1)"),
+            )
+            .advise("raise the listener's backlog and net.core.somaxconn, or find out why the broker does not accept"),
             Severity::Warning,
         ),
         (_, SocketKind::Listener) => (
             Effect::Answered,
-            Cause::new(CauseId::StaleConnection, 0.9, format!("a segment of a connection this host does not have met the listener on port {port}"))
-                .advise("the peer still believed in the connection: look for a restart of this host or of the broker before"),
+            Cause::new(
+                CauseId::StaleConnection,
+                0.9,
+                format!("a segment of a connection this host does not have met the listener on port {port}"),
+            )
+            .advise("the peer still believed in the connection: look for a restart of this host or of the broker before"),
             Severity::Warning,
         ),
         // Without a reason, this is the order that tcp_rcv_state_process() leaves behind: torn down first, then answered.
@@ -282,8 +324,13 @@ fn passive(reset: &Reset) -> Verdict {
         ),
         _ => (Effect::Answered, Cause::unknown("this kernel answered a segment with a RST"), Severity::Warning),
     };
+    let (cause, severity) = ended_owner(reset, kind).unwrap_or((cause, severity));
     let mut found = vec![evidence::passive_reset(reset, kind)];
-    found.extend([evidence::kernel_reason(reset, kind), evidence::fin_sent(reset)].into_iter().flatten());
+    found.extend(
+        [evidence::owner_ended(reset), evidence::pair(reset), evidence::kernel_reason(reset, kind), evidence::fin_sent(reset)]
+            .into_iter()
+            .flatten(),
+    );
     Verdict { effect, origin: Origin::settled(kind, NAMED), cause, severity, evidence: found }
 }
 
@@ -295,7 +342,7 @@ fn data_after_close(sure: f64) -> Cause {
 /// The owner in a sentence.
 fn subject(reset: &Reset) -> String {
     let of_process = reset.process.as_ref().map(|(process, _)| (process.executable_name.as_str(), process.pid));
-    let of_task = reset.closer().map(|task| (task.comm.as_str(), task.pid));
+    let of_task = reset.holder().map(|task| (task.comm.as_str(), task.pid));
     match of_process.or(of_task) {
         Some((name, pid)) => format!("{name} (pid {pid})"),
         None => "the owner".to_owned(),

@@ -1,13 +1,16 @@
 //! The loop of a capture: ring -> decode -> settle -> attribute -> render -> writer.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::{
     CaptureError, Plan,
@@ -16,13 +19,10 @@ use super::{
 };
 use crate::{
     attribution::attribute,
-    event::{Event, EventsLost, KnownFrom, Lost, SCHEMA, Stopped},
-    flow::{
-        Reset,
-        settle::{Firing, Settle},
-    },
-    host::Lookup,
-    kernel::{Armed, clock},
+    event::{Event, EventsLost, Lost, SCHEMA, Stopped},
+    flow::{Pair, Reset, settle::Settle},
+    host::owners::{Owners, Snapshot},
+    kernel::{Armed, clock, decode::Record},
     output::{
         render,
         writer::{OutputError, Queue, Writer},
@@ -55,7 +55,11 @@ pub struct Session<'a> {
     queue: Queue,
     writer: Option<Writer>,
     settle: Settle,
-    lookup: Lookup,
+    owners: Owners,
+    /// What was there at the start, once it is known.
+    snapshot: Option<oneshot::Receiver<Snapshot>>,
+    /// Resets that may go on, but for their owner.
+    ready: Vec<Reset>,
     tally: Tally,
     outbox: VecDeque<(Bytes, bool)>,
     /// Resets that may still be written.
@@ -68,14 +72,23 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(plan: &'a Plan, settle: Duration, count: Option<u64>, armed: Armed, (writer, queue): (Writer, Queue)) -> Self {
+    pub fn new(
+        plan: &'a Plan,
+        settle: Duration,
+        count: Option<u64>,
+        armed: Armed,
+        snapshot: oneshot::Receiver<Snapshot>,
+        (writer, queue): (Writer, Queue),
+    ) -> Self {
         Self {
             plan,
             armed,
             queue,
             writer: Some(writer),
             settle: Settle::new(settle, HELD),
-            lookup: Lookup::new(),
+            owners: Owners::new(plan.max_processes),
+            snapshot: Some(snapshot),
+            ready: Vec::new(),
             tally: Tally::default(),
             outbox: VecDeque::new(),
             remaining: count,
@@ -91,6 +104,7 @@ impl<'a> Session<'a> {
         let queue = self.queue.clone();
         loop {
             self.release_due();
+            self.release_ready(false);
             self.check_losses()?;
             if self.remaining == Some(0) {
                 return Ok(Stop::CountReached);
@@ -124,6 +138,12 @@ impl<'a> Session<'a> {
                         self.take(record);
                     }
                     tokio::task::yield_now().await;
+                }
+                snapshot = taken(&mut self.snapshot) => {
+                    self.snapshot = None;
+                    if let Some(snapshot) = snapshot {
+                        self.owners.add_snapshot(snapshot);
+                    }
                 }
                 () = sleep(nap) => {}
             }
@@ -166,10 +186,10 @@ impl<'a> Session<'a> {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        let left: Vec<Reset> = self.settle.drain().collect();
-        for reset in left {
-            self.emit(reset);
+        while let Some(reset) = self.settle.pop() {
+            self.pass_on(reset);
         }
+        self.release_ready(true);
         self.report_losses(Duration::ZERO)?;
         if timeout(LAST_WRITES, self.flush()).await.map_or(Ok(()), |flushed| flushed).is_err() || !self.outbox.is_empty() {
             let unwritten = self.outbox.iter().filter(|(_, is_reset)| *is_reset).count();
@@ -198,40 +218,60 @@ impl<'a> Session<'a> {
 
     /// One record on its way to becoming a line.
     fn take(&mut self, bytes: &[u8]) {
-        self.taken += 1;
-        let observed = match self.armed.decoder.decode(bytes) {
-            Ok(observed) => observed,
+        match self.armed.decoder.decode(bytes) {
+            Ok(Record::Reset(mut reset, firing)) => {
+                self.taken += 1;
+                // Now, and not when it is written: a process that just closed may be gone in a moment.
+                self.owners.name(&mut reset);
+                if let Some(reset) = self.settle.push(firing, *reset) {
+                    self.pass_on(reset);
+                }
+            }
+            Ok(Record::Process(task)) => self.owners.learn(&task),
+            Ok(Record::Closed(sock, task)) => {
+                self.owners.learn(&task);
+                self.settle.closed(sock, task);
+            }
             Err(error) => {
+                self.taken += 1;
                 self.tally.decode += 1;
                 eprintln!("rstblame: the kernel side sent {error}; please report this");
-                return;
             }
-        };
-        let mut reset = observed.reset;
-        // Now, and not when it is written: a process that just closed may be gone in a moment.
-        if let Some(task) = reset.closer().cloned() {
-            reset.process = Some((self.lookup.closing_process(&task), KnownFrom::Close));
-        }
-        let firing = Firing {
-            sock: observed.sock,
-            cpu: observed.cpu,
-            boottime_ns: observed.boottime_ns,
-            receive_side_shut: observed.receive_side_shut,
-        };
-        if let Some(reset) = self.settle.push(firing, reset) {
-            self.emit(reset);
         }
     }
 
     fn release_due(&mut self) {
         let now = clock::boottime_ns();
         while let Some(reset) = self.settle.pop_due(now) {
+            self.pass_on(reset);
+        }
+    }
+
+    /// Its window has passed: out with it, or to those whose owner has to be searched for.
+    fn pass_on(&mut self, mut reset: Reset) {
+        self.owners.name(&mut reset);
+        if reset.lacks_owner() || reset.pair.is_some() { self.ready.push(reset) } else { self.emit(reset) }
+    }
+
+    /// Searches for the owners of what is ready, all at once and not too often, and lets it go.
+    fn release_ready(&mut self, at_once: bool) {
+        if self.ready.is_empty() || (!at_once && Instant::now() < self.owners.not_before()) {
+            return;
+        }
+        let mut resets = std::mem::take(&mut self.ready);
+        self.owners.search(&mut resets);
+        name_pairs(&mut resets);
+        for reset in resets {
             self.emit(reset);
         }
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]
     fn emit(&mut self, reset: Reset) {
+        if !self.plan.owners.admits(&reset) {
+            self.tally.filtered += 1;
+            return;
+        }
         match &mut self.remaining {
             Some(0) => {
                 self.tally.count_limit += 1;
@@ -246,11 +286,15 @@ impl<'a> Session<'a> {
     }
 
     fn next_wake(&self) -> Duration {
-        let loss_check = self.next_loss_check.saturating_duration_since(Instant::now());
+        let now = Instant::now();
+        let mut wake = self.next_loss_check.saturating_duration_since(now);
+        if !self.ready.is_empty() {
+            wake = wake.min(self.owners.not_before().saturating_duration_since(now));
+        }
         self.settle
             .next_due_ns()
             .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())))
-            .map_or(loss_check, |due| due.min(loss_check))
+            .map_or(wake, |due| due.min(wake))
     }
 
     fn check_losses(&mut self) -> Result<(), CaptureError> {
@@ -279,8 +323,8 @@ impl<'a> Session<'a> {
             timestamp: Timestamp::now(),
             host: self.plan.host.clone(),
             uptime_s: self.started.elapsed().as_secs_f64(),
-            // Two firings that were one reset are one reset seen.
-            seen: counters.seen.saturating_sub(self.settle.joined()),
+            // Two firings that were one reset are one reset seen; what another's process did was filtered here and not in the kernel.
+            seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered),
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,
             lost: lost_by.total(),
@@ -294,5 +338,33 @@ impl<'a> Session<'a> {
     /// Why the queue has no receiver any more: its thread has ended, or is about to.
     fn writer_failure(&mut self) -> OutputError {
         self.writer.take().and_then(|writer| writer.finish().err()).unwrap_or(OutputError::Stuck)
+    }
+}
+
+/// The snapshot, when it comes; `None` when its thread failed.
+async fn taken(snapshot: &mut Option<oneshot::Receiver<Snapshot>>) -> Option<Snapshot> {
+    match snapshot {
+        Some(receiver) => receiver.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the two ends of one reset name each other's owner. They come in one batch.
+fn name_pairs(resets: &mut [Reset]) {
+    let owners: HashMap<String, Pair> = resets
+        .iter()
+        .filter(|reset| reset.pair.is_some())
+        .map(|reset| {
+            let process =
+                reset.process.as_ref().map(|(facts, _)| (facts.pid, facts.executable_name.clone(), facts.executable_path.clone()));
+            (reset.id.clone(), Pair { id: reset.id.clone(), direction: reset.direction, process })
+        })
+        .collect();
+    for reset in resets {
+        if let Some(pair) = &mut reset.pair
+            && let Some(known) = owners.get(&pair.id)
+        {
+            *pair = known.clone();
+        }
     }
 }

@@ -12,6 +12,8 @@ use crate::{
 pub struct Tally {
     pub emitted: u64,
     pub suppressed: u64,
+    /// Resets of other processes than those asked for: not counted as seen.
+    pub filtered: u64,
     pub decode: u64,
     pub count_limit: u64,
     pub output: u64,

@@ -4,5 +4,5 @@ pub mod reset;
 pub mod settle;
 pub mod tcp_state;
 
-pub use reset::{ClosingTask, Connection, Reason, Reset, Role, SocketFacts, SocketKind, TcpFacts, Trigger, Tuple};
+pub use reset::{Connection, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, Trigger, Tuple};
 pub use tcp_state::TcpState;

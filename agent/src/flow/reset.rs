@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use jiff::Timestamp;
 
 use super::tcp_state::TcpState;
-use crate::{event::Direction, host::process::ProcessFacts};
+use crate::{
+    event::{Direction, KnownFrom},
+    host::process::ProcessFacts,
+};
 
 /// The two ends of a connection. IPv4-mapped IPv6 addresses are stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,9 +151,9 @@ pub struct Connection {
     pub active_open: bool,
 }
 
-/// A task that made the RST itself, in its own context.
+/// A process in whose context something happened to a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClosingTask {
+pub struct Task {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// Start of the process in nanoseconds since boot; `None` when this kernel does not tell.
@@ -158,6 +161,35 @@ pub struct ClosingTask {
     /// Name of the process, at most 15 bytes.
     pub comm: String,
     pub uid: u32,
+    /// How it ended, if it was ending at that moment.
+    pub end: Option<ProcessEnd>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEnd {
+    /// Exit status; `None` when a signal ended it.
+    pub code: Option<u8>,
+    /// The signal that ended it.
+    pub signal: Option<u8>,
+    pub core_dumped: bool,
+    /// The out-of-memory killer chose it.
+    pub oom: bool,
+    /// Process that sent the signal: id and name. `None` when the kernel did, or when it was not seen.
+    pub sent_by: Option<(u32, String)>,
+    /// `CLOCK_BOOTTIME` at its end, ns.
+    pub at_ns: u64,
+}
+
+/// The same reset at the other end of the connection, on this host too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Its id.
+    pub id: String,
+    /// Which way it went, seen from there.
+    pub direction: Direction,
+    /// The process that owned that end: id, name, path of the executable.
+    pub process: Option<(u32, String, Option<String>)>,
 }
 
 /// One reset.
@@ -166,6 +198,8 @@ pub struct Reset {
     /// Unique for this host and boot.
     pub id: String,
     pub timestamp: Timestamp,
+    /// `CLOCK_BOOTTIME`, ns.
+    pub boottime_ns: u64,
     pub direction: Direction,
     pub tuple: Tuple,
     pub role: Role,
@@ -183,9 +217,14 @@ pub struct Reset {
     pub tcp: Option<TcpFacts>,
     pub connection: Option<Connection>,
     /// The task in whose context an active RST was made, where there was one.
-    pub actor: Option<ClosingTask>,
+    pub actor: Option<Task>,
+    /// The process remembered for the connection: it connected, or it sent this host's FIN.
+    pub remembered: Option<(Task, KnownFrom)>,
+    /// The process that closed the socket after the reset.
+    pub closed_later: Option<Task>,
     /// The process that owned the connection, as far as the host knows it.
-    pub process: Option<(ProcessFacts, crate::event::KnownFrom)>,
+    pub process: Option<(ProcessFacts, KnownFrom)>,
+    pub pair: Option<Pair>,
 }
 
 impl Reset {
@@ -198,8 +237,24 @@ impl Reset {
     ///
     /// Only `__tcp_close()` and `tcp_disconnect()` put the socket in CLOSE before they send the RST, and both run in the context of whoever
     /// closes (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and every answer to a segment do not.
-    pub fn closer(&self) -> Option<&ClosingTask> {
+    pub fn closer(&self) -> Option<&Task> {
         self.actor.as_ref().filter(|_| self.active && self.closed_first)
+    }
+
+    /// The process known to have held the socket: it closed it, before the reset, by the reset, or after it.
+    pub fn holder(&self) -> Option<&Task> {
+        let fin = self.remembered.as_ref().filter(|(_, from)| *from == KnownFrom::Close).map(|(task, _)| task);
+        self.closer().or(self.closed_later.as_ref()).or(fin)
+    }
+
+    /// How the owner ended, if it ended before the reset or with it.
+    pub fn owner_end(&self) -> Option<&ProcessEnd> {
+        self.holder()?.end.as_ref().filter(|end| end.at_ns <= self.boottime_ns)
+    }
+
+    /// Whether the owner has still to be found.
+    pub fn lacks_owner(&self) -> bool {
+        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.closer().is_none()
     }
 }
 

@@ -114,19 +114,9 @@ fn facts_of(path: &str) -> CgroupFacts {
         }
         previous = segment;
     }
-    let (systemd_unit, systemd_user_unit) = pieces
-        .iter()
-        .rev()
-        .map(|piece| units_of(piece))
-        .find(|(unit, _)| unit.is_some())
-        .unwrap_or_default();
-    CgroupFacts {
-        path: path.to_owned(),
-        systemd_unit,
-        systemd_user_unit,
-        container,
-        k8s_pod_uid: pod,
-    }
+    let (systemd_unit, systemd_user_unit) =
+        pieces.iter().rev().map(|piece| units_of(piece)).find(|(unit, _)| unit.is_some()).unwrap_or_default();
+    CgroupFacts { path: path.to_owned(), systemd_unit, systemd_user_unit, container, k8s_pod_uid: pod }
 }
 
 /// The container that a path segment stands for, given the segment before it.
@@ -140,47 +130,24 @@ fn container_of(segment: &str, previous: &str) -> Option<Container> {
         // Podman with `--cgroups=split`, the form that Quadlet services use.
         ("libpod-payload", Runtime::Podman),
     ];
-    let known = |prefix: &str| {
-        PREFIXES
-            .iter()
-            .find(|(p, _)| *p == prefix)
-            .map(|&(_, runtime)| runtime)
-    };
+    let known = |prefix: &str| PREFIXES.iter().find(|(p, _)| *p == prefix).map(|&(_, runtime)| runtime);
 
     if is_container_id(segment) {
         let runtime = (previous == "docker").then_some(Runtime::Docker);
-        return Some(Container {
-            id: segment.to_owned(),
-            runtime,
-        });
+        return Some(Container { id: segment.to_owned(), runtime });
     }
-    if let Some(name) = segment
-        .strip_prefix("lxc.payload.")
-        .filter(|name| !name.is_empty())
-    {
-        return Some(Container {
-            id: name.to_owned(),
-            runtime: Some(Runtime::Lxc),
-        });
+    if let Some(name) = segment.strip_prefix("lxc.payload.").filter(|name| !name.is_empty()) {
+        return Some(Container { id: name.to_owned(), runtime: Some(Runtime::Lxc) });
     }
     // A cgroupfs driver that is handed a systemd-style `SLICE:PREFIX:ID` uses it as the name of the group.
-    if let Some((prefix, id)) = segment
-        .split_once(':')
-        .and_then(|(_, rest)| rest.split_once(':'))
-    {
+    if let Some((prefix, id)) = segment.split_once(':').and_then(|(_, rest)| rest.split_once(':')) {
         let runtime = known(prefix).filter(|_| is_container_id(id))?;
-        return Some(Container {
-            id: id.to_owned(),
-            runtime: Some(runtime),
-        });
+        return Some(Container { id: id.to_owned(), runtime: Some(runtime) });
     }
     let stem = segment.strip_suffix(".scope").unwrap_or(segment);
     let (prefix, id) = stem.rsplit_once('-')?;
     let runtime = known(prefix).filter(|_| is_container_id(id))?;
-    Some(Container {
-        id: id.to_owned(),
-        runtime: Some(runtime),
-    })
+    Some(Container { id: id.to_owned(), runtime: Some(runtime) })
 }
 
 fn is_container_id(text: &str) -> bool {
@@ -195,10 +162,7 @@ fn is_lower_hex(text: &str) -> bool {
 /// `kubepods[-CLASS]-podUID.slice` with underscores for dashes (systemd driver), whatever stands before `kubepods`.
 fn pod_of(segment: &str, previous: &str) -> Option<String> {
     let uid = if let Some(uid) = segment.strip_prefix("pod") {
-        if !matches!(
-            previous,
-            "kubepods" | "burstable" | "besteffort" | "guaranteed"
-        ) {
+        if !matches!(previous, "kubepods" | "burstable" | "besteffort" | "guaranteed") {
             return None;
         }
         uid.to_owned()
@@ -216,8 +180,7 @@ fn pod_of(segment: &str, previous: &str) -> Option<String> {
 fn is_pod_uid(uid: &str) -> bool {
     let groups: Vec<&str> = uid.split('-').collect();
     let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
-    (lengths == [8, 4, 4, 4, 12] || lengths == [32])
-        && groups.iter().all(|group| is_lower_hex(group))
+    (lengths == [8, 4, 4, 4, 12] || lengths == [32]) && groups.iter().all(|group| is_lower_hex(group))
 }
 
 /// The system unit and the user unit, by systemd's own rule: past the slices, the first group is the unit.
@@ -248,13 +211,9 @@ fn unit_name(segment: &str) -> Option<String> {
     // systemd puts `_` before a name that the kernel would take for a file of its own.
     let name = segment.strip_prefix('_').unwrap_or(segment);
     let (stem, suffix) = name.rsplit_once('.')?;
-    (!stem.is_empty() && matches!(suffix, "service" | "scope" | "socket" | "mount" | "swap"))
-        .then(|| name.to_owned())
+    (!stem.is_empty() && matches!(suffix, "service" | "scope" | "socket" | "mount" | "swap")).then(|| name.to_owned())
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should fail here"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests;

@@ -1,7 +1,9 @@
 //! This host: processes, containers, users, namespaces. Knows nothing of BPF.
 
 pub mod cgroup;
+pub mod facts;
 pub mod netns;
+pub mod owners;
 pub mod process;
 pub mod redact;
 pub mod sockets;
@@ -9,39 +11,31 @@ pub mod users;
 
 use process::{ProcessFacts, Processes, ticks_from_boottime_ns};
 
-use crate::flow::ClosingTask;
-
-/// Looks processes up.
+/// Looks processes up in this host's `/proc`.
 pub struct Lookup {
     processes: Processes,
     ticks_per_second: u64,
 }
 
 impl Lookup {
-    /// Looks into this host's `/proc` and `/etc/passwd`.
+    /// Looks into `/proc` and `/etc/passwd`.
     pub fn new() -> Self {
         Self { processes: Processes::new("/proc", "/etc/passwd"), ticks_per_second: rustix::param::clock_ticks_per_second() }
     }
 
-    /// What is known of a task that closed a connection: all of `/proc` while it is the same process, else what the kernel said.
-    pub fn closing_process(&mut self, task: &ClosingTask) -> ProcessFacts {
-        let ticks = task.start_boottime_ns.map(|ns| ticks_from_boottime_ns(ns, self.ticks_per_second));
-        match self.processes.read(task.pid) {
-            Ok(facts) if ticks.is_none_or(|ticks| ticks == facts.start_time_ticks) => facts,
-            _ => ProcessFacts {
-                pid: task.pid,
-                start_time_ticks: ticks.unwrap_or(0),
-                comm: task.comm.clone(),
-                executable_name: task.comm.clone(),
-                executable_path: None,
-                command_line: None,
-                uid: Some(task.uid),
-                user_name: None,
-                cgroup: None,
-                namespace_pid: None,
-                net_namespace: None,
-            },
-        }
+    /// What is known of a living process; `None` when it is gone or may not be looked at.
+    pub fn read(&mut self, pid: u32) -> Option<ProcessFacts> {
+        self.processes.read(pid).ok()
+    }
+
+    /// When a living process started, in clock ticks since boot.
+    pub fn start_time_ticks(&self, pid: u32) -> Option<u64> {
+        self.processes.start_time_ticks(pid).ok()
+    }
+
+    /// The clock tick of a moment in nanoseconds since boot.
+    pub const fn ticks(&self, boottime_ns: u64) -> u64 {
+        ticks_from_boottime_ns(boottime_ns, self.ticks_per_second)
     }
 }
 

@@ -30,9 +30,7 @@ pub enum NetnsError {
     )]
     Flag(String),
     /// The path could not be opened.
-    #[error(
-        "cannot open the network namespace {path}: {source}; check that it exists and that the agent runs as root"
-    )]
+    #[error("cannot open the network namespace {path}: {source}; check that it exists and that the agent runs as root")]
     Open {
         /// The path as given.
         path: PathBuf,
@@ -40,17 +38,13 @@ pub enum NetnsError {
         source: io::Error,
     },
     /// The path is of a file that is not a network namespace.
-    #[error(
-        "{path} is not a network namespace; `ip netns list` and `lsns -t net` show those of this host"
-    )]
+    #[error("{path} is not a network namespace; `ip netns list` and `lsns -t net` show those of this host")]
     NotNetns {
         /// The path as given.
         path: PathBuf,
     },
     /// The path leads to another namespace than it did when it was found.
-    #[error(
-        "the network namespace {wanted} is gone: {path} now leads to {found}; look up the namespaces again"
-    )]
+    #[error("the network namespace {wanted} is gone: {path} now leads to {found}; look up the namespaces again")]
     Gone {
         /// Where the namespace was.
         path: PathBuf,
@@ -60,9 +54,7 @@ pub enum NetnsError {
         found: u32,
     },
     /// setns(2) failed.
-    #[error(
-        "cannot enter the network namespace {path}: {source}; run the agent as root or give it CAP_SYS_ADMIN"
-    )]
+    #[error("cannot enter the network namespace {path}: {source}; run the agent as root or give it CAP_SYS_ADMIN")]
     Enter {
         /// The path as given.
         path: PathBuf,
@@ -148,27 +140,14 @@ impl Handle {
     ///
     /// When the path cannot be opened, or is not that of a network namespace.
     pub fn at(path: &Path) -> Result<Self, NetnsError> {
-        let failed = |source: io::Error| NetnsError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source: io::Error| NetnsError::Open { path: path.to_owned(), source };
         // A FIFO or a device that was named by mistake must not be waited for.
         let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        let file = File::options()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(failed)?;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let inode = nsfs_inode(&file).map_err(failed)?;
-        let inode = inode.ok_or_else(|| NetnsError::NotNetns {
-            path: path.to_owned(),
-        })?;
-        Ok(Self {
-            fd: file.into(),
-            path: path.to_owned(),
-            inode,
-        })
+        let inode = inode.ok_or_else(|| NetnsError::NotNetns { path: path.to_owned() })?;
+        Ok(Self { fd: file.into(), path: path.to_owned(), inode })
     }
 
     /// Opens a namespace found earlier.
@@ -181,11 +160,7 @@ impl Handle {
         if handle.inode == netns.inode {
             Ok(handle)
         } else {
-            Err(NetnsError::Gone {
-                path: handle.path,
-                wanted: netns.inode,
-                found: handle.inode,
-            })
+            Err(NetnsError::Gone { path: handle.path, wanted: netns.inode, found: handle.inode })
         }
     }
 
@@ -205,20 +180,15 @@ impl Handle {
     /// When the thread cannot be started or may not enter the namespace.
     pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
         thread::scope(|scope| {
-            let entered = thread::Builder::new()
-                .name("netns".to_owned())
-                .spawn_scoped(scope, || {
-                    move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    Ok(inside())
-                });
+            let entered = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
+                move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok(inside())
+            });
             let result: io::Result<T> = match entered.map_err(NetnsError::Thread)?.join() {
                 Ok(result) => result,
                 Err(payload) => panic::resume_unwind(payload),
             };
-            result.map_err(|source| NetnsError::Enter {
-                path: self.path.clone(),
-                source,
-            })
+            result.map_err(|source| NetnsError::Enter { path: self.path.clone(), source })
         })
     }
 }
@@ -279,34 +249,18 @@ fn discover_in(proc_root: &Path, named: &Path) -> Vec<Netns> {
     for entry in entries(named) {
         // Files that no namespace is mounted on are left behind when a host goes down in the middle of things.
         if let Ok(inode) = inode_of(&entry) {
-            let name = entry
-                .file_name()
-                .and_then(|name| name.to_str())
-                .map(str::to_owned);
-            found.entry(inode).or_insert(Netns {
-                inode,
-                path: entry,
-                name,
-            });
+            let name = entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+            found.entry(inode).or_insert(Netns { inode, path: entry, name });
         }
     }
     for entry in entries(proc_root) {
-        let is_process = entry
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+        let is_process = entry.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
         if !is_process {
             continue;
         }
         let path = entry.join("ns/net");
-        if let Some(inode) = std::fs::read_link(&path)
-            .ok()
-            .and_then(|link| parse_link(link.to_str()?))
-        {
-            found.entry(inode).or_insert(Netns {
-                inode,
-                path,
-                name: None,
-            });
+        if let Some(inode) = std::fs::read_link(&path).ok().and_then(|link| parse_link(link.to_str()?)) {
+            found.entry(inode).or_insert(Netns { inode, path, name: None });
         }
     }
     let mut all: Vec<Netns> = found.into_values().collect();
@@ -315,15 +269,9 @@ fn discover_in(proc_root: &Path, named: &Path) -> Vec<Netns> {
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
+    std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should fail here"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests;

@@ -72,17 +72,13 @@ pub enum ProcessError {
         pid: u32,
     },
     /// The pid went to another process while it was being read.
-    #[error(
-        "process {pid} ended and its pid was taken by another while it was read; read it again for the new one"
-    )]
+    #[error("process {pid} ended and its pid was taken by another while it was read; read it again for the new one")]
     Reused {
         /// The process asked for.
         pid: u32,
     },
     /// A file could not be read.
-    #[error(
-        "cannot read {path}: {source}; run the agent as root or give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
-    )]
+    #[error("cannot read {path}: {source}; run the agent as root or give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")]
     Read {
         /// The file.
         path: PathBuf,
@@ -120,10 +116,7 @@ pub struct Processes {
 impl Processes {
     /// Processes of the procfs at `proc_root`, users named by the passwd file at `passwd`. Nothing is read yet.
     pub fn new(proc_root: impl Into<PathBuf>, passwd: impl Into<PathBuf>) -> Self {
-        Self {
-            proc_root: proc_root.into(),
-            users: Users::new(passwd),
-        }
+        Self { proc_root: proc_root.into(), users: Users::new(passwd) }
     }
 
     /// The facts of process `pid`, all of the same process: the directory stays open meanwhile, which in procfs is tied
@@ -150,43 +143,26 @@ impl Processes {
     }
 
     /// [`Self::read`], with something to do between the two looks at the start time.
-    fn read_with(
-        &mut self,
-        pid: u32,
-        between: impl FnOnce(),
-    ) -> Result<ProcessFacts, ProcessError> {
+    fn read_with(&mut self, pid: u32, between: impl FnOnce()) -> Result<ProcessFacts, ProcessError> {
         let path = self.proc_root.join(pid.to_string());
         let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
         let dir = dir.as_fd();
-        let Stat {
-            comm,
-            start_time_ticks,
-        } = stat(pid, &path, dir)?;
+        let Stat { comm, start_time_ticks } = stat(pid, &path, dir)?;
 
-        let executable_path =
-            link(dir, "exe").map(|exe| exe.strip_suffix(DELETED).unwrap_or(&exe).to_owned());
-        let file_name = executable_path
-            .as_deref()
-            .and_then(|exe| exe.rsplit('/').next());
-        let executable_name = file_name
-            .filter(|name| !name.is_empty())
-            .unwrap_or(&comm)
-            .to_owned();
+        let executable_path = link(dir, "exe").map(|exe| exe.strip_suffix(DELETED).unwrap_or(&exe).to_owned());
+        let file_name = executable_path.as_deref().and_then(|exe| exe.rsplit('/').next());
+        let executable_name = file_name.filter(|name| !name.is_empty()).unwrap_or(&comm).to_owned();
         let status = text(dir, "status", MAX_STAT_READ).unwrap_or_default();
         let uid = effective_uid(&status);
         let cgroup = text(dir, "cgroup", MAX_CGROUP_READ).and_then(|text| cgroup::parse(&text));
-        let in_container = cgroup
-            .as_ref()
-            .is_some_and(|facts| facts.container.is_some());
+        let in_container = cgroup.as_ref().is_some_and(|facts| facts.container.is_some());
         let facts = ProcessFacts {
             pid,
             start_time_ticks,
             comm,
             executable_name,
             executable_path,
-            command_line: read_at(dir, "cmdline", MAX_CMDLINE_READ)
-                .ok()
-                .and_then(|bytes| command_line(&bytes)),
+            command_line: read_at(dir, "cmdline", MAX_CMDLINE_READ).ok().and_then(|bytes| command_line(&bytes)),
             uid,
             user_name: uid.and_then(|uid| self.user_name(dir, uid, in_container)),
             cgroup,
@@ -195,9 +171,7 @@ impl Processes {
         };
         between();
         match stat(pid, &path, dir) {
-            Ok(after) if after.start_time_ticks != start_time_ticks => {
-                Err(ProcessError::Reused { pid })
-            }
+            Ok(after) if after.start_time_ticks != start_time_ticks => Err(ProcessError::Reused { pid }),
             Ok(_) | Err(ProcessError::Gone { .. }) => Ok(facts),
             Err(other) => Err(other),
         }
@@ -206,9 +180,7 @@ impl Processes {
     fn user_name(&mut self, dir: BorrowedFd<'_>, uid: u32, in_container: bool) -> Option<String> {
         // The numbers of a container are its own business: the host's 999 may be anyone. Where they are mapped (user
         // namespaces, rootless Podman), the number that is seen here is the host's again.
-        if in_container
-            && link(dir, "ns/user").is_some_and(|theirs| Some(theirs) == self.own_user_namespace())
-        {
+        if in_container && link(dir, "ns/user").is_some_and(|theirs| Some(theirs) == self.own_user_namespace()) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = rustix::fs::openat(dir, "root", flags, Mode::empty()).ok()?;
             return users::name_in_root(root, uid);
@@ -237,10 +209,7 @@ fn error(pid: u32, path: &Path, source: io::Error) -> ProcessError {
     match Errno::from_io_error(&source) {
         // A directory that was opened in time says ESRCH once its process is gone.
         Some(Errno::NOENT | Errno::SRCH) => ProcessError::Gone { pid },
-        _ => ProcessError::Read {
-            path: path.to_owned(),
-            source,
-        },
+        _ => ProcessError::Read { path: path.to_owned(), source },
     }
 }
 
@@ -252,10 +221,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let comm = printable(bytes.get(open + 1..close)?);
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let start_time_ticks = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
-    Some(Stat {
-        comm,
-        start_time_ticks,
-    })
+    Some(Stat { comm, start_time_ticks })
 }
 
 /// `Uid: REAL EFFECTIVE SAVED FILESYSTEM`: `proc_pid_status(5)`.
@@ -265,9 +231,7 @@ fn effective_uid(status: &str) -> Option<u32> {
 
 /// `NSpid: OUTERMOST ... INNERMOST`: `proc_pid_status(5)`.
 fn namespace_pid(status: &str) -> Option<u32> {
-    let pids: Option<Vec<u32>> = status_field(status, "NSpid:")?
-        .map(|pid| pid.parse().ok())
-        .collect();
+    let pids: Option<Vec<u32>> = status_field(status, "NSpid:")?.map(|pid| pid.parse().ok()).collect();
     match pids?.as_slice() {
         [outermost, .., innermost] if innermost != outermost => Some(*innermost),
         _ => None,
@@ -275,18 +239,12 @@ fn namespace_pid(status: &str) -> Option<u32> {
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<impl Iterator<Item = &'a str>> {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix(name))
-        .map(str::split_ascii_whitespace)
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace)
 }
 
 /// The arguments in the text of `/proc/PID/cmdline`, joined and redacted; absent when there are none.
 fn command_line(bytes: &[u8]) -> Option<String> {
-    let mut arguments: Vec<_> = bytes
-        .split(|&b| b == 0)
-        .map(String::from_utf8_lossy)
-        .collect();
+    let mut arguments: Vec<_> = bytes.split(|&b| b == 0).map(String::from_utf8_lossy).collect();
     if bytes.len() >= MAX_CMDLINE_READ {
         arguments.pop();
     }
@@ -303,44 +261,28 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn read_at(dir: BorrowedFd<'_>, name: &str, max_bytes: usize) -> io::Result<Vec<u8>> {
-    let file = File::from(rustix::fs::openat(
-        dir,
-        name,
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
+    let file = File::from(rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut bytes = Vec::new();
     file.take(max_bytes as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn text(dir: BorrowedFd<'_>, name: &str, max_bytes: usize) -> Option<String> {
-    read_at(dir, name, max_bytes)
-        .ok()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    read_at(dir, name, max_bytes).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn link(dir: BorrowedFd<'_>, name: &str) -> Option<String> {
-    rustix::fs::readlinkat(dir, name, Vec::new())
-        .ok()
-        .map(|target| printable(target.as_bytes()))
+    rustix::fs::readlinkat(dir, name, Vec::new()).ok().map(|target| printable(target.as_bytes()))
 }
 
 /// Text that whoever runs the process chose, fit to be shown: control characters become U+FFFD.
 fn printable(bytes: &[u8]) -> String {
     let shown = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
+        if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
     };
     String::from_utf8_lossy(bytes).chars().map(shown).collect()
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should fail here"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests;

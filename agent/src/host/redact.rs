@@ -23,58 +23,19 @@ const PROGRAMS: &[Program] = &[
     Program {
         names: &["rabbitmqctl", "rabbitmqctl.escript"],
         flags: &[],
-        verbs: &[
-            "add_user",
-            "change_password",
-            "authenticate_user",
-            "hash_password",
-            "encode",
-            "decode",
-        ],
+        verbs: &["add_user", "change_password", "authenticate_user", "hash_password", "encode", "decode"],
     },
+    Program { names: &["rabbitmqadmin", "sshpass", "mongo", "mongosh"], flags: &["-p"], verbs: &[] },
     Program {
-        names: &["rabbitmqadmin", "sshpass", "mongo", "mongosh"],
+        names: &["mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb", "mariadb-dump", "mariadb-admin"],
         flags: &["-p"],
         verbs: &[],
     },
-    Program {
-        names: &[
-            "mysql",
-            "mysqldump",
-            "mysqladmin",
-            "mysqlimport",
-            "mariadb",
-            "mariadb-dump",
-            "mariadb-admin",
-        ],
-        flags: &["-p"],
-        verbs: &[],
-    },
-    Program {
-        names: &["mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "sqlcmd"],
-        flags: &["-P"],
-        verbs: &[],
-    },
-    Program {
-        names: &["redis-cli", "valkey-cli"],
-        flags: &["-a"],
-        verbs: &[],
-    },
-    Program {
-        names: &["curl"],
-        flags: &["-u", "-U", "--user", "--proxy-user"],
-        verbs: &[],
-    },
-    Program {
-        names: &["wget", "http", "https"],
-        flags: &["-a", "--auth"],
-        verbs: &[],
-    },
-    Program {
-        names: &["ldapsearch", "ldapmodify"],
-        flags: &["-w"],
-        verbs: &[],
-    },
+    Program { names: &["mosquitto_pub", "mosquitto_sub", "mosquitto_rr", "sqlcmd"], flags: &["-P"], verbs: &[] },
+    Program { names: &["redis-cli", "valkey-cli"], flags: &["-a"], verbs: &[] },
+    Program { names: &["curl"], flags: &["-u", "-U", "--user", "--proxy-user"], verbs: &[] },
+    Program { names: &["wget", "http", "https"], flags: &["-a", "--auth"], verbs: &[] },
+    Program { names: &["ldapsearch", "ldapmodify"], flags: &["-w"], verbs: &[] },
 ];
 
 /// The command line of `argv`, its arguments joined by single spaces, credentials replaced by [`MASK`] and control
@@ -85,23 +46,14 @@ const PROGRAMS: &[Program] = &[
 /// an environment variable, JSON, a connection string, an Erlang term (`-setcookie X`, `-kernel cookie X`,
 /// `{default_pass,<<"X">>}`) or a header; the credential flags and subcommands of some well-known programs.
 pub fn command_line<S: AsRef<str>>(argv: &[S], max_bytes: usize) -> String {
-    let mut redactor = Redactor {
-        next: Next::Plain,
-        programs: Vec::new(),
-    };
+    let mut redactor = Redactor { next: Next::Plain, programs: Vec::new() };
     let mut line = String::new();
     for argument in argv {
         if !line.is_empty() {
             line.push(' ');
         }
         let shown = redactor.argument(argument.as_ref());
-        line.extend(shown.chars().map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        }));
+        line.extend(shown.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
     }
     bounded(line, max_bytes)
 }
@@ -149,18 +101,9 @@ impl Redactor {
             }
         }
         // The earliest of the rules decides: each hides all that follows in the argument.
-        let start = [
-            after_secret_name(argument),
-            self.after_secret_word(argument),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        let start = [after_secret_name(argument), self.after_secret_word(argument)].into_iter().flatten().min();
         if let Some(start) = start {
-            if argument
-                .get(start..)
-                .is_none_or(|rest| rest.trim().is_empty())
-            {
+            if argument.get(start..).is_none_or(|rest| rest.trim().is_empty()) {
                 if matches!(self.next, Next::Plain) {
                     self.next = Next::Value;
                 }
@@ -176,11 +119,7 @@ impl Redactor {
         for (start, word) in words(argument) {
             let end = start + word.len();
             let bare = word.trim_matches(['"', '\'', '{', '[', '(']);
-            if self
-                .programs
-                .iter()
-                .any(|program| program.verbs.contains(&bare))
-            {
+            if self.programs.iter().any(|program| program.verbs.contains(&bare)) {
                 self.next = Next::Everything;
                 return Some(end);
             }
@@ -194,28 +133,19 @@ impl Redactor {
                 }
                 // Flags written together: `-su user:password`.
                 let letters = word.strip_prefix('-').unwrap_or_default();
-                let alphabetic =
-                    letters.len() <= 4 && letters.bytes().all(|b| b.is_ascii_alphabetic());
-                if alphabetic && flag.len() == 2 && letters.ends_with(flag.trim_start_matches('-'))
-                {
+                let alphabetic = letters.len() <= 4 && letters.bytes().all(|b| b.is_ascii_alphabetic());
+                if alphabetic && flag.len() == 2 && letters.ends_with(flag.trim_start_matches('-')) {
                     return Some(end);
                 }
             }
-            if bare.bytes().all(is_name_byte)
-                && (is_secret_name(bare) || bare.eq_ignore_ascii_case("bearer"))
-            {
+            if bare.bytes().all(is_name_byte) && (is_secret_name(bare) || bare.eq_ignore_ascii_case("bearer")) {
                 return Some(end);
             }
             let name = bare.rsplit('/').next().unwrap_or(bare);
-            let named = PROGRAMS
-                .iter()
-                .find(|program| program.names.contains(&name));
+            let named = PROGRAMS.iter().find(|program| program.names.contains(&name));
             // Once each: a command line of thousands of program names must stay cheap to read.
             if let Some(program) = named
-                && !self
-                    .programs
-                    .iter()
-                    .any(|known| std::ptr::eq(*known, program))
+                && !self.programs.iter().any(|known| std::ptr::eq(*known, program))
             {
                 self.programs.push(program);
             }
@@ -229,21 +159,12 @@ fn after_secret_name(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let length = bytes
-            .iter()
-            .skip(at)
-            .take_while(|&&b| is_name_byte(b))
-            .count();
+        let length = bytes.iter().skip(at).take_while(|&&b| is_name_byte(b)).count();
         let end = at + length;
         if length > 0 && text.get(at..end).is_some_and(is_secret_name) {
-            let closing = |b: u8| {
-                matches!(b, b'"' | b'\'' | b'\\' | b'>' | b')' | b']') || b.is_ascii_whitespace()
-            };
+            let closing = |b: u8| matches!(b, b'"' | b'\'' | b'\\' | b'>' | b')' | b']') || b.is_ascii_whitespace();
             let skipped = bytes.iter().skip(end).take_while(|&&b| closing(b)).count();
-            if bytes
-                .get(end + skipped)
-                .is_some_and(|b| b"=:,(".contains(b))
-            {
+            if bytes.get(end + skipped).is_some_and(|b| b"=:,(".contains(b)) {
                 return Some(end + skipped + 1);
             }
         }
@@ -278,17 +199,12 @@ fn is_secret_name(name: &str) -> bool {
     WITHIN.iter().any(|part| joined.contains(part))
         || joined.ends_with("pass")
         || joined.ends_with("authorization")
-        || lower
-            .split(['_', '-', '.'])
-            .any(|part| matches!(part, "pass" | "pw" | "auth"))
+        || lower.split(['_', '-', '.']).any(|part| matches!(part, "pass" | "pw" | "auth"))
 }
 
 fn starts_with_scheme(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, _)| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
     })
 }
 
@@ -300,10 +216,7 @@ fn userinfo(word: &str) -> Option<Range<usize>> {
     let start = match (before.find("://"), before.find(':')) {
         (Some(scheme), Some(colon)) if scheme == colon => scheme + 3,
         // `--broker=user:password@host`
-        (_, Some(colon)) => before
-            .get(..colon)?
-            .find('=')
-            .map_or(0, |equals| equals + 1),
+        (_, Some(colon)) => before.get(..colon)?.find('=').map_or(0, |equals| equals + 1),
         (_, None) => return None,
     };
     Some(start..end)
@@ -312,13 +225,12 @@ fn userinfo(word: &str) -> Option<Range<usize>> {
 /// The words of a text, each with its offset.
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut offset = 0;
-    text.split_inclusive(char::is_whitespace)
-        .filter_map(move |piece| {
-            let start = offset;
-            offset += piece.len();
-            let word = piece.trim_end_matches(char::is_whitespace);
-            (!word.is_empty()).then_some((start, word))
-        })
+    text.split_inclusive(char::is_whitespace).filter_map(move |piece| {
+        let start = offset;
+        offset += piece.len();
+        let word = piece.trim_end_matches(char::is_whitespace);
+        (!word.is_empty()).then_some((start, word))
+    })
 }
 
 /// `text` with each run of hidden bytes replaced by one [`MASK`].

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 mod owners;
 
-pub use owners::{Holds, fd_owners, holds};
+pub use owners::{Holds, fd_owners, held_by, holds};
 
 use super::netns::{self, Handle, NetnsError};
 
@@ -75,14 +75,10 @@ pub enum SocketsError {
     #[error(transparent)]
     Netns(#[from] NetnsError),
     /// The kernel has no socket diagnosis for TCP.
-    #[error(
-        "this kernel cannot list TCP sockets; load its module (`modprobe tcp_diag`) or build it with CONFIG_INET_DIAG"
-    )]
+    #[error("this kernel cannot list TCP sockets; load its module (`modprobe tcp_diag`) or build it with CONFIG_INET_DIAG")]
     Unsupported,
     /// The kernel refused, or did not answer in time.
-    #[error(
-        "cannot list the TCP sockets of network namespace {netns}: {source}; connections made earlier have no owner there"
-    )]
+    #[error("cannot list the TCP sockets of network namespace {netns}: {source}; connections made earlier have no owner there")]
     Netlink {
         /// The inode number of the namespace.
         netns: u32,
@@ -90,9 +86,7 @@ pub enum SocketsError {
         source: io::Error,
     },
     /// The answer is not in the form of `sock_diag(7)`.
-    #[error(
-        "the list of TCP sockets of network namespace {netns} is malformed; connections made earlier have no owner there"
-    )]
+    #[error("the list of TCP sockets of network namespace {netns} is malformed; connections made earlier have no owner there")]
     Malformed {
         /// The inode number of the namespace.
         netns: u32,
@@ -106,10 +100,7 @@ pub enum SocketsError {
 /// # Errors
 ///
 /// When the namespace cannot be entered, or the kernel does not list its sockets.
-pub fn dump(
-    netns: &Handle,
-    wanted: impl Fn(u16, u16) -> bool,
-) -> Result<Vec<DiagSocket>, SocketsError> {
+pub fn dump(netns: &Handle, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
     // A netlink socket speaks of the namespace it was made in, wherever it is used.
     let inode = netns.inode();
     let socket = netns.enter(open)?.map_err(|errno| failed(inode, errno))?;
@@ -130,8 +121,7 @@ pub fn dump_own(wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, So
 fn open() -> Result<OwnedFd, Errno> {
     let kind = SocketType::RAW;
     let protocol = Some(netlink::SOCK_DIAG);
-    let socket =
-        rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
+    let socket = rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     Ok(socket)
 }
@@ -139,27 +129,17 @@ fn open() -> Result<OwnedFd, Errno> {
 fn failed(netns: u32, errno: Errno) -> SocketsError {
     match errno {
         Errno::NOENT | Errno::PROTONOSUPPORT => SocketsError::Unsupported,
-        _ => SocketsError::Netlink {
-            netns,
-            source: errno.into(),
-        },
+        _ => SocketsError::Netlink { netns, source: errno.into() },
     }
 }
 
-fn dump_from(
-    socket: &OwnedFd,
-    netns: u32,
-    wanted: impl Fn(u16, u16) -> bool,
-) -> Result<Vec<DiagSocket>, SocketsError> {
+fn dump_from(socket: &OwnedFd, netns: u32, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
     let mut found = Vec::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
-        rustix::net::send(socket, &request(family, sequence), SendFlags::empty())
-            .map_err(|e| failed(netns, e))?;
+        rustix::net::send(socket, &request(family, sequence), SendFlags::empty()).map_err(|e| failed(netns, e))?;
         loop {
-            let received = rustix::io::retry_on_intr(|| {
-                rustix::net::recv(socket, &mut buffer[..], RecvFlags::TRUNC)
-            });
+            let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut buffer[..], RecvFlags::TRUNC));
             let (filled, sent) = received.map_err(|errno| failed(netns, errno))?;
             let answer = buffer.get(..filled).filter(|_| sent == filled);
             let answer = answer.ok_or(SocketsError::Malformed { netns })?;
@@ -182,11 +162,7 @@ fn dump_from(
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`: all TCP sockets of a family in one of [`STATES`].
 fn request(family: u8, sequence: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(REQUEST_BYTES);
-    bytes.extend(
-        u32::try_from(REQUEST_BYTES)
-            .unwrap_or_default()
-            .to_ne_bytes(),
-    );
+    bytes.extend(u32::try_from(REQUEST_BYTES).unwrap_or_default().to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
@@ -208,16 +184,9 @@ enum Answer {
 }
 
 /// Reads the messages of one datagram, and hands each socket to `keep`.
-fn read_answer(
-    mut bytes: &[u8],
-    sequence: u32,
-    netns: u32,
-    mut keep: impl FnMut(DiagSocket),
-) -> Answer {
+fn read_answer(mut bytes: &[u8], sequence: u32, netns: u32, mut keep: impl FnMut(DiagSocket)) -> Answer {
     while !bytes.is_empty() {
-        let (Some(length), Some(kind), Some(number)) =
-            (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8))
-        else {
+        let (Some(length), Some(kind), Some(number)) = (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8)) else {
             return Answer::Malformed;
         };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -237,9 +206,7 @@ fn read_answer(
                 return match code.wrapping_neg() {
                     0 => Answer::Done,
                     // `MAX_ERRNO` of include/linux/err.h; rustix panics at a number that is none.
-                    errno @ 1..=4095 => {
-                        Answer::Refused(Errno::from_raw_os_error(errno.cast_signed()))
-                    }
+                    errno @ 1..=4095 => Answer::Refused(Errno::from_raw_os_error(errno.cast_signed())),
                     _ => Answer::Malformed,
                 };
             }
@@ -290,8 +257,5 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should fail here"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests;

@@ -35,11 +35,7 @@ pub struct Users {
 impl Users {
     /// The users of `path` (`/etc/passwd` for the host's own); nothing is read yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            stamp: None,
-            names: HashMap::new(),
-        }
+        Self { path: path.into(), stamp: None, names: HashMap::new() }
     }
 
     /// The name of `uid`: the first entry with that number, as getpwuid(3) would have it.
@@ -77,19 +73,10 @@ pub fn name_in_root(root: impl AsFd, uid: u32) -> Option<String> {
 }
 
 /// `NONBLOCK`, since opening a FIFO would otherwise wait for a writer.
-const READ: OFlags = OFlags::RDONLY
-    .union(OFlags::CLOEXEC)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY);
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 fn stamp(stat: &rustix::fs::Stat) -> Stamp {
-    (
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size,
-        stat.st_mtime,
-        stat.st_mtime_nsec,
-    )
+    (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
 }
 
 fn read_regular(file: File) -> io::Result<String> {
@@ -112,9 +99,7 @@ fn parse(text: &str) -> HashMap<u32, String> {
         let plausible = !name.is_empty()
             && name.len() <= MAX_NAME_BYTES
             && !name.starts_with(['+', '-'])
-            && !name
-                .chars()
-                .any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER);
+            && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER);
         plausible.then(|| (uid, name.to_owned()))
     });
     for (uid, name) in entries.take(MAX_USERS) {
@@ -124,10 +109,7 @@ fn parse(text: &str) -> HashMap<u32, String> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should fail here"
-)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests {
     use std::os::unix::fs::symlink;
 

@@ -54,6 +54,8 @@ pub struct Counters {
     pub ring_full: BTreeMap<u32, u64>,
     /// Connections that could not be remembered.
     pub connections_full: u64,
+    /// Records of processes that found no room.
+    pub tasks_lost: u64,
 }
 
 impl Counters {
@@ -79,6 +81,8 @@ struct Knowledge {
     layout: Layout,
     missing: Vec<String>,
     reason_argument: u32,
+    /// 1 where `mark_victim` hands over the task.
+    oom_has_task: u32,
     reasons: Reasons,
     /// `None` when tracefs is not mounted.
     formats: Option<StdHashMap<&'static str, Result<Format, FormatError>>>,
@@ -90,12 +94,16 @@ impl Knowledge {
     fn gather(options: &ArmOptions) -> Self {
         let own = options.btf.as_deref().map(Btf::from_file);
         let formats = tracefs_root().map(|root| {
-            hooks::ALL.iter().map(|hook| (hook.tracepoint, Format::read(&root, hook.category, hook.tracepoint))).collect::<StdHashMap<_, _>>()
+            hooks::ALL
+                .iter()
+                .map(|hook| (hook.tracepoint, Format::read(&root, hook.category, hook.tracepoint)))
+                .collect::<StdHashMap<_, _>>()
         });
         let mut knowledge = Self {
             layout: Layout::UNKNOWN,
             missing: Vec::new(),
             reason_argument: ABSENT,
+            oom_has_task: 0,
             reasons: Reasons::default(),
             formats,
             btf: None,
@@ -109,6 +117,8 @@ impl Knowledge {
                 knowledge.layout = resolved.layout;
                 knowledge.missing = resolved.missing;
                 knowledge.reason_argument = reason_argument(&own);
+                let victim = own.tracepoint_params(hooks::OOM.tracepoint).unwrap_or_default();
+                knowledge.oom_has_task = u32::from(victim.first() == Some(&Param::StructPointer("task_struct")));
                 knowledge.reasons = Reasons::from_btf(&own);
             }
         }
@@ -170,10 +180,10 @@ impl Armed {
             .collect();
         let main_job = [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint);
         if !attached.iter().any(|attached| attached.program.is_some() && main_job.contains(&attached.hook.tracepoint)) {
-            let failures: Vec<&str> =
-                attached.iter().find(|attached| main_job.contains(&attached.hook.tracepoint)).map_or_else(Vec::new, |attached| {
-                    attached.failures.iter().map(String::as_str).collect()
-                });
+            let failures: Vec<&str> = attached
+                .iter()
+                .find(|attached| main_job.contains(&attached.hook.tracepoint))
+                .map_or_else(Vec::new, |attached| attached.failures.iter().map(String::as_str).collect());
             return Err(KernelError::NoHook(failures.join("; ")));
         }
 
@@ -202,8 +212,14 @@ impl Armed {
         let ring_full = read(counter::RING_FULL)?;
         Ok(Counters {
             seen: read(counter::SEEN)?.iter().sum(),
-            ring_full: ring_full.iter().enumerate().filter(|(_, count)| **count > 0).filter_map(|(cpu, count)| Some((u32::try_from(cpu).ok()?, *count))).collect(),
+            ring_full: ring_full
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .filter_map(|(cpu, count)| Some((u32::try_from(cpu).ok()?, *count)))
+                .collect(),
             connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
+            tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
         })
     }
 
@@ -232,7 +248,8 @@ fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<E
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
         .override_global("LAYOUT", &knowledge.layout, true)
-        .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true);
+        .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true)
+        .override_global("OOM_HAS_TASK", &knowledge.oom_has_task, true);
     for (name, format) in &formats {
         loader.override_global(name, format, true);
     }
@@ -288,21 +305,30 @@ fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap<String, Co
         } else if knowledge.reasons.names("TCP_KEEPALIVE_TIMEOUT") {
             state(CoverageState::Active, None)
         } else {
-            state(CoverageState::Degraded, Some("this kernel gives reasons for answers to segments only; Linux 6.12 and later for all".to_owned()))
+            state(
+                CoverageState::Degraded,
+                Some("this kernel gives reasons for answers to segments only; Linux 6.12 and later for all".to_owned()),
+            )
         },
     );
     // The tracepoint was moved before the test for a full socket in the same release that added the reason (commit 19822a980e19).
     coverage.insert(
         "resets_without_socket".to_owned(),
         if knowledge.reasons.is_empty() {
-            state(CoverageState::Unavailable, Some("resets without a socket (refused, stale, TIME_WAIT) are not traced before Linux 6.10".to_owned()))
+            state(
+                CoverageState::Unavailable,
+                Some("resets without a socket (refused, stale, TIME_WAIT) are not traced before Linux 6.10".to_owned()),
+            )
         } else {
             state(CoverageState::Active, None)
         },
     );
     coverage.insert(
         "packet_headers".to_owned(),
-        state(CoverageState::Unavailable, Some("the tracepoints carry no packet: a received reset is not told apart from a forged one".to_owned())),
+        state(
+            CoverageState::Unavailable,
+            Some("the tracepoints carry no packet: a received reset is not told apart from a forged one".to_owned()),
+        ),
     );
     coverage.insert(
         "netfilter_rejects".to_owned(),

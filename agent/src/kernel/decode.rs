@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use rstblame_ebpf::{ResetRecord, Task, hook, sock_bit, valid};
+use rstblame_ebpf::{Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid};
 use thiserror::Error;
 
 use super::{clock, ports::PortSet, reasons::Reasons};
 use crate::{
-    event::Direction,
-    flow::{ClosingTask, Connection, Reason, Reset, Role, SocketFacts, SocketKind, TcpFacts, TcpState, Trigger, Tuple},
+    event::{Direction, KnownFrom},
+    flow::{
+        Connection, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple, settle::Firing,
+    },
 };
 
 const AF_INET: u16 = 2;
@@ -26,25 +28,23 @@ const RCV_SHUTDOWN: u8 = 1;
 /// Why a record could not be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
-    #[error("a record of {0} bytes instead of {1}")]
-    Length(usize, usize),
-    #[error("a record of the unknown hook {0}")]
-    Hook(u8),
+    #[error("a record of {0} bytes, which none has")]
+    Length(usize),
+    #[error("a record of the unknown kind {0}")]
+    Kind(u32),
     #[error("a record without addresses")]
     NoTuple,
 }
 
-/// A reset fresh from the kernel, with what is needed to tell whether two firings are one reset.
+/// One record of the ring buffer.
 #[derive(Clone, Debug)]
-pub struct Observed {
-    pub reset: Reset,
-    /// Identity of the socket; 0 without one.
-    pub sock: u64,
-    pub cpu: u32,
-    /// `CLOCK_BOOTTIME`, ns.
-    pub boottime_ns: u64,
-    /// The socket's receive side was shut down: payload, and not a RST, may have set off `tcp_receive_reset`.
-    pub receive_side_shut: bool,
+pub enum Record {
+    /// A reset.
+    Reset(Box<Reset>, Firing),
+    /// A process was seen with a watched socket for the first time.
+    Process(Task),
+    /// A process closed the socket of this identity, which had been reset before.
+    Closed(u64, Task),
 }
 
 /// Decodes records of one run.
@@ -67,34 +67,47 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// On a record of the wrong length, of an unknown hook, or without addresses. Such a record counts as lost.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Observed, DecodeError> {
-        let record = read_record(bytes)?;
-        let direction = match record.hook {
-            hook::SEND_RESET => Direction::Sent,
-            hook::RECEIVE_RESET => Direction::Received,
-            other => return Err(DecodeError::Hook(other)),
-        };
-        let tuple = tuple(&record).ok_or(DecodeError::NoTuple)?;
+    /// On a record of the wrong length or kind, or a reset without addresses. Such a reset counts as lost.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Record, DecodeError> {
+        let kind = read::<Header>(bytes.get(..size_of::<Header>()).ok_or(DecodeError::Length(bytes.len()))?)?.kind;
+        match kind {
+            kind::SEND_RESET => self.reset(&read(bytes)?, Direction::Sent),
+            kind::RECEIVE_RESET => self.reset(&read(bytes)?, Direction::Received),
+            kind::PROCESS | kind::CLOSED => {
+                let record: TaskRecord = read(bytes)?;
+                // Kernel threads own no sockets of ours; a record of one says nothing.
+                let task = task(&record.task, &record.signal, record.header.boottime_ns);
+                let nobody = || Task { pid: 0, start_boottime_ns: None, comm: String::new(), uid: 0, end: None };
+                let task = task.unwrap_or_else(nobody);
+                Ok(if kind == kind::PROCESS { Record::Process(task) } else { Record::Closed(record.sock, task) })
+            }
+            other => Err(DecodeError::Kind(other)),
+        }
+    }
+
+    fn reset(&self, record: &ResetRecord, direction: Direction) -> Result<Record, DecodeError> {
+        let tuple = tuple(record).ok_or(DecodeError::NoTuple)?;
         let has = |part: u32| record.valid & part != 0;
+        let now = record.header.boottime_ns;
         let connection = has(valid::CONNECTION).then_some(&record.connection);
         // Without BTF the socket cannot be read, but its last change of state was seen.
-        let remembered = connection.map(|connection| connection.state).filter(|_| direction == Direction::Received);
-        let now_state = has(valid::STATE).then_some(record.state).or(remembered).and_then(TcpState::from_kernel);
+        let remembered_state = connection.map(|connection| connection.state).filter(|_| direction == Direction::Received);
+        let now_state = has(valid::STATE).then_some(record.state).or(remembered_state).and_then(TcpState::from_kernel);
         let before = match now_state {
             // What the socket was before it closed is known from its last change of state.
             Some(TcpState::Close) => connection.and_then(|connection| TcpState::from_kernel(connection.previous_state)),
             other => other,
         };
         let reset = Reset {
-            id: format!("{}-{}-{}", self.boot, record.boottime_ns, record.cpu),
-            timestamp: clock::wall_time(record.boottime_ns),
+            id: format!("{}-{now}-{}", self.boot, record.header.cpu),
+            timestamp: clock::wall_time(now),
+            boottime_ns: now,
             direction,
             tuple,
             role: if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client },
             netns: has(valid::NETNS).then_some(record.netns),
             active: direction == Direction::Sent && !has(valid::HAS_SKB),
-            socket_kind: socket_kind(&record, now_state),
+            socket_kind: socket_kind(record, now_state),
             state: before.filter(|state| *state != TcpState::Close),
             closed_first: now_state == Some(TcpState::Close),
             reason: has(valid::REASON)
@@ -104,23 +117,31 @@ impl Decoder {
                 ack: record.trigger_ack,
                 flags: record.trigger_flags,
             }),
-            socket: has(valid::SOCK).then(|| socket_facts(&record)),
-            tcp: has(valid::TCP).then(|| self.tcp_facts(&record)),
+            socket: has(valid::SOCK).then(|| socket_facts(record)),
+            tcp: has(valid::TCP).then(|| self.tcp_facts(record)),
             connection: connection.map(|connection| Connection {
-                age: (connection.established_ns != 0)
-                    .then(|| Duration::from_nanos(record.boottime_ns.saturating_sub(connection.established_ns))),
+                age: (connection.established_ns != 0).then(|| Duration::from_nanos(now.saturating_sub(connection.established_ns))),
                 active_open: connection.active_open == 1,
             }),
-            actor: has(valid::CURRENT).then(|| task(&record.current)).flatten(),
+            actor: has(valid::CURRENT).then(|| task(&record.current, &record.signal, now)).flatten(),
+            remembered: connection.and_then(|connection| {
+                let from = match connection.owner {
+                    owner::CONNECT => KnownFrom::Connect,
+                    owner::CLOSE => KnownFrom::Close,
+                    _ => return None,
+                };
+                Some((task(&connection.task, &record.signal, connection.changed_ns)?, from))
+            }),
+            closed_later: None,
             process: None,
+            pair: None,
         };
-        Ok(Observed {
-            reset,
+        let firing = Firing {
             sock: record.sock,
-            cpu: record.cpu,
-            boottime_ns: record.boottime_ns,
+            cpu: record.header.cpu,
             receive_side_shut: direction == Direction::Received && (!has(valid::SOCK) || record.shutdown & RCV_SHUTDOWN != 0),
-        })
+        };
+        Ok(Record::Reset(Box::new(reset), firing))
     }
 
     fn jiffies(&self, count: u32) -> Duration {
@@ -158,12 +179,26 @@ fn plausible(difference: u32) -> u32 {
     if difference > u32::MAX / 2 { 0 } else { difference }
 }
 
-fn read_record(bytes: &[u8]) -> Result<ResetRecord, DecodeError> {
-    const SIZE: usize = size_of::<ResetRecord>();
-    let bytes: &[u8; SIZE] = bytes.try_into().map_err(|_| DecodeError::Length(bytes.len(), SIZE))?;
-    // SAFETY: SIZE readable bytes; the type is integers and arrays of integers, so that every bit pattern is a value, and the read does
-    // not need alignment.
-    Ok(unsafe { bytes.as_ptr().cast::<ResetRecord>().read_unaligned() })
+/// Types of which every bit pattern is a value.
+///
+/// # Safety
+///
+/// Implement only for `repr(C)` types of integers and arrays of integers without padding.
+unsafe trait Plain: Copy {}
+
+// SAFETY: integers and arrays of integers, sizes asserted beside the declarations.
+unsafe impl Plain for Header {}
+// SAFETY: as above.
+unsafe impl Plain for ResetRecord {}
+// SAFETY: as above.
+unsafe impl Plain for TaskRecord {}
+
+fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.len() != size_of::<T>() {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    // SAFETY: as many readable bytes as the type has; every bit pattern is a value, and the read does not need alignment.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 fn tuple(record: &ResetRecord) -> Option<Tuple> {
@@ -180,10 +215,7 @@ fn tuple(record: &ResetRecord) -> Option<Tuple> {
             _ => None,
         }
     };
-    Some(Tuple::new(
-        SocketAddr::new(address(record.local)?, record.local_port),
-        SocketAddr::new(address(record.peer)?, record.peer_port),
-    ))
+    Some(Tuple::new(SocketAddr::new(address(record.local)?, record.local_port), SocketAddr::new(address(record.peer)?, record.peer_port)))
 }
 
 fn socket_kind(record: &ResetRecord, state: Option<TcpState>) -> SocketKind {
@@ -211,18 +243,39 @@ fn socket_facts(record: &ResetRecord) -> SocketFacts {
     }
 }
 
-/// The task on the CPU, unless that is the idle task or a kernel thread.
-fn task(task: &Task) -> Option<ClosingTask> {
+/// A task, unless it is the idle task or a kernel thread.
+fn task(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> Option<Task> {
     if task.tgid == 0 || task.flags & PF_KTHREAD != 0 {
         return None;
     }
-    let comm = task.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    Some(ClosingTask {
+    Some(Task {
         pid: task.tgid,
         start_boottime_ns: (task.start_boottime_ns != 0).then_some(task.start_boottime_ns),
-        comm: String::from_utf8_lossy(comm).into_owned(),
+        comm: name(&task.comm),
         uid: task.uid,
+        end: (task.flags & PF_EXITING != 0).then(|| end(task, signal, at_ns)),
     })
+}
+
+/// How a task that is ending ends: `exit_code` is encoded as wait(2) does.
+fn end(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> ProcessEnd {
+    let number = u8::try_from(task.exit_code & 0x7f).ok().filter(|number| *number != 0);
+    // An entry from before the process began is about another that had its id.
+    let told = signal.at_ns > task.start_boottime_ns;
+    let oom = told && signal.flags & signal_flag::OOM != 0;
+    let sent = told && !oom && number.is_some_and(|number| u32::from(number) == signal.number);
+    ProcessEnd {
+        code: number.is_none().then(|| u8::try_from(task.exit_code >> 8 & 0xff).unwrap_or(0)),
+        signal: number,
+        core_dumped: task.exit_code & 0x80 != 0,
+        oom,
+        sent_by: (sent && signal.flags & signal_flag::FROM_KERNEL == 0).then(|| (signal.sender_tgid, name(&signal.sender_comm))),
+        at_ns,
+    }
+}
+
+fn name(comm: &[u8]) -> String {
+    String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]

@@ -72,8 +72,28 @@ pub const DESTROY_SOCK: Hook = Hook {
     serves: "forgetting connections that ended",
 };
 
+/// A signal was sent.
+pub const SIGNAL: Hook = Hook {
+    tracepoint: "signal_generate",
+    category: "signal",
+    btf_program: "signal_btf",
+    plain_program: "signal_tp",
+    format_global: "SIGNAL_FORMAT",
+    serves: "who killed the owner of a connection",
+};
+
+/// The out-of-memory killer chose a process.
+pub const OOM: Hook = Hook {
+    tracepoint: "mark_victim",
+    category: "oom",
+    btf_program: "oom_btf",
+    plain_program: "oom_tp",
+    format_global: "OOM_FORMAT",
+    serves: "whether the out-of-memory killer did",
+};
+
 /// All hooks. Those that feed what the resets are reported with come first, so that nothing is reported before it is known.
-pub const ALL: [Hook; 4] = [DESTROY_SOCK, SOCK_STATE, SEND_RESET, RECEIVE_RESET];
+pub const ALL: [Hook; 6] = [SIGNAL, OOM, DESTROY_SOCK, SOCK_STATE, SEND_RESET, RECEIVE_RESET];
 
 /// Which rungs of the ladder may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -141,8 +161,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
 }
 
 fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), ProgramError> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(hook.btf_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
+    let program: &mut BtfTracePoint = ebpf.program_mut(hook.btf_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
     program.load(hook.tracepoint, btf)?;
     program.attach()?;
     Ok(())

@@ -76,6 +76,9 @@ pub fn resolve(btf: &Btf) -> Resolved {
         task_start_boottime: start_boottime,
         task_comm: member("task_struct", "comm"),
         task_flags: member("task_struct", "flags"),
+        task_tgid: member("task_struct", "tgid"),
+        task_exit_code: member("task_struct", "exit_code"),
+        siginfo_code: member("kernel_siginfo", "si_code"),
         ..Layout::UNKNOWN
     };
     match btf.enum_values("sock_flags") {
@@ -111,6 +114,9 @@ pub fn record_format(format: &Format) -> RecordFormat {
         oldstate: at("oldstate"),
         newstate: at("newstate"),
         protocol: at("protocol"),
+        sig: at("sig"),
+        code: at("code"),
+        pid: at("pid"),
     }
 }
 

@@ -11,5 +11,5 @@ pub mod ports;
 pub mod reasons;
 pub mod tracefs;
 
-pub use armed::{Armed, ArmOptions, Counters};
+pub use armed::{ArmOptions, Armed, Counters};
 pub use error::KernelError;

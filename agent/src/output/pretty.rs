@@ -40,7 +40,8 @@ fn start(started: &Started) -> String {
         let reason = coverage.reason.as_deref().unwrap_or_default();
         let _infallible = writeln!(text, "  {state} seen: {what} ({reason})");
     }
-    let _infallible = writeln!(text, "{:<12} {:<4} {:<45} {:<13} {:>5}  {:<22} why", "time", "dir", "connection", "sent by", "sure", "cause");
+    let _infallible =
+        writeln!(text, "{:<12} {:<4} {:<45} {:<13} {:>5}  {:<22} why", "time", "dir", "connection", "sent by", "sure", "cause");
     text
 }
 

@@ -71,11 +71,7 @@ impl Target {
 }
 
 fn open_append(path: &Path) -> Result<std::fs::File, OutputError> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|source| OutputError::Open { path: path.to_owned(), source })
+    OpenOptions::new().create(true).append(true).open(path).map_err(|source| OutputError::Open { path: path.to_owned(), source })
 }
 
 /// The bounded queue in front of a [`Writer`].

@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, ExitCode, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     time::Duration,
@@ -48,6 +48,7 @@ fn demo() -> Result<bool> {
         broker: Watch::start("broker", &net.server)?,
         number: 0,
         all_reported: true,
+        kept: Vec::new(),
         net,
     };
     for scene in SCENES {
@@ -119,6 +120,7 @@ fn firewall(stage: &mut Stage) -> Result<()> {
     peer::send(&mut &connection.client, b"blocked")?;
     peer::wait_failure(&connection.client)?;
     stage.expect(flow, &[("unknown", "received")], &[])?;
+    stage.keep(connection);
     stage.net.router.nft("delete table inet lab")
 }
 
@@ -133,7 +135,9 @@ fn keepalive(stage: &mut Stage) -> Result<()> {
     )?;
     peer::keepalive(&connection.server)?;
     peer::wait_failure(&connection.server)?;
-    stage.expect(flow, &[], &[("keepalive_timeout", "sent")])
+    stage.expect(flow, &[], &[("keepalive_timeout", "sent")])?;
+    stage.keep(connection);
+    Ok(())
 }
 
 /// A reset that answers a segment without a socket, where this kernel traces those.
@@ -151,6 +155,7 @@ struct Stage {
     broker: Watch,
     number: u32,
     all_reported: bool,
+    kept: Vec<(TcpStream, TcpStream)>,
     net: Routed,
 }
 
@@ -171,6 +176,11 @@ impl Stage {
     fn destroy_on_broker(&self, flow: Flow) -> Result<()> {
         let port = flow.local.port();
         self.net.server.destroy_sockets(&format!("sport = :{AMQP} and dport = :{port}"))
+    }
+
+    /// Leaves a connection open of which only one end has gone: closing the other would be one more reset, and another story.
+    fn keep(&mut self, connection: Connection) {
+        self.kept.push((connection.client, connection.server));
     }
 
     /// Shows what both agents say about a connection and compares it with the truth: cause and direction.
@@ -229,13 +239,7 @@ impl Shown {
     fn start(host: &Host) -> Result<Self> {
         let mut command = Command::new(workspace::agent_binary());
         command.args(["capture", "--format", "pretty", "--settle", "100ms", "--netns"]).arg(host.path());
-        let text = command::describe(&command);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(|error| LabError::io(format!("start `{text}`"), error))?;
+        let mut child = command::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()))?;
         let (sender, lines) = channel();
         if let Some(pipe) = child.stdout.take() {
             std::thread::spawn(move || forward(pipe, &sender));

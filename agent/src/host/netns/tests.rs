@@ -11,21 +11,12 @@ fn flag_has_four_forms() {
     let parse = |text: &str| text.parse::<NetnsFilter>();
     assert_eq!(parse("self").unwrap(), NetnsFilter::Own);
     assert_eq!(parse("all").unwrap(), NetnsFilter::All);
-    assert_eq!(
-        parse("/run/netns/blue").unwrap(),
-        NetnsFilter::Path("/run/netns/blue".into())
-    );
+    assert_eq!(parse("/run/netns/blue").unwrap(), NetnsFilter::Path("/run/netns/blue".into()));
     assert_eq!(parse("./blue").unwrap(), NetnsFilter::Path("./blue".into()));
-    assert_eq!(
-        parse("4026531840").unwrap(),
-        NetnsFilter::Inode(4_026_531_840)
-    );
+    assert_eq!(parse("4026531840").unwrap(), NetnsFilter::Inode(4_026_531_840));
     for text in ["", "blue", "0", "-1", "4294967296", "SELF", "net:[1]"] {
         let message = parse(text).unwrap_err().to_string();
-        assert!(
-            message.contains(&format!("`{text}`")) && message.contains("/run/netns/NAME"),
-            "{message}"
-        );
+        assert!(message.contains(&format!("`{text}`")) && message.contains("/run/netns/NAME"), "{message}");
     }
 }
 
@@ -34,12 +25,7 @@ fn filter_means_an_inode() {
     let own = self_inode().unwrap();
     assert_eq!(NetnsFilter::Own.inode().unwrap(), Some(own));
     assert_eq!(NetnsFilter::All.inode().unwrap(), None);
-    assert_eq!(
-        NetnsFilter::Path("/proc/self/ns/net".into())
-            .inode()
-            .unwrap(),
-        Some(own)
-    );
+    assert_eq!(NetnsFilter::Path("/proc/self/ns/net".into()).inode().unwrap(), Some(own));
     assert_eq!(NetnsFilter::Inode(7).inode().unwrap(), Some(7));
 }
 
@@ -48,22 +34,10 @@ fn other_files_are_no_network_namespace() {
     let dir = tempfile::tempdir().unwrap();
     let spoof = dir.path().join("net:[4026531840]");
     std::fs::write(&spoof, "").unwrap();
-    for path in [
-        spoof.as_path(),
-        Path::new("/proc/self/ns/pid"),
-        Path::new("/dev/null"),
-        dir.path(),
-    ] {
-        assert!(
-            matches!(inode_of(path), Err(NetnsError::NotNetns { .. })),
-            "{}",
-            path.display()
-        );
+    for path in [spoof.as_path(), Path::new("/proc/self/ns/pid"), Path::new("/dev/null"), dir.path()] {
+        assert!(matches!(inode_of(path), Err(NetnsError::NotNetns { .. })), "{}", path.display());
     }
-    assert!(matches!(
-        inode_of(&dir.path().join("none")),
-        Err(NetnsError::Open { .. })
-    ));
+    assert!(matches!(inode_of(&dir.path().join("none")), Err(NetnsError::Open { .. })));
 }
 
 #[test]
@@ -76,13 +50,7 @@ fn own_namespace_is_discovered() {
 fn each_namespace_is_listed_once() {
     let dir = tempfile::tempdir().unwrap();
     let (proc_root, named) = (dir.path().join("proc"), dir.path().join("netns"));
-    for (process, link) in [
-        ("10", "net:[12]"),
-        ("11", "net:[12]"),
-        ("12", "net:[11]"),
-        ("x", "net:[13]"),
-        ("13", "?"),
-    ] {
+    for (process, link) in [("10", "net:[12]"), ("11", "net:[12]"), ("12", "net:[11]"), ("x", "net:[13]"), ("13", "?")] {
         std::fs::create_dir_all(proc_root.join(process).join("ns")).unwrap();
         symlink(link, proc_root.join(process).join("ns/net")).unwrap();
     }
@@ -94,27 +62,14 @@ fn each_namespace_is_listed_once() {
     let inodes: Vec<u32> = found.iter().map(|netns| netns.inode).collect();
     let own = self_inode().unwrap();
     assert_eq!(inodes, [11, 12, own]);
-    assert_eq!(
-        found
-            .iter()
-            .filter_map(|netns| netns.name.as_deref())
-            .collect::<Vec<_>>(),
-        ["blue"]
-    );
+    assert_eq!(found.iter().filter_map(|netns| netns.name.as_deref()).collect::<Vec<_>>(), ["blue"]);
 }
 
 #[test]
 fn a_path_that_changed_hands_is_noticed() {
     let path = PathBuf::from("/proc/self/ns/net");
-    let netns = Netns {
-        inode: 1,
-        path,
-        name: None,
-    };
-    assert!(matches!(
-        Handle::open(&netns),
-        Err(NetnsError::Gone { wanted: 1, .. })
-    ));
+    let netns = Netns { inode: 1, path, name: None };
+    assert!(matches!(Handle::open(&netns), Err(NetnsError::Gone { wanted: 1, .. })));
 }
 
 #[test]
@@ -135,10 +90,7 @@ fn make_netns() -> (PathBuf, u32) {
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
         let file = File::open("/proc/thread-self/ns/net").unwrap();
         let inode = nsfs_inode(&file).unwrap().unwrap();
-        (
-            PathBuf::from(format!("/proc/self/fd/{}", file.into_raw_fd())),
-            inode,
-        )
+        (PathBuf::from(format!("/proc/self/fd/{}", file.into_raw_fd())), inode)
     })
     .join()
     .unwrap()

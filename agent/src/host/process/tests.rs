@@ -12,9 +12,7 @@ const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456
 
 /// `stat` as the kernel writes it, with a comm and a start time.
 fn stat_line(comm: &str, start: u64) -> String {
-    format!(
-        "42 ({comm}) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 31 0 {start} 1000 200 18446744073709551615 1 1\n"
-    )
+    format!("42 ({comm}) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 31 0 {start} 1000 200 18446744073709551615 1 1\n")
 }
 
 struct Fixture {
@@ -31,17 +29,10 @@ impl Fixture {
         symlink("user:[4026531837]", root.path().join("self/ns/user")).unwrap();
         symlink("user:[4026531837]", dir.join("ns/user")).unwrap();
         symlink("net:[4026532008]", dir.join("ns/net")).unwrap();
-        symlink(
-            "/usr/lib/erlang/erts-13/bin/beam.smp (deleted)",
-            dir.join("exe"),
-        )
-        .unwrap();
+        symlink("/usr/lib/erlang/erts-13/bin/beam.smp (deleted)", dir.join("exe")).unwrap();
         let fixture = Self { root };
         fixture.write("42/stat", &stat_line("1_scheduler", 123_456));
-        fixture.write(
-            "42/status",
-            "Name:\t1_scheduler\nNSpid:\t42\t7\t1\nUid:\t0\t999\t0\t0\n",
-        );
+        fixture.write("42/status", "Name:\t1_scheduler\nNSpid:\t42\t7\t1\nUid:\t0\t999\t0\t0\n");
         fixture.write("42/cmdline", "beam.smp\0-setcookie\0ABCDEF\0-noinput\0\0\0");
         fixture.write("42/cgroup", "0::/system.slice/rabbitmq-server.service\n");
         fixture.write("passwd", "hosty:x:999:999::/:/bin/false\n");
@@ -87,20 +78,14 @@ fn what_is_not_there_is_absent() {
     let facts = fixture.processes().read(42).unwrap();
     assert_eq!(facts.executable_name, "1_scheduler");
     assert_eq!((facts.executable_path, facts.command_line), (None, None));
-    assert_eq!(
-        (facts.uid, facts.user_name, facts.namespace_pid),
-        (None, None, None)
-    );
+    assert_eq!((facts.uid, facts.user_name, facts.namespace_pid), (None, None, None));
     assert_eq!((facts.cgroup, facts.net_namespace), (None, None));
 }
 
 #[test]
 fn user_of_a_container_is_named_by_its_own_file() {
     let fixture = Fixture::broker();
-    fixture.write(
-        "42/cgroup",
-        &format!("0::/system.slice/docker-{CONTAINER}.scope\n"),
-    );
+    fixture.write("42/cgroup", &format!("0::/system.slice/docker-{CONTAINER}.scope\n"));
     fs::create_dir_all(fixture.root.path().join("42/root/etc")).unwrap();
     fixture.write("42/root/etc/passwd", "rabbitmq:x:999:999::/:/bin/false\n");
     let user = || fixture.processes().read(42).unwrap().user_name;
@@ -121,10 +106,7 @@ fn another_start_time_is_another_process() {
     let fixture = Fixture::broker();
     let again = || fixture.write("42/stat", &stat_line("1_scheduler", 123_457));
     let result = fixture.processes().read_with(42, again);
-    assert!(
-        matches!(result, Err(ProcessError::Reused { pid: 42 })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ProcessError::Reused { pid: 42 })), "{result:?}");
 }
 
 #[test]
@@ -138,25 +120,10 @@ fn a_process_that_ends_meanwhile_keeps_its_facts() {
 #[test]
 fn errors_tell_gone_from_malformed() {
     let fixture = Fixture::broker();
-    assert!(matches!(
-        fixture.processes().read(43),
-        Err(ProcessError::Gone { pid: 43 })
-    ));
-    for text in [
-        "",
-        "42",
-        "42 (x",
-        "42 (x) S 1",
-        &stat_line("x", 1).replace(" 1 1000", " soon 1000"),
-    ] {
+    assert!(matches!(fixture.processes().read(43), Err(ProcessError::Gone { pid: 43 })));
+    for text in ["", "42", "42 (x", "42 (x) S 1", &stat_line("x", 1).replace(" 1 1000", " soon 1000")] {
         fixture.write("42/stat", text);
-        assert!(
-            matches!(
-                fixture.processes().read(42),
-                Err(ProcessError::Malformed { .. })
-            ),
-            "{text:?}"
-        );
+        assert!(matches!(fixture.processes().read(42), Err(ProcessError::Malformed { .. })), "{text:?}");
     }
 }
 
@@ -177,15 +144,8 @@ fn own_process_is_read() {
     assert_eq!(facts.executable_path.as_deref(), own.to_str());
     assert_eq!(facts.uid, Some(rustix::process::geteuid().as_raw()));
     assert_eq!(facts.net_namespace, Some(netns::self_inode().unwrap()));
-    assert_eq!(
-        facts.start_time_ticks,
-        processes.start_time_ticks(pid).unwrap()
-    );
-    assert!(
-        facts
-            .cgroup
-            .is_some_and(|facts| facts.path.starts_with('/'))
-    );
+    assert_eq!(facts.start_time_ticks, processes.start_time_ticks(pid).unwrap());
+    assert!(facts.cgroup.is_some_and(|facts| facts.path.starts_with('/')));
 }
 
 #[test]
@@ -200,20 +160,14 @@ fn a_process_that_ended_is_gone_and_a_zombie_has_a_name() {
     let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
     rustix::process::waitid(id, options).unwrap();
     let zombie = processes.read(pid).unwrap();
-    assert_eq!(
-        (zombie.start_time_ticks, zombie.command_line),
-        (alive, None)
-    );
+    assert_eq!((zombie.start_time_ticks, zombie.command_line), (alive, None));
     assert_eq!(zombie.executable_name, zombie.comm);
 
     // The open directory stays with the process, even if the number were used again.
     let dir = open_dir(&PathBuf::from(format!("/proc/{pid}"))).unwrap();
     child.wait().unwrap();
     let gone = read_at(dir.as_fd(), "stat", MAX_STAT_READ).unwrap_err();
-    assert!(matches!(
-        error(pid, Path::new("stat"), gone),
-        ProcessError::Gone { .. }
-    ));
+    assert!(matches!(error(pid, Path::new("stat"), gone), ProcessError::Gone { .. }));
 }
 
 #[test]

@@ -9,10 +9,7 @@ const MAX: usize = 4096;
 #[test]
 fn credentials_are_hidden() {
     let cases: &[(&[&str], &str)] = &[
-        (
-            &["pika", "amqp://user:pass@host:5672/prod"],
-            "pika amqp://***@host:5672/prod",
-        ),
+        (&["pika", "amqp://user:pass@host:5672/prod"], "pika amqp://***@host:5672/prod"),
         (&["x", "amqp://u:p@a,amqps://v:q@b"], "x amqp://***@b"),
         (&["x", "amqp://u:p@ss/w@host/v"], "x amqp://***@host/v"),
         (&["x", "--broker=guest:guest@host"], "x --broker=***@host"),
@@ -20,67 +17,25 @@ fn credentials_are_hidden() {
         (&["x", "https://h/?password=a@b"], "x https://***"),
         (&["x", "--password", "hunter2", "-v"], "x --password *** -v"),
         (&["x", "--password=hunter2 and more"], "x --password=***"),
-        (
-            &["env", "RABBITMQ_DEFAULT_PASS=a b", "x"],
-            "env RABBITMQ_DEFAULT_PASS=*** x",
-        ),
-        (
-            &["java", "-Dspring.rabbitmq.password=q", "App"],
-            "java -Dspring.rabbitmq.password=*** App",
-        ),
-        (
-            &["java", "-DbrokerPass=q", "App"],
-            "java -DbrokerPass=*** App",
-        ),
+        (&["env", "RABBITMQ_DEFAULT_PASS=a b", "x"], "env RABBITMQ_DEFAULT_PASS=*** x"),
+        (&["java", "-Dspring.rabbitmq.password=q", "App"], "java -Dspring.rabbitmq.password=*** App"),
+        (&["java", "-DbrokerPass=q", "App"], "java -DbrokerPass=*** App"),
         (&["vault", "--token", "t0"], "vault --token ***"),
         (&["x", "--client-secret", "t0"], "x --client-secret ***"),
         (&["x", "--api-key=t0"], "x --api-key=***"),
-        (
-            &["erl", "-sname", "a", "-setcookie", "ABCDEF", "-s", "m"],
-            "erl -sname a -setcookie *** -s m",
-        ),
-        (
-            &["erl", "-kernel", "inetrc", "f", "cookie", "ABCDEF"],
-            "erl -kernel inetrc f cookie ***",
-        ),
-        (
-            &["erl", "-rabbit", "default_pass", "<<\"q\">>"],
-            "erl -rabbit default_pass ***",
-        ),
-        (
-            &["erl", "-eval", "erlang:set_cookie(node(), abc)."],
-            "erl -eval erlang:set_cookie(***",
-        ),
-        (
-            &["erl", "-rabbit", "[{default_pass, <<\"q\">>}]"],
-            "erl -rabbit [{default_pass,***",
-        ),
-        (
-            &["x", "{\"user\":\"a\", \"password\" : \"q\"}"],
-            "x {\"user\":\"a\", \"password\"***",
-        ),
-        (
-            &["curl", "-H", "Authorization: Basic cTpx", "u"],
-            "curl -H Authorization:*** u",
-        ),
-        (
-            &["curl", "-su", "me:q", "http://h/"],
-            "curl -su *** http://h/",
-        ),
+        (&["erl", "-sname", "a", "-setcookie", "ABCDEF", "-s", "m"], "erl -sname a -setcookie *** -s m"),
+        (&["erl", "-kernel", "inetrc", "f", "cookie", "ABCDEF"], "erl -kernel inetrc f cookie ***"),
+        (&["erl", "-rabbit", "default_pass", "<<\"q\">>"], "erl -rabbit default_pass ***"),
+        (&["erl", "-eval", "erlang:set_cookie(node(), abc)."], "erl -eval erlang:set_cookie(***"),
+        (&["erl", "-rabbit", "[{default_pass, <<\"q\">>}]"], "erl -rabbit [{default_pass,***"),
+        (&["x", "{\"user\":\"a\", \"password\" : \"q\"}"], "x {\"user\":\"a\", \"password\"***"),
+        (&["curl", "-H", "Authorization: Basic cTpx", "u"], "curl -H Authorization:*** u"),
+        (&["curl", "-su", "me:q", "http://h/"], "curl -su *** http://h/"),
         (&["curl", "-ume:q", "http://h/"], "curl -u*** http://h/"),
         (&["mysql", "-uroot", "-pq", "db"], "mysql -uroot -p*** db"),
-        (
-            &["python3", "/usr/bin/rabbitmqadmin", "-u", "a", "-p", "q"],
-            "python3 /usr/bin/rabbitmqadmin -u a -p ***",
-        ),
-        (
-            &["rabbitmqctl", "-n", "r@h", "change_password", "a", "q"],
-            "rabbitmqctl -n r@h change_password *** ***",
-        ),
-        (
-            &["sh", "-c", "PGPASSWORD=q psql -h db"],
-            "sh -c PGPASSWORD=***",
-        ),
+        (&["python3", "/usr/bin/rabbitmqadmin", "-u", "a", "-p", "q"], "python3 /usr/bin/rabbitmqadmin -u a -p ***"),
+        (&["rabbitmqctl", "-n", "r@h", "change_password", "a", "q"], "rabbitmqctl -n r@h change_password *** ***"),
+        (&["sh", "-c", "PGPASSWORD=q psql -h db"], "sh -c PGPASSWORD=***"),
         (&["sh", "-c", "mysql -pq db", "x"], "sh -c mysql -p*** x"),
         (&["postgres: token", "q"], "postgres: token ***"),
         (&["x", "password:", "q"], "x password: ***"),
@@ -128,16 +83,7 @@ fn the_rest_is_kept() {
             "prevent_overlapping_partitions",
             "false",
         ],
-        &[
-            "haproxy",
-            "-Ws",
-            "-f",
-            "/etc/haproxy/haproxy.cfg",
-            "-p",
-            "/run/haproxy.pid",
-            "-S",
-            "/run/master.sock",
-        ],
+        &["haproxy", "-Ws", "-f", "/etc/haproxy/haproxy.cfg", "-p", "/run/haproxy.pid", "-S", "/run/master.sock"],
         &["docker", "run", "-p", "5672:5672", "rabbitmq:3.13"],
         &["curl", "-s", "http://host:15672/api/overview"],
         &["cat", "/run/secrets/cert.pem"],
@@ -151,10 +97,7 @@ fn the_rest_is_kept() {
 
 #[test]
 fn control_characters_are_replaced() {
-    assert_eq!(
-        command_line(&["a\x1b[2J", "b\nc"], MAX),
-        "a\u{fffd}[2J b\u{fffd}c"
-    );
+    assert_eq!(command_line(&["a\x1b[2J", "b\nc"], MAX), "a\u{fffd}[2J b\u{fffd}c");
 }
 
 #[test]
@@ -186,14 +129,7 @@ fn shapes(password: &str) -> Vec<Vec<String>> {
         &["curl", "-u", "user:PW", "host"],
         &["rabbitmqctl", "add_user", "user", "PW"],
     ];
-    texts
-        .iter()
-        .map(|argv| {
-            argv.iter()
-                .map(|word| word.replace("PW", password))
-                .collect()
-        })
-        .collect()
+    texts.iter().map(|argv| argv.iter().map(|word| word.replace("PW", password)).collect()).collect()
 }
 
 proptest! {

@@ -13,20 +13,13 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir};
 /// A socket that several processes share (prefork, a descriptor passed on) has them all, in no order. Sockets that no
 /// process holds, and processes that the agent may not look at, are not in the answer. The pass costs a readlink(2) for
 /// each descriptor of the host: it is meant for the start of the agent.
-pub fn fd_owners<S: BuildHasher>(
-    proc_root: &Path,
-    wanted: &HashSet<u64, S>,
-) -> HashMap<u64, Vec<u32>> {
+pub fn fd_owners<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>) -> HashMap<u64, Vec<u32>> {
     let mut owners: HashMap<u64, Vec<u32>> = HashMap::new();
     if wanted.is_empty() {
         return owners;
     }
     for entry in std::fs::read_dir(proc_root).into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // A process that ends in the middle of it has given what it gave.
@@ -58,11 +51,7 @@ pub enum Holds {
 /// Whether process `pid` holds the socket with this inode number, by at most `max_fds` of its file descriptors.
 pub fn holds(proc_root: &Path, pid: u32, inode: u64, max_fds: usize) -> Holds {
     let visit = |found| {
-        if found == inode {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if found == inode { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     match each_socket(proc_root, pid, max_fds, visit) {
         Ok(Scan::Stopped) => Holds::Yes,
@@ -79,19 +68,9 @@ enum Scan {
 }
 
 /// Hands the inode number of each socket among the first `max_fds` descriptors of a process to `visit`.
-fn each_socket(
-    proc_root: &Path,
-    pid: u32,
-    max_fds: usize,
-    mut visit: impl FnMut(u64) -> ControlFlow<()>,
-) -> rustix::io::Result<Scan> {
+fn each_socket(proc_root: &Path, pid: u32, max_fds: usize, mut visit: impl FnMut(u64) -> ControlFlow<()>) -> rustix::io::Result<Scan> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(
-        CWD,
-        proc_root.join(format!("{pid}/fd")),
-        flags,
-        Mode::empty(),
-    )?;
+    let dir = rustix::fs::openat(CWD, proc_root.join(format!("{pid}/fd")), flags, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(&dir, &mut buffer);
     let mut seen = 0;
@@ -121,4 +100,20 @@ fn each_socket(
 pub(super) fn socket_inode(link: &[u8]) -> Option<u64> {
     let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Which sockets of `wanted` (by inode number) process `pid` holds, by at most `max_fds` of its file descriptors; `None` when that could not
+/// be told for all of them.
+pub fn held_by<S: BuildHasher>(proc_root: &Path, pid: u32, wanted: &HashSet<u64, S>, max_fds: usize) -> Option<HashSet<u64>> {
+    let mut held = HashSet::new();
+    let visit = |inode| {
+        if wanted.contains(&inode) {
+            held.insert(inode);
+        }
+        if held.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    match each_socket(proc_root, pid, max_fds, visit) {
+        Ok(Scan::Stopped | Scan::Complete) => Some(held),
+        Ok(Scan::Limit) | Err(_) => None,
+    }
 }

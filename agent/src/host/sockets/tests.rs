@@ -27,12 +27,7 @@ fn dump_port(port: u16) -> Vec<DiagSocket> {
 }
 
 /// What a dump should say of a socket that is held open.
-fn told(
-    socket: &(impl AsFd + AsRawFd),
-    local: SocketAddr,
-    peer: SocketAddr,
-    state: u8,
-) -> DiagSocket {
+fn told(socket: &(impl AsFd + AsRawFd), local: SocketAddr, peer: SocketAddr, state: u8) -> DiagSocket {
     DiagSocket {
         local,
         peer,
@@ -51,32 +46,16 @@ fn listener_and_both_ends_are_listed() {
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
         let client_address = client.local_addr().unwrap();
-        let unspecified = SocketAddr::new(
-            if address.is_ipv4() {
-                [0; 4].into()
-            } else {
-                [0_u8; 16].into()
-            },
-            0,
-        );
+        let unspecified = SocketAddr::new(if address.is_ipv4() { [0; 4].into() } else { [0_u8; 16].into() }, 0);
         let listening = told(&listener, address, unspecified, TCP_LISTEN);
         let connected = told(&client, client_address, address, TCP_ESTABLISHED);
 
         // Nobody has accepted it yet: a connection without a file descriptor.
         let sockets = dump_port(address.port());
         assert_eq!(sockets.len(), 3);
-        assert!(
-            sockets.contains(&listening) && sockets.contains(&connected),
-            "{sockets:?}"
-        );
-        let waiting = sockets
-            .iter()
-            .find(|socket| socket.inode.is_none())
-            .unwrap();
-        assert_eq!(
-            (waiting.local, waiting.peer, waiting.state),
-            (address, client_address, TCP_ESTABLISHED)
-        );
+        assert!(sockets.contains(&listening) && sockets.contains(&connected), "{sockets:?}");
+        let waiting = sockets.iter().find(|socket| socket.inode.is_none()).unwrap();
+        assert_eq!((waiting.local, waiting.peer, waiting.state), (address, client_address, TCP_ESTABLISHED));
 
         let (accepted, _) = listener.accept().unwrap();
         let sockets = dump_port(address.port());
@@ -94,10 +73,7 @@ fn mapped_addresses_are_ipv4() {
     let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (accepted, _) = listener.accept().unwrap();
     let sockets = dump_port(port);
-    let found = sockets
-        .iter()
-        .find(|socket| socket.inode == Some(inode(&accepted)))
-        .unwrap();
+    let found = sockets.iter().find(|socket| socket.inode == Some(inode(&accepted))).unwrap();
     assert_eq!(found.local, SocketAddr::from(([127, 0, 0, 1], port)));
     assert_eq!(found.peer, client.local_addr().unwrap());
 }
@@ -113,10 +89,7 @@ fn owners_are_found_by_inode() {
     // Another test's child may have it too, between its fork and its exec; no process is named twice.
     let mut pids = owners.get(&shared).unwrap().clone();
     pids.sort_unstable();
-    assert!(
-        pids.contains(&pid) && pids.is_sorted_by(|a, b| a < b),
-        "{pids:?}"
-    );
+    assert!(pids.contains(&pid) && pids.is_sorted_by(|a, b| a < b), "{pids:?}");
     assert_eq!(owners.len(), 1);
     assert_eq!(holds(Path::new(PROC), pid, shared, usize::MAX), Holds::Yes);
     assert_eq!(holds(Path::new(PROC), pid, unknown, usize::MAX), Holds::No);
@@ -124,21 +97,14 @@ fn owners_are_found_by_inode() {
     drop(duplicate);
 
     // A child that has it as its standard input holds it too, until it ends.
-    let mut child = Command::new("sleep")
-        .arg("60")
-        .stdin(Stdio::from(OwnedFd::from(listener)))
-        .spawn()
-        .unwrap();
+    let mut child = Command::new("sleep").arg("60").stdin(Stdio::from(OwnedFd::from(listener))).spawn().unwrap();
     assert_eq!(holds(Path::new(PROC), child.id(), shared, 16), Holds::Yes);
     assert_eq!(holds(Path::new(PROC), child.id(), unknown, 16), Holds::No);
     let owners = fd_owners(Path::new(PROC), &HashSet::from([shared]));
     assert!(owners.get(&shared).unwrap().contains(&child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(
-        holds(Path::new(PROC), child.id(), shared, 16),
-        Holds::Unknown
-    );
+    assert_eq!(holds(Path::new(PROC), child.id(), shared, 16), Holds::Unknown);
 }
 
 #[test]
@@ -158,16 +124,9 @@ fn sockets_of_another_namespace_are_listed_there_only() {
     let sockets = dump(&handle, |local, _| local == port).unwrap();
     let found = sockets.first().unwrap();
     assert_eq!(sockets.len(), 1);
-    assert_eq!(
-        (found.inode, found.state, found.netns),
-        (Some(inode(&listener)), TCP_LISTEN, handle.inode())
-    );
+    assert_eq!((found.inode, found.state, found.netns), (Some(inode(&listener)), TCP_LISTEN, handle.inode()));
     assert_eq!(found.cookie, socket_cookie(&listener).unwrap());
-    assert!(
-        dump_port(port)
-            .iter()
-            .all(|socket| socket.inode != found.inode)
-    );
+    assert!(dump_port(port).iter().all(|socket| socket.inode != found.inode));
 }
 
 #[test]
@@ -202,27 +161,12 @@ fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn answers_end_as_they_say() {
     let read = |bytes: &[u8]| read_answer(bytes, 1, 0, |_| {});
-    assert_eq!(
-        read(&message(NLMSG_DONE, 1, &0_i32.to_ne_bytes())),
-        Answer::Done
-    );
-    assert_eq!(
-        read(&message(NLMSG_ERROR, 1, &(-2_i32).to_ne_bytes())),
-        Answer::Refused(Errno::NOENT)
-    );
-    assert_eq!(
-        read(&message(NLMSG_OVERRUN, 1, &[])),
-        Answer::Refused(Errno::NOBUFS)
-    );
+    assert_eq!(read(&message(NLMSG_DONE, 1, &0_i32.to_ne_bytes())), Answer::Done);
+    assert_eq!(read(&message(NLMSG_ERROR, 1, &(-2_i32).to_ne_bytes())), Answer::Refused(Errno::NOENT));
+    assert_eq!(read(&message(NLMSG_OVERRUN, 1, &[])), Answer::Refused(Errno::NOBUFS));
     // What is left of an earlier dump.
-    assert_eq!(
-        read(&message(NLMSG_DONE, 9, &0_i32.to_ne_bytes())),
-        Answer::More
-    );
-    assert_eq!(
-        read(&message(SOCK_DIAG_BY_FAMILY, 1, &[AF_INET; 71])),
-        Answer::Malformed
-    );
+    assert_eq!(read(&message(NLMSG_DONE, 9, &0_i32.to_ne_bytes())), Answer::More);
+    assert_eq!(read(&message(SOCK_DIAG_BY_FAMILY, 1, &[AF_INET; 71])), Answer::Malformed);
     assert_eq!(read(&message(NLMSG_DONE, 1, &[])), Answer::Malformed);
     // A length shorter than its own header must not be taken for progress.
     assert_eq!(read(&[0; 32]), Answer::Malformed);

@@ -53,6 +53,8 @@ pub const MEMBERS: &[(&str, &str, [u32; 3], u32)] = &[
     ("task_struct", "comm", [2976, 2976, 1752], 16),
     ("task_struct", "flags", [44, 44, 44], 4),
     ("task_struct", "tgid", [2420, 2436, 1268], 4),
+    ("task_struct", "exit_code", [2312, 2332, 1164], 4),
+    ("kernel_siginfo", "si_code", [8, 8, 8], 4),
     ("socket", "file", [16, 16, 16], 8),
     ("socket_alloc", "socket", [0, 0, 0], 128),
     ("socket_alloc", "vfs_inode.i_ino", [192, 192, 192], 8),

@@ -1,0 +1,146 @@
+//! What is known of processes, kept for a while after they have ended.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::{Lookup, process::ProcessFacts};
+use crate::flow::Task;
+
+/// How long facts of a living process are taken as they are: a storm of resets of one process reads `/proc` once.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A process: its id and its start in clock ticks.
+type Identity = (u32, u64);
+
+/// Facts by identity; the oldest make room.
+pub struct FactsCache {
+    lookup: Lookup,
+    known: HashMap<Identity, (Instant, ProcessFacts)>,
+    order: VecDeque<Identity>,
+    capacity: usize,
+    evicted: u64,
+}
+
+impl FactsCache {
+    /// Keeps at most `capacity` processes.
+    pub fn new(capacity: usize) -> Self {
+        Self { lookup: Lookup::new(), known: HashMap::new(), order: VecDeque::new(), capacity, evicted: 0 }
+    }
+
+    /// Processes that had to make room.
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The clock tick of a moment in nanoseconds since boot.
+    pub const fn ticks(&self, boottime_ns: u64) -> u64 {
+        self.lookup.ticks(boottime_ns)
+    }
+
+    /// Keeps facts.
+    pub fn insert(&mut self, facts: ProcessFacts) {
+        let identity = (facts.pid, facts.start_time_ticks);
+        if self.known.insert(identity, (Instant::now(), facts)).is_some() {
+            return;
+        }
+        self.order.push_back(identity);
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+            self.evicted += 1;
+        }
+    }
+
+    /// Facts of a living process.
+    pub fn of_pid(&mut self, pid: u32) -> Option<ProcessFacts> {
+        let ticks = self.lookup.start_time_ticks(pid)?;
+        if let Some(fresh) = self.fresh((pid, ticks)) {
+            return Some(fresh);
+        }
+        let facts = self.lookup.read(pid)?;
+        self.insert(facts.clone());
+        Some(facts)
+    }
+
+    /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else what the kernel said.
+    pub fn of_task(&mut self, task: &Task) -> ProcessFacts {
+        let Some(ticks) = task.start_boottime_ns.map(|ns| self.lookup.ticks(ns)) else {
+            return self.lookup.read(task.pid).unwrap_or_else(|| told(task, 0));
+        };
+        let identity = (task.pid, ticks);
+        if let Some(fresh) = self.fresh(identity) {
+            return fresh;
+        }
+        match self.lookup.read(task.pid) {
+            // A process on its way out has lost its executable already.
+            Some(facts) if facts.start_time_ticks == ticks && (facts.executable_path.is_some() || !self.known.contains_key(&identity)) => {
+                self.insert(facts.clone());
+                facts
+            }
+            _ => self.known.get(&identity).map_or_else(|| told(task, ticks), |(_, facts)| facts.clone()),
+        }
+    }
+
+    fn fresh(&self, identity: Identity) -> Option<ProcessFacts> {
+        self.known.get(&identity).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, facts)| facts.clone())
+    }
+}
+
+/// The little that the kernel said.
+fn told(task: &Task, start_time_ticks: u64) -> ProcessFacts {
+    ProcessFacts {
+        pid: task.pid,
+        start_time_ticks,
+        comm: task.comm.clone(),
+        executable_name: task.comm.clone(),
+        executable_path: None,
+        command_line: None,
+        uid: Some(task.uid),
+        user_name: None,
+        cgroup: None,
+        namespace_pid: None,
+        net_namespace: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FactsCache, told};
+    use crate::flow::Task;
+
+    fn task(pid: u32) -> Task {
+        Task { pid, start_boottime_ns: Some(10_000_000_000), comm: "client".to_owned(), uid: 1000, end: None }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_named_from_memory_and_else_as_the_kernel_did() {
+        let mut cache = FactsCache::new(2);
+        // Beyond every pid_max: nobody has it.
+        let gone = task(u32::MAX);
+        let ticks = cache.lookup.ticks(10_000_000_000);
+        assert_eq!(cache.of_task(&gone).executable_name, "client");
+        let mut facts = told(&gone, ticks);
+        facts.executable_name = "app".to_owned();
+        cache.insert(facts);
+        assert_eq!(cache.of_task(&gone).executable_name, "app");
+    }
+
+    #[test]
+    fn the_oldest_make_room_and_are_counted() {
+        let mut cache = FactsCache::new(2);
+        for pid in 1..=3 {
+            cache.insert(told(&task(pid), 1));
+        }
+        assert_eq!((cache.evicted(), cache.known.len(), cache.order.len()), (1, 2, 2));
+        assert!(!cache.known.contains_key(&(1, 1)));
+    }
+
+    #[test]
+    fn the_agent_itself_can_be_read() {
+        let mut cache = FactsCache::new(2);
+        assert!(cache.of_pid(std::process::id()).is_some_and(|facts| facts.executable_path.is_some()));
+    }
+}

@@ -1,0 +1,218 @@
+//! Which process owned a connection when it was reset.
+//!
+//! The one that is known to have held the socket, because it closed it, is the owner without further ado. Any other candidate (it connected, it
+//! was found at the start) has to hold the socket's inode now: sockets are handed to children, passed over unix sockets, and accepted by workers from
+//! a listener that another process opened. What cannot be proven is left out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    facts::FactsCache,
+    netns::{self, Handle},
+    process::ProcessFacts,
+    sockets::{self, DiagSocket, TCP_LISTEN, dump, fd_owners, held_by},
+};
+use crate::{
+    event::KnownFrom,
+    flow::{Reset, SocketKind, Task},
+};
+
+/// File descriptors of one process that are looked at for the sockets of one batch of resets.
+const MAX_FDS: usize = 1 << 18;
+
+/// Searches take at most one part in so many of the agent's time; resets that need one wait for the next.
+const SEARCH_SHARE: u32 = 5;
+
+/// Sockets found at the start that are remembered.
+const MAX_SNAPSHOT: usize = 1 << 20;
+
+/// What was there when the agent started.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Inode of a watched socket to the process that alone held it.
+    holders: HashMap<u64, u32>,
+    /// Everything known of those processes.
+    facts: Vec<ProcessFacts>,
+}
+
+impl Snapshot {
+    /// Lists the watched sockets of the chosen namespaces (`None`: all), and who holds them. Takes its time on a host with many
+    /// descriptors: meant for a thread of its own.
+    pub fn take(proc_root: &Path, chosen: Option<&[u32]>, watched: impl Fn(u16, u16) -> bool) -> Self {
+        let mut inodes = HashSet::new();
+        for netns in netns::discover().iter().filter(|netns| chosen.is_none_or(|chosen| chosen.contains(&netns.inode))) {
+            // A namespace that vanished in the meantime has no sockets to list.
+            let Ok(sockets) = Handle::open(netns).map_err(sockets::SocketsError::from).and_then(|handle| dump(&handle, &watched)) else {
+                continue;
+            };
+            inodes.extend(sockets.iter().filter_map(|socket| socket.inode).take(MAX_SNAPSHOT.saturating_sub(inodes.len())));
+        }
+        let mut processes = super::Lookup::new();
+        let mut holders = HashMap::new();
+        let mut pids = HashSet::new();
+        for (inode, owners) in fd_owners(proc_root, &inodes) {
+            pids.extend(owners.iter().copied());
+            if let [only] = owners.as_slice() {
+                holders.insert(inode, *only);
+            }
+        }
+        let facts = pids.into_iter().filter_map(|pid| processes.read(pid)).collect();
+        Self { holders, facts }
+    }
+}
+
+/// Finds owners.
+pub struct Owners {
+    proc_root: PathBuf,
+    facts: FactsCache,
+    snapshot: HashMap<u64, u32>,
+    not_before: Instant,
+}
+
+impl Owners {
+    /// Remembers the facts of at most `max_processes` processes that ended.
+    pub fn new(max_processes: usize) -> Self {
+        Self {
+            proc_root: PathBuf::from("/proc"),
+            facts: FactsCache::new(max_processes),
+            snapshot: HashMap::new(),
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Takes in what was there at the start.
+    pub fn add_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshot.extend(snapshot.holders);
+        for facts in snapshot.facts {
+            self.facts.insert(facts);
+        }
+    }
+
+    /// Reads the facts of a process while it lives.
+    pub fn learn(&mut self, task: &Task) {
+        self.facts.of_task(task);
+    }
+
+    /// Processes whose facts had to make room.
+    pub const fn evicted(&self) -> u64 {
+        self.facts.evicted()
+    }
+
+    /// When the next search may be made.
+    pub const fn not_before(&self) -> Instant {
+        self.not_before
+    }
+
+    /// Names the owner of a reset without a search, if that can be done.
+    pub fn name(&mut self, reset: &mut Reset) {
+        if reset.process.is_none()
+            && let Some(task) = reset.holder().cloned()
+        {
+            reset.process = Some((self.facts.of_task(&task), KnownFrom::Close));
+        }
+    }
+
+    /// Names the owners of a batch of resets, as far as they can be proven.
+    pub fn search(&mut self, resets: &mut [Reset]) {
+        let began = Instant::now();
+        for reset in resets.iter_mut() {
+            self.name(reset);
+        }
+        self.check_candidates(resets);
+        self.look_for_inodes(resets);
+        self.look_for_listeners(resets);
+        self.not_before = Instant::now() + began.elapsed().saturating_mul(SEARCH_SHARE).min(Duration::from_secs(2));
+    }
+
+    /// Candidates that are remembered: do they hold the socket?
+    fn check_candidates(&mut self, resets: &mut [Reset]) {
+        let mut wanted: HashMap<u32, HashSet<u64>> = HashMap::new();
+        for (_, pid, inode) in resets.iter().filter_map(|reset| self.candidate(reset)) {
+            wanted.entry(pid).or_default().insert(inode);
+        }
+        let held: HashMap<u32, HashSet<u64>> =
+            wanted.into_iter().filter_map(|(pid, inodes)| Some((pid, held_by(&self.proc_root, pid, &inodes, MAX_FDS)?))).collect();
+        for reset in resets {
+            let Some((from, pid, inode)) = self.candidate(reset) else { continue };
+            if held.get(&pid).is_some_and(|held| held.contains(&inode)) {
+                reset.process = self.at_reset(pid, reset).map(|facts| (facts, from));
+            }
+        }
+    }
+
+    /// Facts of a living process, if it was there when the connection was reset: a child forked since has inherited what it holds.
+    fn at_reset(&mut self, pid: u32, reset: &Reset) -> Option<ProcessFacts> {
+        let facts = self.facts.of_pid(pid)?;
+        (facts.start_time_ticks <= self.facts.ticks(reset.boottime_ns)).then_some(facts)
+    }
+
+    fn candidate(&self, reset: &Reset) -> Option<(KnownFrom, u32, u64)> {
+        let inode = unnamed(reset)?;
+        let connected = reset.remembered.as_ref().map(|(task, from)| (*from, task.pid, inode));
+        connected.or_else(|| self.snapshot.get(&inode).map(|pid| (KnownFrom::Snapshot, *pid, inode)))
+    }
+
+    /// Nobody is remembered, or it was not them: who holds the socket?
+    fn look_for_inodes(&mut self, resets: &mut [Reset]) {
+        let wanted: HashSet<u64> = resets.iter().filter_map(unnamed).collect();
+        let owners = fd_owners(&self.proc_root, &wanted);
+        for reset in resets {
+            let Some(inode) = unnamed(reset) else { continue };
+            // Several holders: no telling which of them it was.
+            if let Some([only]) = owners.get(&inode).map(Vec::as_slice) {
+                reset.process = self.at_reset(*only, reset).map(|facts| (facts, KnownFrom::Inode));
+            }
+        }
+    }
+
+    /// Connections that nobody had accepted yet belong to whoever holds the listener, if that is one process.
+    fn look_for_listeners(&mut self, resets: &mut [Reset]) {
+        let waiting = |reset: &Reset| {
+            reset.process.is_none()
+                && reset.socket_kind == SocketKind::Connection
+                && reset.socket.as_ref().is_some_and(|socket| !socket.owned && !socket.orphan)
+        };
+        let wanted: HashSet<(u32, u16)> =
+            resets.iter().filter(|reset| waiting(reset)).filter_map(|reset| Some((reset.netns?, reset.tuple.local.port()))).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let spaces: HashSet<u32> = wanted.iter().map(|(netns, _)| *netns).collect();
+        let listeners: Vec<DiagSocket> = netns::discover()
+            .iter()
+            .filter(|netns| spaces.contains(&netns.inode))
+            .filter_map(|netns| {
+                let handle = Handle::open(netns).ok()?;
+                dump(&handle, |local, _| wanted.contains(&(netns.inode, local))).ok()
+            })
+            .flatten()
+            .filter(|socket| socket.state == TCP_LISTEN)
+            .collect();
+        let inodes: HashSet<u64> = listeners.iter().filter_map(|listener| listener.inode).collect();
+        let owners = fd_owners(&self.proc_root, &inodes);
+        for reset in resets.iter_mut().filter(|reset| waiting(reset)) {
+            let local = reset.tuple.local;
+            let holders: HashSet<u32> = listeners
+                .iter()
+                .filter(|listener| Some(listener.netns) == reset.netns && listener.local.port() == local.port())
+                .filter(|listener| listener.local.ip().is_unspecified() || listener.local.ip().to_canonical() == local.ip())
+                .flat_map(|listener| listener.inode.and_then(|inode| owners.get(&inode)).map_or(&[][..], Vec::as_slice))
+                .copied()
+                .collect();
+            if holders.len() == 1
+                && let Some(pid) = holders.into_iter().next()
+            {
+                reset.process = self.at_reset(pid, reset).map(|facts| (facts, KnownFrom::Listener));
+            }
+        }
+    }
+}
+
+/// The inode of a reset whose owner is not named yet.
+fn unnamed(reset: &Reset) -> Option<u64> {
+    if reset.process.is_some() { None } else { reset.socket.as_ref()?.inode }
+}
