@@ -116,9 +116,12 @@ async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Write
     // Before arming: from here on a signal ends the capture properly.
     let mut stops = Stops::new(args.duration).map_err(CaptureError::Signals)?;
     let armed = Armed::arm(&plan.arm).map_err(|error| {
-        let unprivileged = !rustix::process::geteuid().is_root() && matches!(error, KernelError::Load { .. } | KernelError::NoHook(_));
+        let unprivileged = !rustix::process::geteuid().is_root() && matches!(error, KernelError::Denied { .. } | KernelError::NoHook(_));
         if unprivileged { CaptureError::NotPrivileged } else { error.into() }
     })?;
+    for hook in armed.blind_spots() {
+        eprintln!("rstblame: {hook}");
+    }
     let started = Started {
         schema: SCHEMA.to_owned(),
         timestamp: jiff::Timestamp::now(),

@@ -8,17 +8,16 @@ use std::{
 use crate::{
     bpf, command,
     error::{Error, Result},
-    toolchain::clean,
     workspace::Workspace,
 };
 
 /// A cargo command in this workspace, into the target directory of this program.
-pub struct CheckedCargo(Command);
+pub struct Cargo(Command);
 
-impl CheckedCargo {
+impl Cargo {
     /// `cargo` with these arguments.
     pub fn new(workspace: &Workspace, args: &[&str]) -> Self {
-        let mut command = clean(&workspace.cargo);
+        let mut command = Command::new(&workspace.cargo);
         command.current_dir(&workspace.root).args(args).env("CARGO_TARGET_DIR", &workspace.target);
         Self(command)
     }
@@ -50,7 +49,7 @@ impl CheckedCargo {
 /// When the BPF toolchain is missing or the code does not build.
 pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     bpf::check_quietly()?;
-    CheckedCargo::new(workspace, &["build", "--release", "--package", "rstblame"]).run()?;
+    Cargo::new(workspace, &["build", "--release", "--package", "rstblame"]).run()?;
     Ok(workspace.agent())
 }
 

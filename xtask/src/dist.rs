@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    agent::CheckedCargo,
+    agent::Cargo,
     bpf, command, elf,
     error::{Error, Result},
     toolchain::clean,
@@ -51,7 +51,7 @@ pub fn dist(workspace: &Workspace) -> Result<()> {
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = CheckedCargo::new(workspace, &["build", "--release", "--package", "rstblame"]);
+    let mut cargo = Cargo::new(workspace, &["build", "--release", "--package", "rstblame"]);
     // The triple is given although it is this machine's own: without it the flags would apply to build scripts and
     // procedural macros too, and those must be dynamic.
     cargo.command().args(["--target", &workspace.host]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");

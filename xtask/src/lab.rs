@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::{
-    agent::{self, CheckedCargo},
+    agent::{self, Cargo},
     bpf, command,
     error::Result,
     programs,
@@ -33,7 +33,7 @@ pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(
     }
     if part != Part::Local {
         let args = ["test", "--workspace", "--exclude", "rstblame-ebpf", "--exclude", "rstblame-lab"];
-        let mut cargo = CheckedCargo::new(workspace, &args);
+        let mut cargo = Cargo::new(workspace, &args);
         cargo.command().args(filter);
         cargo.run()?;
     }
@@ -73,12 +73,12 @@ pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
 }
 
 /// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are.
-fn lab(workspace: &Workspace, args: &[&str]) -> CheckedCargo {
+fn lab(workspace: &Workspace, args: &[&str]) -> Cargo {
     let settings = [
         format!("RSTBLAME_BIN={}", workspace.agent().display()),
         format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
     ];
-    let mut cargo = CheckedCargo::new(workspace, &[]);
+    let mut cargo = Cargo::new(workspace, &[]);
     let command = cargo.command();
     if !command::is_root() {
         command.args(["--config", &sudo_runner(&settings)]);

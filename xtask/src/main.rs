@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    agent::CheckedCargo,
+    agent::Cargo,
     error::{Error, Result},
     lab::Part,
     workspace::Workspace,
@@ -97,9 +97,9 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
         Task::Dist => dist::dist(&workspace),
         Task::Lint => {
-            CheckedCargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
+            Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
             bpf::setup(&workspace)?;
-            CheckedCargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
+            Cargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
         }
     }
 }

@@ -4,12 +4,13 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
     command,
     error::{Error, Result},
-    toolchain::{clean, target_dir},
+    toolchain::target_dir,
 };
 
 /// The checkout this program was built from, and what its builds go by.
@@ -35,7 +36,7 @@ impl Workspace {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = manifest.parent().unwrap_or(manifest).to_owned();
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let verbose = command::output(clean("rustc").current_dir(&root).arg("-vV"))?;
+        let verbose = command::output(Command::new("rustc").current_dir(&root).arg("-vV"))?;
         let host = verbose.lines().find_map(|line| line.strip_prefix("host: ")).ok_or(Error::Host)?.to_owned();
         let program = env::current_exe().map_err(|source| Error::File { path: "/proc/self/exe".into(), source })?;
         let target = program.parent().and_then(|dir| target_dir(dir, &host)).ok_or(Error::Place(program))?;

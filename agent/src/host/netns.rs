@@ -220,15 +220,26 @@ pub fn inode_of(path: &Path) -> Result<u32, NetnsError> {
     Handle::at(path).map(|handle| handle.inode)
 }
 
-/// The inode number of an open file, if it is a network namespace.
+/// The inode number of an open network namespace, `None` for any other file.
 ///
-/// The kernel names the files of nsfs, which have no path, `TYPE:[INODE]`
-/// (<https://github.com/torvalds/linux/blob/v6.12/fs/nsfs.c>, `ns_dname`); the name of any other file begins with `/`,
-/// or with another type.
+/// The file system is asked and not the name of the file, which for a bind mount such as `/run/netns/NAME` is its path; and the file of nsfs
+/// is asked for its type, since it may be a namespace of another kind (ioctl_ns(2)).
 fn nsfs_inode(file: impl AsFd) -> io::Result<Option<u32>> {
     use std::os::fd::AsRawFd;
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))?;
-    Ok(name.to_str().and_then(parse_link))
+    /// `NSFS_MAGIC` of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h>.
+    const NSFS_MAGIC: i64 = 0x6e73_6673;
+    /// `NS_GET_NSTYPE`, `_IO(0xb7, 3)`, of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/nsfs.h>.
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    #[expect(clippy::useless_conversion, reason = "the type differs between architectures")]
+    if i64::from(rustix::fs::fstatfs(&file)?.f_type) != NSFS_MAGIC {
+        return Ok(None);
+    }
+    // SAFETY: the descriptor is open for the length of the call, and this request takes no argument.
+    let kind = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) };
+    if kind != libc::CLONE_NEWNET {
+        return Ok(None);
+    }
+    Ok(u32::try_from(rustix::fs::fstat(&file)?.st_ino).ok())
 }
 
 /// The inode number in the text of a `/proc/PID/ns/net` link, `net:[4026531840]`.

@@ -197,6 +197,13 @@ impl Armed {
         Ok(Self { ebpf: Some(ebpf), ring, counters, attached, skipped: 0, coverage, decoder })
     }
 
+    /// One line for each hook that could not be attached: what the agent does not see without it, and why.
+    pub fn blind_spots(&self) -> impl Iterator<Item = String> {
+        self.attached.iter().filter(|attached| attached.program.is_none()).map(|attached| {
+            format!("{} is not attached, without it there is no sight of {}: {}", attached.hook.tracepoint, attached.hook.serves, attached.failures.join("; "))
+        })
+    }
+
     /// The ring buffer, to be waited on and drained.
     pub const fn ring(&mut self) -> &mut AsyncFd<RingBuf<MapData>> {
         &mut self.ring
@@ -253,7 +260,11 @@ fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<E
     for (name, format) in &formats {
         loader.override_global(name, format, true);
     }
-    loader.load(OBJECT).map_err(|source| KernelError::Load { source: Box::new(source) })
+    loader.load(OBJECT).map_err(|source| {
+        let denied = super::error::errno(&source) == Some(libc::EPERM);
+        let source = Box::new(source);
+        if denied { KernelError::Denied { source } } else { KernelError::Load { source } }
+    })
 }
 
 /// Sets the filter before anything is attached.

@@ -12,6 +12,11 @@ use super::ports::PortError;
 pub enum KernelError {
     #[error("neither tcp_send_reset nor tcp_receive_reset could be attached: {0}; run `rstblame check`")]
     NoHook(String),
+    #[error("missing CAP_BPF, or CAP_SYS_ADMIN on a kernel before 5.8: {}; run with sudo, or see `rstblame check`", first_line(source))]
+    Denied {
+        #[source]
+        source: Box<EbpfError>,
+    },
     #[error("the kernel programs could not be loaded: {}; run `rstblame check`", first_line(source))]
     Load {
         #[source]
@@ -39,6 +44,18 @@ impl KernelError {
     pub(super) fn map(name: &'static str, source: impl Into<MapError>) -> Self {
         Self::Map { name, source: Box::new(source.into()) }
     }
+}
+
+/// The errno behind an error, wherever in the chain it is.
+pub fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(code);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error and its sources on one line; verifier logs and other long tails are cut.
