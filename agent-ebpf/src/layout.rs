@@ -68,8 +68,10 @@ pub struct Layout {
     pub rcv_tstamp: u32,
     /// `tcp_sock.bytes_received`.
     pub bytes_received: u32,
-    /// `tcp_sock.bytes_acked`.
-    pub bytes_acked: u32,
+    /// `tcp_sock.bytes_sent`, since Linux 4.19.
+    pub bytes_sent: u32,
+    /// `tcp_sock.bytes_retrans`, since Linux 4.19.
+    pub bytes_retrans: u32,
     /// `sk_buff.head`.
     pub skb_head: u32,
     /// `sk_buff.network_header`.
@@ -136,7 +138,8 @@ impl Layout {
         lsndtime: ABSENT,
         rcv_tstamp: ABSENT,
         bytes_received: ABSENT,
-        bytes_acked: ABSENT,
+        bytes_sent: ABSENT,
+        bytes_retrans: ABSENT,
         skb_head: ABSENT,
         skb_network_header: ABSENT,
         skb_transport_header: ABSENT,
@@ -219,5 +222,5 @@ impl RecordFormat {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 46 * 4);
+const _: () = assert!(size_of::<Layout>() == 47 * 4);
 const _: () = assert!(size_of::<RecordFormat>() == 17 * 4);

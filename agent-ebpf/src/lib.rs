@@ -7,6 +7,7 @@
 #![no_std]
 
 mod layout;
+pub mod wire;
 
 pub use layout::{ABSENT, Layout, RecordFormat};
 
@@ -29,6 +30,10 @@ pub mod kind {
     pub const PROCESS: u32 = 3;
     /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before.
     pub const CLOSED: u32 = 4;
+    /// [`ArrivedRst`](super::wire::ArrivedRst): a RST arrived, whatever the kernel made of it.
+    pub const ARRIVED_RST: u32 = 5;
+    /// [`Followed`](super::wire::Followed): a packet arrived after a RST.
+    pub const FOLLOWED: u32 = 6;
 }
 
 /// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
@@ -83,8 +88,10 @@ pub mod counter {
     pub const CONNECTIONS_FULL: u32 = 2;
     /// Records of processes for which the ring buffer had no room: resets are reported all the same, perhaps without their owner.
     pub const TASKS_LOST: u32 = 3;
+    /// Packets of the tap for which the ring buffer had no room: resets are reported all the same, with less evidence.
+    pub const PACKETS_LOST: u32 = 4;
     /// Number of counters.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 /// Bits of `Config::flags`.
@@ -200,6 +207,10 @@ pub struct TaskRecord {
     pub header: Header,
     /// Address of the `struct sock`.
     pub sock: u64,
+    /// Inode number of the socket's network namespace; 0 when it could not be read.
+    pub netns: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
     pub task: Task,
     /// The last fatal signal it was sent.
     pub signal: Signal,
@@ -216,8 +227,8 @@ pub struct ResetRecord {
     pub inode: u64,
     /// `tp->bytes_received`: payload bytes received in order.
     pub bytes_received: u64,
-    /// `tp->bytes_acked`: payload bytes sent and acknowledged.
-    pub bytes_acked: u64,
+    /// `tp->bytes_sent` less `tp->bytes_retrans`: payload bytes sent, each counted once. (`bytes_acked` counts a SYN, too.)
+    pub bytes_sent: u64,
     /// The task on the CPU.
     pub current: Task,
     /// What was remembered of the connection.
@@ -292,7 +303,7 @@ const _: () = assert!(size_of::<Header>() == 16);
 const _: () = assert!(size_of::<Task>() == 48);
 const _: () = assert!(size_of::<Signal>() == 40);
 const _: () = assert!(size_of::<Connection>() == 72);
-const _: () = assert!(size_of::<TaskRecord>() == 112);
+const _: () = assert!(size_of::<TaskRecord>() == 120);
 const _: () = assert!(size_of::<ResetRecord>() == 320);
 
 #[cfg(feature = "records-as-pod")]

@@ -1,6 +1,6 @@
 //! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to blame.
 //!
-//! Every hook exists twice, as a BTF tracepoint and as a plain tracepoint; user space attaches the first that the kernel accepts.
+//! Every tracepoint exists twice, as a BTF tracepoint and as a plain tracepoint; user space attaches the first that the kernel accepts.
 //! Both read kernel memory by `bpf_probe_read_kernel` at offsets resolved in user space, never through typed pointers: the rules for
 //! typed pointers (trusted, nullable, arithmetic) differ between 6.1, 6.12 and 6.18, and the plain tracepoint has none.
 #![no_std]
@@ -8,6 +8,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod filter;
+mod flow;
 mod maps;
 mod memory;
 mod packet;
@@ -21,6 +22,7 @@ mod receive_reset;
 mod send_reset;
 mod signal;
 mod sock_state;
+mod tap;
 
 /// The helpers used are GPL-only; the object is offered under both licences.
 #[unsafe(no_mangle)]

@@ -4,7 +4,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use rstblame_ebpf::{Config, Connection, PORT_WORDS, Signal, counter};
+use rstblame_ebpf::{
+    Config, Connection, PORT_WORDS, Signal, counter,
+    wire::{FlowKey, FlowState},
+};
 
 /// `BPF_F_NO_PREALLOC`: memory is taken for connections that exist, not for those that might
 /// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
@@ -42,6 +45,10 @@ pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 
 /// rare.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
+
+/// What the tap remembers of the packets of watched connections; the least recently used make room. User space sets the size.
+#[map]
+pub static FLOWS: LruHashMap<FlowKey, FlowState> = LruHashMap::with_max_entries(131_072, 0);
 
 /// Adds one to a counter of this CPU.
 ///

@@ -6,7 +6,7 @@ use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, count
 use crate::{
     maps::{EVENTS, count},
     memory::read,
-    task,
+    socket, task,
 };
 
 const AF_INET: u16 = 2;
@@ -21,7 +21,7 @@ pub fn boottime_ns() -> u64 {
 
 /// The beginning of a record that is written now.
 #[inline(always)]
-fn header(kind: u32) -> Header {
+pub fn header(kind: u32) -> Header {
     Header {
         kind,
         // SAFETY: a helper without arguments.
@@ -65,6 +65,7 @@ pub fn submit_task(kind: u32, sock: u64) {
     };
     record.header = header(kind);
     record.sock = sock;
+    record.netns = socket::netns(sock).unwrap_or(0);
     task::fill_current(&mut record.task);
     task::fill_signal(record.task.tgid, &mut record.signal);
     entry.submit(0);

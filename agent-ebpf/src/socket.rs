@@ -180,7 +180,9 @@ fn fill_tcp(sock: u64, record: &mut ResetRecord) {
     record.rtt_min_us = read(sock, offset_of_member!(rtt_min)).unwrap_or(u32::MAX);
     record.retransmits = read(sock, offset_of_member!(total_retrans)).unwrap_or(0);
     record.bytes_received = read(sock, offset_of_member!(bytes_received)).unwrap_or(0);
-    record.bytes_acked = read(sock, offset_of_member!(bytes_acked)).unwrap_or(0);
+    let sent: u64 = read(sock, offset_of_member!(bytes_sent)).unwrap_or(0);
+    let again: u64 = read(sock, offset_of_member!(bytes_retrans)).unwrap_or(0);
+    record.bytes_sent = sent.saturating_sub(again);
 
     // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64 (include/net/tcp.h).
     let now = unsafe { bpf_jiffies64() } as u32;

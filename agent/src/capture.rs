@@ -115,10 +115,11 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
 async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Writer, Queue)) -> Result<(), CaptureError> {
     // Before arming: from here on a signal ends the capture properly.
     let mut stops = Stops::new(args.duration).map_err(CaptureError::Signals)?;
-    let armed = Armed::arm(&plan.arm).map_err(|error| {
+    let mut armed = Armed::arm(&plan.arm).map_err(|error| {
         let unprivileged = !rustix::process::geteuid().is_root() && matches!(error, KernelError::Denied { .. } | KernelError::NoHook(_));
         if unprivileged { CaptureError::NotPrivileged } else { error.into() }
     })?;
+    armed.listen(&args.netns.handles());
     for hook in armed.blind_spots() {
         eprintln!("rstblame: {hook}");
     }

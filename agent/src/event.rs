@@ -8,16 +8,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 mod cause;
 mod reset;
+mod schema;
 
 pub use cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength};
 pub use reset::{
     Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, KnownFrom, Kubernetes, Network, NetworkType, Origin, Owner,
     Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
 };
+pub use schema::schema;
 
 /// Version of the contract, in every line.
 pub const SCHEMA: &str = "rstblame/1";
@@ -112,7 +114,7 @@ pub struct Lost {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ring_full: u64,
     /// The same by CPU, for those that lost any.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "by_cpu", skip_serializing_if = "BTreeMap::is_empty")]
     pub ring_full_by_cpu: BTreeMap<u32, u64>,
     /// Records the agent could not read.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -155,6 +157,12 @@ pub struct Stopped {
     pub skipped_by_kernel: u64,
     pub by_origin: BTreeMap<OriginKind, u64>,
     pub by_cause: BTreeMap<CauseId, u64>,
+}
+
+/// JSON has only text for keys, and inside a tagged enum serde does not turn it back into numbers.
+fn by_cpu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u32, u64>, D::Error> {
+    let text = BTreeMap::<String, u64>::deserialize(deserializer)?;
+    text.into_iter().map(|(cpu, count)| Ok((cpu.parse().map_err(de::Error::custom)?, count))).collect()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]

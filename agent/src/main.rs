@@ -6,7 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
     cli::{Cli, Command},
-    event::Event,
+    event,
 };
 
 /// Exit code for a command line that makes no sense.
@@ -46,9 +46,8 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn schema() -> ExitCode {
     use std::io::Write as _;
-    let schema = schemars::schema_for!(Event);
     let written =
-        serde_json::to_string_pretty(&schema).map_err(std::io::Error::from).and_then(|text| writeln!(std::io::stdout(), "{text}"));
+        serde_json::to_string_pretty(&event::schema()).map_err(std::io::Error::from).and_then(|text| writeln!(std::io::stdout(), "{text}"));
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("rstblame: cannot write the schema: {error}");

@@ -105,7 +105,7 @@ fn tcp(reset: &Reset) -> Option<Tcp> {
         tcp.srtt_us = facts.srtt.map(microseconds);
         tcp.min_rtt_us = facts.min_rtt.map(microseconds);
         tcp.bytes_received = Some(facts.bytes_received);
-        tcp.bytes_sent = Some(facts.bytes_acknowledged.saturating_add(u64::from(facts.bytes_in_flight)));
+        tcp.bytes_sent = Some(facts.bytes_sent);
         tcp.retransmits = Some(facts.retransmits);
         tcp.unread_bytes = Some(facts.unread_bytes);
         tcp.unsent_bytes = Some(facts.unacknowledged_bytes);

@@ -34,5 +34,6 @@ pub fn reset() -> Reset {
         closed_later: None,
         process: None,
         pair: None,
+        wire: None,
     }
 }

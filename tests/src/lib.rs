@@ -5,8 +5,10 @@
 //! [`client`]), and compares what each agent said with the truth written beside it ([`expect`]). Nothing of the kernel is
 //! mocked, so the lab needs root; `cargo xtask test` runs it.
 
+pub mod actor;
 pub mod agent;
 pub mod broker;
+pub mod cgroup;
 pub mod client;
 pub mod command;
 mod error;
@@ -16,6 +18,7 @@ pub mod net;
 pub mod peer;
 pub mod poll;
 pub mod record;
+pub mod scene;
 pub mod views;
 pub mod workspace;
 

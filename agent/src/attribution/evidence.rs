@@ -131,16 +131,16 @@ pub fn owner_ended(reset: &Reset) -> Option<Evidence> {
 
 /// The other end of the connection is on this host too, and the reset was seen there as well. Proof of who sent it; it can mislead only where
 /// two network namespaces use the same addresses and ports within the same 20 ms.
-pub fn pair(reset: &Reset) -> Option<Evidence> {
+pub fn pair(reset: &Reset, sender: OriginKind) -> Option<Evidence> {
     let pair = reset.pair.as_ref()?;
     let owner = pair.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |(pid, name, _)| format!("{name} (pid {pid})"));
-    let (points_to, what) = match pair.direction {
-        Direction::Sent => (OriginKind::RemotePeer, "was sent there"),
-        Direction::Received => (OriginKind::LocalProcess, "arrived there"),
+    let what = match pair.direction {
+        Direction::Sent => "was sent there",
+        Direction::Received => "arrived there",
     };
     Some(evidence(
         "pair",
-        points_to,
+        sender,
         Strength::Proof,
         format!("the other end is on this host, owned by {owner}; the RST {what} (event {})", pair.id),
     ))

@@ -53,7 +53,9 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     };
     let mut found = vec![evidence::accepted_rst(reset)];
     found.extend(
-        [evidence::pair(reset), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)].into_iter().flatten(),
+        [evidence::pair(reset, OriginKind::RemotePeer), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)]
+            .into_iter()
+            .flatten(),
     );
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
     let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };

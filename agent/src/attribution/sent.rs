@@ -180,7 +180,7 @@ fn active(reset: &Reset) -> Verdict {
     found.extend(
         [
             evidence::owner_ended(reset),
-            evidence::pair(reset),
+            evidence::pair(reset, kind),
             evidence::kernel_reason(reset, kind),
             evidence::unread_data(reset),
             evidence::linger_zero(reset),
@@ -327,7 +327,7 @@ fn passive(reset: &Reset) -> Verdict {
     let (cause, severity) = ended_owner(reset, kind).unwrap_or((cause, severity));
     let mut found = vec![evidence::passive_reset(reset, kind)];
     found.extend(
-        [evidence::owner_ended(reset), evidence::pair(reset), evidence::kernel_reason(reset, kind), evidence::fin_sent(reset)]
+        [evidence::owner_ended(reset), evidence::pair(reset, kind), evidence::kernel_reason(reset, kind), evidence::fin_sent(reset)]
             .into_iter()
             .flatten(),
     );

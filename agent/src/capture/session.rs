@@ -1,7 +1,8 @@
 //! The loop of a capture: ring -> decode -> settle -> attribute -> render -> writer.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -19,9 +20,16 @@ use super::{
 };
 use crate::{
     attribution::attribute,
-    event::{Event, EventsLost, Lost, SCHEMA, Stopped},
-    flow::{Pair, Reset, settle::Settle},
-    host::owners::{Owners, Snapshot},
+    event::{Direction, Event, EventsLost, Lost, SCHEMA, Stopped},
+    flow::{
+        Pair, Reset,
+        settle::Settle,
+        wires::{Place, Wires},
+    },
+    host::{
+        netns::{self, Handle},
+        owners::{Owners, Snapshot},
+    },
     kernel::{Armed, clock, decode::Record},
     output::{
         render,
@@ -39,6 +47,12 @@ const OUTBOX: usize = 4096;
 /// Received resets held back at once.
 const HELD: usize = 65_536;
 
+/// How much longer than its reset a RST of the wire is kept: it comes first, and its reset may be put off for its owner.
+const WIRE_GRACE: Duration = Duration::from_millis(500);
+
+/// How often namespaces that came and went are looked for.
+const NAMESPACE_CHECK: Duration = Duration::from_secs(5);
+
 /// How often losses are looked for.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
@@ -55,6 +69,7 @@ pub struct Session<'a> {
     queue: Queue,
     writer: Option<Writer>,
     settle: Settle,
+    wires: Wires,
     owners: Owners,
     /// What was there at the start, once it is known.
     snapshot: Option<oneshot::Receiver<Snapshot>>,
@@ -68,6 +83,7 @@ pub struct Session<'a> {
     taken: u64,
     reported_lost: Lost,
     next_loss_check: Instant,
+    next_namespace_check: Instant,
     started: Instant,
 }
 
@@ -86,6 +102,7 @@ impl<'a> Session<'a> {
             queue,
             writer: Some(writer),
             settle: Settle::new(settle, HELD),
+            wires: Wires::new(settle + WIRE_GRACE, HELD),
             owners: Owners::new(plan.max_processes),
             snapshot: Some(snapshot),
             ready: Vec::new(),
@@ -95,6 +112,7 @@ impl<'a> Session<'a> {
             taken: 0,
             reported_lost: Lost::default(),
             next_loss_check: Instant::now() + LOSS_CHECK,
+            next_namespace_check: Instant::now() + NAMESPACE_CHECK,
             started: Instant::now(),
         }
     }
@@ -106,6 +124,7 @@ impl<'a> Session<'a> {
             self.release_due();
             self.release_ready(false);
             self.check_losses()?;
+            self.check_namespaces();
             if self.remaining == Some(0) {
                 return Ok(Stop::CountReached);
             }
@@ -190,6 +209,9 @@ impl<'a> Session<'a> {
             self.pass_on(reset);
         }
         self.release_ready(true);
+        // Whatever was submitted and did not come out as a reset was not readable.
+        let counters = self.armed.counters()?;
+        self.tally.decode = counters.seen.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
         self.report_losses(Duration::ZERO)?;
         if timeout(LAST_WRITES, self.flush()).await.map_or(Ok(()), |flushed| flushed).is_err() || !self.outbox.is_empty() {
             let unwritten = self.outbox.iter().filter(|(_, is_reset)| *is_reset).count();
@@ -223,18 +245,24 @@ impl<'a> Session<'a> {
                 self.taken += 1;
                 // Now, and not when it is written: a process that just closed may be gone in a moment.
                 self.owners.name(&mut reset);
+                if reset.direction == Direction::Received {
+                    self.wires.claim(place(&reset), reset.tcp.as_ref());
+                }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);
                 }
             }
-            Ok(Record::Process(task)) => self.owners.learn(&task),
+            Ok(Record::Process(task, netns)) => {
+                self.owners.learn(&task);
+                self.follow(netns, task.pid);
+            }
+            Ok(Record::Arrived(place, wire)) => self.wires.arrived(place, wire),
+            Ok(Record::Followed(place, segment)) => self.wires.followed(place, &segment),
             Ok(Record::Closed(sock, task)) => {
                 self.owners.learn(&task);
                 self.settle.closed(sock, task);
             }
             Err(error) => {
-                self.taken += 1;
-                self.tally.decode += 1;
                 eprintln!("rstblame: the kernel side sent {error}; please report this");
             }
         }
@@ -250,6 +278,9 @@ impl<'a> Session<'a> {
     /// Its window has passed: out with it, or to those whose owner has to be searched for.
     fn pass_on(&mut self, mut reset: Reset) {
         self.owners.name(&mut reset);
+        if reset.direction == Direction::Received {
+            reset.wire = self.wires.take(place(&reset));
+        }
         if reset.lacks_owner() || reset.pair.is_some() { self.ready.push(reset) } else { self.emit(reset) }
     }
 
@@ -297,6 +328,37 @@ impl<'a> Session<'a> {
             .map_or(wake, |due| due.min(wake))
     }
 
+    /// A process with a watched socket was seen in a namespace that may be new.
+    fn follow(&mut self, netns: u32, pid: u32) {
+        if netns == 0 || self.armed.listens_in(netns) {
+            return;
+        }
+        // The process may be gone, or have moved on; then the namespace is found by the next look at all of them, if it lasts.
+        if let Ok(handle) = Handle::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+            && handle.inode() == netns
+        {
+            let _best_effort = self.armed.follow(&handle);
+        }
+    }
+
+    /// Follows namespaces that appear, and lets go of those that nothing else keeps.
+    fn check_namespaces(&mut self) {
+        if self.plan.arm.netns.is_some() || Instant::now() < self.next_namespace_check {
+            return;
+        }
+        self.next_namespace_check = Instant::now() + NAMESPACE_CHECK;
+        let there = netns::discover();
+        let alive: HashSet<u32> = there.iter().map(|netns| netns.inode).collect();
+        self.armed.retain_namespaces(|netns| alive.contains(&netns));
+        for netns in there.iter().filter(|netns| !self.armed.listens_in(netns.inode)).collect::<Vec<_>>() {
+            if let Ok(handle) = Handle::open(netns) {
+                let _best_effort = self.armed.follow(&handle);
+            }
+        }
+        // RSTs that ended no socket are not reported unless asked for; here they only make room.
+        while self.wires.pop_unclaimed(clock::boottime_ns()).is_some() {}
+    }
+
     fn check_losses(&mut self) -> Result<(), CaptureError> {
         if Instant::now() < self.next_loss_check {
             return Ok(());
@@ -339,6 +401,11 @@ impl<'a> Session<'a> {
     fn writer_failure(&mut self) -> OutputError {
         self.writer.take().and_then(|writer| writer.finish().err()).unwrap_or(OutputError::Stuck)
     }
+}
+
+/// Where the packets of a reset's connection belong.
+fn place(reset: &Reset) -> Place {
+    Place { tuple: reset.tuple, netns: reset.netns.unwrap_or(0) }
 }
 
 /// The snapshot, when it comes; `None` when its thread failed.

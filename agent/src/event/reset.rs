@@ -174,7 +174,7 @@ pub struct Tcp {
     /// Payload received in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_received: Option<u64>,
-    /// Payload sent and acknowledged, and payload in flight.
+    /// Payload sent, each byte counted once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

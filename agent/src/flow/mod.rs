@@ -3,6 +3,8 @@
 pub mod reset;
 pub mod settle;
 pub mod tcp_state;
+pub mod wire;
+pub mod wires;
 
 pub use reset::{Connection, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, Trigger, Tuple};
 pub use tcp_state::TcpState;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::tcp_state::TcpState;
+use super::{tcp_state::TcpState, wire::Wire};
 use crate::{
     event::{Direction, KnownFrom},
     host::process::ProcessFacts,
@@ -119,14 +119,18 @@ pub struct SocketFacts {
 /// Counters and clocks of a full socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TcpFacts {
+    /// Next sequence number expected from the peer.
+    pub rcv_nxt: u32,
+    /// Next sequence number to be sent.
+    pub snd_nxt: u32,
     /// Received and not read by the owner.
     pub unread_bytes: u32,
     /// Written by the owner and not acknowledged.
     pub unacknowledged_bytes: u32,
     /// Payload received in order.
     pub bytes_received: u64,
-    /// Payload acknowledged by the peer.
-    pub bytes_acknowledged: u64,
+    /// Payload sent, each byte counted once.
+    pub bytes_sent: u64,
     /// Payload sent and not acknowledged.
     pub bytes_in_flight: u32,
     /// Smoothed round-trip time.
@@ -225,6 +229,8 @@ pub struct Reset {
     /// The process that owned the connection, as far as the host knows it.
     pub process: Option<(ProcessFacts, KnownFrom)>,
     pub pair: Option<Pair>,
+    /// What the wire showed of the RST and of the packets around it.
+    pub wire: Option<Box<Wire>>,
 }
 
 impl Reset {
@@ -242,8 +248,11 @@ impl Reset {
     }
 
     /// The process known to have held the socket: it closed it, before the reset, by the reset, or after it.
+    ///
+    /// Who sent the FIN by shutdown(2) need not have been the last to hold it: while a file refers to the socket, somebody does.
     pub fn holder(&self) -> Option<&Task> {
-        let fin = self.remembered.as_ref().filter(|(_, from)| *from == KnownFrom::Close).map(|(task, _)| task);
+        let closed = self.socket.as_ref().is_none_or(|socket| socket.orphan);
+        let fin = self.remembered.as_ref().filter(|(_, from)| closed && *from == KnownFrom::Close).map(|(task, _)| task);
         self.closer().or(self.closed_later.as_ref()).or(fin)
     }
 
@@ -260,7 +269,8 @@ impl Reset {
 
 #[cfg(test)]
 mod tests {
-    use super::{Trigger, Tuple};
+    use super::{SocketFacts, Task, Trigger, Tuple};
+    use crate::{event::KnownFrom, flow::Reset, testing};
 
     #[test]
     fn a_mapped_address_is_ipv4() -> Result<(), std::net::AddrParseError> {
@@ -268,6 +278,19 @@ mod tests {
         assert_eq!(tuple.local.to_string(), "10.0.0.1:5672");
         assert_eq!(tuple.reversed().local.to_string(), "10.0.0.2:40000");
         Ok(())
+    }
+
+    #[test]
+    fn who_shut_a_socket_down_held_it_only_if_nobody_does_now() {
+        let task = Task { pid: 7, start_boottime_ns: None, comm: "parent".to_owned(), uid: 0, end: None };
+        let reset = |orphan| Reset {
+            actor: None,
+            socket: Some(SocketFacts { orphan, ..SocketFacts::default() }),
+            remembered: Some((task.clone(), KnownFrom::Close)),
+            ..testing::reset()
+        };
+        assert_eq!(reset(true).holder(), Some(&task));
+        assert_eq!(reset(false).holder(), None);
     }
 
     #[test]

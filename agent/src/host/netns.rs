@@ -111,6 +111,24 @@ impl NetnsFilter {
             Self::Inode(inode) => Ok(Some(*inode)),
         }
     }
+
+    /// The namespaces that are meant and there now, opened. One that vanishes meanwhile is left out.
+    pub fn handles(&self) -> Vec<Handle> {
+        let found = |wanted: Option<u32>| {
+            let there = discover();
+            there
+                .iter()
+                .filter(|netns| wanted.is_none_or(|inode| inode == netns.inode))
+                .filter_map(|netns| Handle::open(netns).ok())
+                .collect()
+        };
+        match self {
+            Self::Own => Handle::at(Path::new("/proc/self/ns/net")).into_iter().collect(),
+            Self::Path(path) => Handle::at(path).into_iter().collect(),
+            Self::Inode(inode) => found(Some(*inode)),
+            Self::All => found(None),
+        }
+    }
 }
 
 /// A network namespace of this host.

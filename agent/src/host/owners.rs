@@ -152,8 +152,12 @@ impl Owners {
 
     fn candidate(&self, reset: &Reset) -> Option<(KnownFrom, u32, u64)> {
         let inode = unnamed(reset)?;
-        let connected = reset.remembered.as_ref().map(|(task, from)| (*from, task.pid, inode));
-        connected.or_else(|| self.snapshot.get(&inode).map(|pid| (KnownFrom::Snapshot, *pid, inode)))
+        let remembered = reset.remembered.as_ref().map(|(task, from)| {
+            // It shut the socket down and may hold it still, which is not closing it.
+            let from = if *from == KnownFrom::Close { KnownFrom::Inode } else { *from };
+            (from, task.pid, inode)
+        });
+        remembered.or_else(|| self.snapshot.get(&inode).map(|pid| (KnownFrom::Snapshot, *pid, inode)))
     }
 
     /// Nobody is remembered, or it was not them: who holds the socket?

@@ -17,12 +17,16 @@ use super::{
     decode::Decoder,
     error::KernelError,
     hooks::{self, Attached, Hook, Ladder},
-    layout,
+    layout, memlock,
     ports::PortSet,
     reasons::Reasons,
+    tap::{Tap, TapError},
     tracefs::{Format, FormatError, tracefs_root},
 };
-use crate::event::{Coverage, CoverageState};
+use crate::{
+    event::{Coverage, CoverageState},
+    host::netns::Handle,
+};
 
 /// The kernel programs, one object for all kernels.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rstblame.bpf.o"));
@@ -56,6 +60,8 @@ pub struct Counters {
     pub connections_full: u64,
     /// Records of processes that found no room.
     pub tasks_lost: u64,
+    /// Packets of the tap that found no room.
+    pub packets_lost: u64,
 }
 
 impl Counters {
@@ -71,13 +77,15 @@ pub struct Armed {
     ring: AsyncFd<RingBuf<MapData>>,
     counters: PerCpuArray<MapData, u64>,
     attached: Vec<Attached>,
+    /// The packet tap, or why there is none.
+    tap: Result<Tap, String>,
     skipped: u64,
     pub coverage: BTreeMap<String, Coverage>,
     pub decoder: Decoder,
 }
 
 /// What is known of this kernel before anything is loaded.
-struct Knowledge {
+pub(super) struct Knowledge {
     layout: Layout,
     missing: Vec<String>,
     reason_argument: u32,
@@ -91,7 +99,7 @@ struct Knowledge {
 }
 
 impl Knowledge {
-    fn gather(options: &ArmOptions) -> Self {
+    pub(super) fn gather(options: &ArmOptions) -> Self {
         let own = options.btf.as_deref().map(Btf::from_file);
         let formats = tracefs_root().map(|root| {
             hooks::ALL
@@ -136,8 +144,18 @@ impl Knowledge {
         knowledge
     }
 
+    /// The kernel's types, as aya wants them.
+    pub(super) const fn btf(&self) -> Option<&AyaBtf> {
+        self.btf.as_ref()
+    }
+
+    /// What tracefs says of a hook; `None` when it is not mounted.
+    pub(super) fn format(&self, hook: Hook) -> Option<&Result<Format, FormatError>> {
+        self.formats.as_ref().and_then(|formats| formats.get(hook.tracepoint))
+    }
+
     fn record_format(&self, hook: Hook) -> RecordFormat {
-        match self.formats.as_ref().and_then(|formats| formats.get(hook.tracepoint)) {
+        match self.format(hook) {
             Some(Ok(format)) => layout::record_format(format),
             _ => RecordFormat::UNKNOWN,
         }
@@ -160,10 +178,7 @@ impl Armed {
     ///
     /// When the object cannot be loaded, or neither of the two reset hooks can be attached. Every other failure is in `coverage`.
     pub fn arm(options: &ArmOptions) -> Result<Self, KernelError> {
-        let ring_size = u32::try_from(options.ring_size)
-            .ok()
-            .filter(|size| RING_SIZES.contains(&u64::from(*size)))
-            .ok_or(KernelError::RingSize(options.ring_size))?;
+        let ring_size = ring_size(options)?;
         let knowledge = Knowledge::gather(options);
         if options.netns.is_some() && (knowledge.layout.skc_net == ABSENT || knowledge.layout.net_inum == ABSENT) {
             return Err(KernelError::NetnsWithoutBtf);
@@ -173,10 +188,7 @@ impl Armed {
 
         let attached: Vec<Attached> = hooks::ALL
             .into_iter()
-            .map(|hook| {
-                let format = knowledge.formats.as_ref().and_then(|formats| formats.get(hook.tracepoint));
-                hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf.as_ref(), format)
-            })
+            .map(|hook| hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf(), knowledge.format(hook)))
             .collect();
         let main_job = [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint);
         if !attached.iter().any(|attached| attached.program.is_some() && main_job.contains(&attached.hook.tracepoint)) {
@@ -187,6 +199,7 @@ impl Armed {
             return Err(KernelError::NoHook(failures.join("; ")));
         }
 
+        let tap = Tap::load(&mut ebpf).map_err(|error| hooks::explain(&error));
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
         // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
@@ -194,13 +207,18 @@ impl Armed {
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
-        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, skipped: 0, coverage, decoder })
+        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, skipped: 0, coverage, decoder })
     }
 
     /// One line for each hook that could not be attached: what the agent does not see without it, and why.
     pub fn blind_spots(&self) -> impl Iterator<Item = String> {
         self.attached.iter().filter(|attached| attached.program.is_none()).map(|attached| {
-            format!("{} is not attached, without it there is no sight of {}: {}", attached.hook.tracepoint, attached.hook.serves, attached.failures.join("; "))
+            format!(
+                "{} is not attached, without it there is no sight of {}: {}",
+                attached.hook.tracepoint,
+                attached.hook.serves,
+                attached.failures.join("; ")
+            )
         })
     }
 
@@ -227,11 +245,57 @@ impl Armed {
                 .collect(),
             connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
+            packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
         })
+    }
+
+    /// Listens for packets in these namespaces, and says in `coverage` how far that went.
+    pub fn listen(&mut self, namespaces: &[Handle]) {
+        let failures: Vec<String> = namespaces.iter().filter_map(|netns| self.follow(netns).err()).map(|error| error.to_string()).collect();
+        let state = |state, reason| Coverage { state, reason };
+        let first = failures.first().cloned();
+        let coverage = match &self.tap {
+            Err(error) => state(CoverageState::Unavailable, Some(error.clone())),
+            Ok(_) if failures.is_empty() => state(CoverageState::Active, None),
+            Ok(_) if failures.len() == namespaces.len() => state(CoverageState::Unavailable, first),
+            Ok(_) => state(
+                CoverageState::Degraded,
+                Some(format!("not in {} of {} network namespaces: {}", failures.len(), namespaces.len(), first.unwrap_or_default())),
+            ),
+        };
+        self.coverage.insert("packet_headers".to_owned(), coverage);
+    }
+
+    /// Listens for packets in one more namespace.
+    ///
+    /// # Errors
+    ///
+    /// When there is no tap, or it cannot listen there.
+    pub fn follow(&mut self, netns: &Handle) -> Result<(), TapError> {
+        match (&mut self.ebpf, &mut self.tap) {
+            (Some(ebpf), Ok(tap)) => tap.listen(ebpf, netns),
+            (_, Err(error)) => Err(TapError::Attach(error.clone())),
+            (None, Ok(_)) => Ok(()),
+        }
+    }
+
+    /// Whether packets of a namespace are listened to, or cannot be anywhere.
+    pub fn listens_in(&self, netns: u32) -> bool {
+        self.tap.as_ref().map_or(true, |tap| tap.listens_in(netns))
+    }
+
+    /// Stops listening in namespaces that nothing else keeps.
+    pub fn retain_namespaces(&mut self, alive: impl Fn(u32) -> bool) {
+        if let Ok(tap) = &mut self.tap {
+            tap.retain(alive);
+        }
     }
 
     /// Detaches every program. What is in the ring stays there to be drained.
     pub fn detach(&mut self) {
+        if let Ok(tap) = &mut self.tap {
+            tap.close();
+        }
         if let Some(ebpf) = self.ebpf.take() {
             self.skipped = [hooks::SEND_RESET, hooks::RECEIVE_RESET]
                 .iter()
@@ -247,20 +311,34 @@ impl Armed {
     }
 }
 
-fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
+/// The size of the ring buffer as the kernel takes it.
+pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
+    u32::try_from(options.ring_size)
+        .ok()
+        .filter(|size| RING_SIZES.contains(&u64::from(*size)))
+        .ok_or(KernelError::RingSize(options.ring_size))
+}
+
+pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
     let mut loader = EbpfLoader::new();
     loader
         .btf(knowledge.btf.as_ref())
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
+        .map_max_entries("FLOWS", options.max_connections.max(1))
         .override_global("LAYOUT", &knowledge.layout, true)
         .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true)
         .override_global("OOM_HAS_TASK", &knowledge.oom_has_task, true);
     for (name, format) in &formats {
         loader.override_global(name, format, true);
     }
-    loader.load(OBJECT).map_err(|source| {
+    let loaded = match loader.load(OBJECT) {
+        // The error does not tell whether it was the limit, so the limit is lifted only after a failure, and it is tried once more.
+        Err(_) if memlock::lift() => loader.load(OBJECT),
+        loaded => loaded,
+    };
+    loaded.map_err(|source| {
         let denied = super::error::errno(&source) == Some(libc::EPERM);
         let source = Box::new(source);
         if denied { KernelError::Denied { source } } else { KernelError::Load { source } }
@@ -291,12 +369,12 @@ where
     M::try_from(ebpf.map_mut(name).ok_or(KernelError::NoMap { name })?).map_err(|error| KernelError::map(name, error))
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::NoMap { name })
 }
 
 /// What this run can and cannot see.
-fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap<String, Coverage> {
+pub(super) fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap<String, Coverage> {
     let layouts = knowledge.layout != Layout::UNKNOWN;
     let mut coverage: BTreeMap<String, Coverage> =
         attached.iter().map(|attached| (attached.hook.tracepoint.to_owned(), attached.coverage(layouts))).collect();
@@ -333,13 +411,6 @@ fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap<String, Co
         } else {
             state(CoverageState::Active, None)
         },
-    );
-    coverage.insert(
-        "packet_headers".to_owned(),
-        state(
-            CoverageState::Unavailable,
-            Some("the tracepoints carry no packet: a received reset is not told apart from a forged one".to_owned()),
-        ),
     );
     coverage.insert(
         "netfilter_rejects".to_owned(),

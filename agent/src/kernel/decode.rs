@@ -1,18 +1,26 @@
 //! Ring bytes into [`Reset`] values.
 
+mod arrived;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use rstblame_ebpf::{Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid};
+use rstblame_ebpf::{
+    Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
+    wire::{ArrivedRst, Followed},
+};
 use thiserror::Error;
 
 use super::{clock, ports::PortSet, reasons::Reasons};
 use crate::{
     event::{Direction, KnownFrom},
     flow::{
-        Connection, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple, settle::Firing,
+        Connection, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple,
+        settle::Firing,
+        wire::{Segment, Wire},
+        wires::Place,
     },
 };
 
@@ -41,10 +49,14 @@ pub enum DecodeError {
 pub enum Record {
     /// A reset.
     Reset(Box<Reset>, Firing),
-    /// A process was seen with a watched socket for the first time.
-    Process(Task),
+    /// A process was seen with a watched socket for the first time, in this network namespace (0: not known).
+    Process(Task, u32),
     /// A process closed the socket of this identity, which had been reset before.
     Closed(u64, Task),
+    /// A RST arrived, whatever the kernel made of it.
+    Arrived(Place, Box<Wire>),
+    /// A packet arrived on a connection that had a RST a moment ago.
+    Followed(Place, Box<Segment>),
 }
 
 /// Decodes records of one run.
@@ -79,7 +91,17 @@ impl Decoder {
                 let task = task(&record.task, &record.signal, record.header.boottime_ns);
                 let nobody = || Task { pid: 0, start_boottime_ns: None, comm: String::new(), uid: 0, end: None };
                 let task = task.unwrap_or_else(nobody);
-                Ok(if kind == kind::PROCESS { Record::Process(task) } else { Record::Closed(record.sock, task) })
+                Ok(if kind == kind::PROCESS { Record::Process(task, record.netns) } else { Record::Closed(record.sock, task) })
+            }
+            kind::ARRIVED_RST => {
+                let record: ArrivedRst = read(bytes)?;
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                Ok(Record::Arrived(place, Box::new(arrived::wire(&record, self.jiffy))))
+            }
+            kind::FOLLOWED => {
+                let record: Followed = read(bytes)?;
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                Ok(Record::Followed(place, Box::new(arrived::segment(&record.packet))))
             }
             other => Err(DecodeError::Kind(other)),
         }
@@ -135,6 +157,7 @@ impl Decoder {
             closed_later: None,
             process: None,
             pair: None,
+            wire: None,
         };
         let firing = Firing {
             sock: record.sock,
@@ -157,10 +180,12 @@ impl Decoder {
         let unread = record.rcv_nxt.wrapping_sub(record.copied_seq).wrapping_sub(fin);
         let heard = record.last_data_received.min(record.last_ack_received);
         TcpFacts {
+            rcv_nxt: record.rcv_nxt,
+            snd_nxt: record.snd_nxt,
             unread_bytes: plausible(unread),
             unacknowledged_bytes: if handshake { 0 } else { plausible(record.write_seq.wrapping_sub(record.snd_una)) },
             bytes_received: record.bytes_received,
-            bytes_acknowledged: record.bytes_acked,
+            bytes_sent: record.bytes_sent,
             bytes_in_flight: plausible(in_flight),
             // tp->srtt_us holds eighths (include/linux/tcp.h).
             srtt: (record.srtt_us8 != 0).then(|| Duration::from_micros(u64::from(record.srtt_us8 >> 3))),
@@ -168,7 +193,7 @@ impl Decoder {
             retransmits: record.retransmits,
             // The clocks start with the handshake: without payload they tell nothing of payload.
             since_received: (record.bytes_received > 0).then(|| self.jiffies(record.last_data_received)),
-            since_sent: (record.bytes_acked > 0 || in_flight > 0).then(|| self.jiffies(record.last_data_sent)),
+            since_sent: (record.bytes_sent > 0).then(|| self.jiffies(record.last_data_sent)),
             since_heard: (heard != u32::MAX && !handshake).then(|| self.jiffies(heard)),
         }
     }
@@ -192,6 +217,10 @@ unsafe impl Plain for Header {}
 unsafe impl Plain for ResetRecord {}
 // SAFETY: as above.
 unsafe impl Plain for TaskRecord {}
+// SAFETY: as above.
+unsafe impl Plain for ArrivedRst {}
+// SAFETY: as above.
+unsafe impl Plain for Followed {}
 
 fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() != size_of::<T>() {

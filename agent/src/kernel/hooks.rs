@@ -6,7 +6,7 @@ use std::{os::fd::AsFd, path::Path};
 
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, ProgramError, TracePoint},
+    programs::{BtfTracePoint, Program, ProgramError, TracePoint},
 };
 
 use super::{
@@ -174,8 +174,21 @@ fn attach_plain(ebpf: &mut Ebpf, hook: Hook) -> Result<(), ProgramError> {
     Ok(())
 }
 
+/// Takes a program off its tracepoint and out of the kernel again.
+///
+/// # Errors
+///
+/// When there is no such program, or it was not loaded.
+pub fn detach(ebpf: &mut Ebpf, program: &str) -> Result<(), ProgramError> {
+    match ebpf.program_mut(program) {
+        Some(Program::BtfTracePoint(program)) => program.unload(),
+        Some(Program::TracePoint(program)) => program.unload(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
 /// The error in one line, with the missing capability named where that is what it means.
-fn explain(error: &ProgramError) -> String {
+pub fn explain(error: &ProgramError) -> String {
     let text = first_line(error);
     let code = match error {
         ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
@@ -187,12 +200,12 @@ fn explain(error: &ProgramError) -> String {
 }
 
 /// Firings that the kernel skipped because the program was already running on that CPU, from the program's `fdinfo`
-/// (`recursion_misses`, since Linux 5.12: <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, bpf_prog_show_fdinfo()).
+/// (`recursion_misses`, since Linux 5.12: <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, `bpf_prog_show_fdinfo()`).
 pub fn skipped(ebpf: &Ebpf, program: &str) -> u64 {
     use std::os::fd::AsRawFd as _;
     let fd = match ebpf.program(program) {
-        Some(aya::programs::Program::BtfTracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
-        Some(aya::programs::Program::TracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
+        Some(Program::BtfTracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
+        Some(Program::TracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
         _ => None,
     };
     fd.and_then(|fd| std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.to_string())).ok())

@@ -7,8 +7,11 @@ pub mod decode;
 pub mod error;
 pub mod hooks;
 pub mod layout;
+pub mod memlock;
 pub mod ports;
+pub mod probe;
 pub mod reasons;
+pub mod tap;
 pub mod tracefs;
 
 pub use armed::{ArmOptions, Armed, Counters};

@@ -56,6 +56,9 @@ impl fmt::Display for PortRange {
 pub struct PortSet(Vec<PortRange>);
 
 impl PortSet {
+    /// No port: what a filter that lets nothing through is made of.
+    pub const NONE: Self = Self(Vec::new());
+
     /// # Errors
     ///
     /// [`PortError::TooMany`] above [`MAX_RANGES`].

@@ -40,6 +40,7 @@ pub const MEMBERS: &[(&str, &str, [u32; 3], u32)] = &[
     ("tcp_sock", "bytes_received", [1448, 1784, 1752], 8),
     ("tcp_sock", "bytes_acked", [1496, 1840, 1824], 8),
     ("tcp_sock", "bytes_sent", [1488, 1608, 1544], 8),
+    ("tcp_sock", "bytes_retrans", [2136, 2208, 2192], 8),
     ("tcp_sock", "total_retrans", [2144, 2216, 2200], 4),
     ("sk_buff", "head", [200, 200, 192], 8),
     ("sk_buff", "network_header", [184, 184, 180], 2),

@@ -1,0 +1,83 @@
+//! Resets of owners that ended, and resets that were seen at both ends.
+
+use super::*;
+use crate::event::Direction;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// A process that ended a millisecond before second 10.
+fn end() -> ProcessEnd {
+    ProcessEnd { code: None, signal: None, core_dumped: false, oom: false, sent_by: None, at_ns: 10 * SECOND_NS - 1_000_000 }
+}
+
+/// The RST of a `close()` that the kernel did for an owner that ended, at second 10.
+fn ended(end: ProcessEnd) -> Reset {
+    let tcp = TcpFacts { unread_bytes: 8, ..TcpFacts::default() };
+    let owner = Task { end: Some(end), ..beam() };
+    Reset { boottime_ns: 10 * SECOND_NS, reason: reason("TCP_ABORT_ON_CLOSE"), actor: Some(owner), ..closed(owned(), tcp) }
+}
+
+fn by_signal(number: u8) -> ProcessEnd {
+    ProcessEnd { signal: Some(number), ..end() }
+}
+
+#[test]
+fn an_owner_that_ended_did_not_close() {
+    let killed = ProcessEnd { sent_by: Some((1, "systemd".to_owned())), ..by_signal(9) };
+    let too_late = ProcessEnd { at_ns: 11 * SECOND_NS, ..by_signal(9) };
+    let by_another_path = Reset { reason: reason("TCP_STATE"), closed_first: false, ..ended(by_signal(9)) };
+    check([
+        ("SIGKILL", ended(killed), "connection_reset local_process process_killed error"),
+        ("SIGTERM", ended(by_signal(15)), "connection_reset local_process process_killed error"),
+        ("out-of-memory killer", ended(ProcessEnd { oom: true, ..by_signal(9) }), "connection_reset local_process process_killed error"),
+        ("SIGSEGV", ended(by_signal(11)), "connection_reset local_process process_crashed error"),
+        ("SIGABRT", ended(by_signal(6)), "connection_reset local_process process_crashed error"),
+        ("exit 0", ended(ProcessEnd { code: Some(0), ..end() }), "connection_reset local_process process_exited warning"),
+        ("exit 1", ended(ProcessEnd { code: Some(1), ..end() }), "connection_reset local_process process_exited warning"),
+        ("ended only afterwards", ended(too_late), "connection_reset local_process close_with_unread_data warning"),
+        // The task on the CPU is not the owner of a socket that was destroyed.
+        ("ss -K, itself killed", by_another_path, "connection_reset local_host socket_destroyed warning"),
+    ]);
+}
+
+#[test]
+fn the_evidence_says_how_it_ended_and_by_whom() {
+    let killed = ProcessEnd { sent_by: Some((1, "systemd".to_owned())), ..by_signal(9) };
+    let verdict = attribute(&ended(killed));
+    let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "owner_ended").unwrap();
+    assert_eq!(evidence.detail, "beam.smp (pid 4312) was ended by SIGKILL, sent by systemd (pid 1), 1 ms before the RST");
+    assert_eq!(verdict.cause.summary, "beam.smp (pid 4312) was ended by SIGKILL sent by systemd (pid 1)");
+}
+
+#[test]
+fn data_after_the_owner_ended_is_blamed_on_its_end() {
+    let reset = Reset {
+        boottime_ns: 10 * SECOND_NS,
+        closed_first: true,
+        reason: reason("TCP_ABORT_ON_DATA"),
+        remembered: Some((Task { end: Some(by_signal(9)), ..beam() }, KnownFrom::Close)),
+        ..answered(SocketKind::Connection, 0x18)
+    };
+    let opener = Reset { remembered: Some((Task { end: Some(by_signal(9)), ..beam() }, KnownFrom::Connect)), ..reset.clone() };
+    check([
+        ("its kernel sent the FIN", reset, "connection_reset local_process process_killed error"),
+        // Who opened a connection need not be who held it.
+        ("it only opened the connection", opener, "connection_reset local_process data_after_close warning"),
+    ]);
+}
+
+#[test]
+fn a_reset_seen_leaving_the_other_end_is_settled() {
+    let pair = |direction| Some(Pair { id: "test-2".to_owned(), direction, process: Some((7, "python3".to_owned(), None)) });
+    let received = Reset { direction: Direction::Received, active: false, ..testing::reset() };
+    let settled = Reset { pair: pair(Direction::Sent), ..received.clone() };
+    let both_received = Reset { pair: pair(Direction::Received), ..received };
+    check([
+        ("seen leaving", settled.clone(), "connection_reset remote_peer unknown warning"),
+        // Both ends received one: something between sent it.
+        ("seen arriving there too", both_received, "connection_reset unknown unknown warning"),
+    ]);
+    let verdict = attribute(&settled);
+    let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "pair").unwrap();
+    assert_eq!(evidence.detail, "the other end is on this host, owned by python3 (pid 7); the RST was sent there (event test-2)");
+}

@@ -1,0 +1,202 @@
+//! What the wire showed of a connection and of a RST on it, as plain bounded values.
+//!
+//! A capture file and the live packet tap fill the same values: a [`Segment`] for each packet goes into a [`WireFlow`], and a RST makes a [`Wire`]
+//! out of it, which then follows the connection for a while ([`Wire::follow`]). Nothing here grows with the length of a connection.
+
+mod after;
+mod ring;
+mod segment;
+mod side;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use after::After;
+pub use ring::Ring;
+pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, seq_after, seq_at_or_after};
+pub use side::{IpIds, PathTtl, Side, Timeline};
+
+/// RSTs of one connection that are remembered.
+pub const RSTS: usize = 4;
+
+/// A pause after which the next segment counts as a new question to the peer.
+const PAUSE_NS: u64 = 1_000_000_000;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    First,
+    Second,
+}
+
+impl End {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
+/// A segment that one end sent after a pause, and that the other has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
+    from: End,
+    /// When the first such segment was sent, ns.
+    time_ns: u64,
+    /// Length of the pause before it, ns.
+    pause_ns: u64,
+}
+
+/// One connection as the wire shows it.
+#[derive(Clone, Debug, Default)]
+pub struct WireFlow {
+    first: Side,
+    second: Side,
+    last_ns: Option<u64>,
+    question: Option<Question>,
+    longest_survived_ns: u64,
+    rsts: Ring<(bool, Segment), RSTS>,
+}
+
+/// Silence before a RST, and what ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// No segment in either direction for this long.
+    pub length: Duration,
+    /// The receiver of the RST had broken the silence, and the RST was the first answer. If not, the RST itself broke it.
+    pub broken_by_receiver: bool,
+}
+
+impl WireFlow {
+    /// The facts about the segments of one end.
+    pub const fn side(&self, end: End) -> &Side {
+        match end {
+            End::First => &self.first,
+            End::Second => &self.second,
+        }
+    }
+
+    /// Takes in one segment. A SYN that opens a new connection on the same addresses and ports starts afresh.
+    pub fn observe(&mut self, segment: &Segment, from: End) {
+        if segment.flags.opens() && self.is_other_incarnation(segment, from) {
+            *self = Self::default();
+        }
+        if segment.flags.rst() {
+            self.rsts.push((from == End::First, *segment));
+            self.last_ns = Some(segment.time_ns);
+            return;
+        }
+        self.track_silence(segment.time_ns, from);
+        let (sender, receiver) = match from {
+            End::First => (&mut self.first, &mut self.second),
+            End::Second => (&mut self.second, &mut self.first),
+        };
+        sender.observe(segment, receiver);
+        self.last_ns = Some(segment.time_ns);
+    }
+
+    /// What is known at the moment a RST goes by. Call it before [`WireFlow::observe`] sees the RST.
+    pub fn reset(&self, rst: &Segment, from: End, text: Option<VendorText>) -> Wire {
+        let mut others = Ring::default();
+        for (first, segment) in self.rsts.iter() {
+            if *first == (from == End::First) {
+                others.push(*segment);
+            }
+        }
+        Wire {
+            rst: *rst,
+            text,
+            sender: self.side(from).clone(),
+            receiver: self.side(from.other()).clone(),
+            others,
+            silence: self.silence(rst.time_ns, from),
+            longest_survived: Duration::from_nanos(self.longest_survived_ns),
+            after: After::default(),
+        }
+    }
+
+    /// An opening SYN with another initial sequence number is another connection; with the same it is a retransmission.
+    fn is_other_incarnation(&self, syn: &Segment, from: End) -> bool {
+        let side = self.side(from);
+        match side.initial_seq {
+            Some(seq) => seq != syn.seq,
+            None => side.packets > 0 || self.side(from.other()).packets > 0 || !self.rsts.is_empty(),
+        }
+    }
+
+    fn track_silence(&mut self, now_ns: u64, from: End) {
+        match self.question {
+            Some(question) if question.from != from => {
+                self.longest_survived_ns = self.longest_survived_ns.max(question.pause_ns);
+                self.question = None;
+            }
+            Some(_) => {}
+            None => {
+                let pause_ns = self.last_ns.map_or(0, |last| now_ns.saturating_sub(last));
+                if pause_ns >= PAUSE_NS {
+                    self.question = Some(Question { from, time_ns: now_ns, pause_ns });
+                }
+            }
+        }
+    }
+
+    fn silence(&self, now_ns: u64, from: End) -> Option<Silence> {
+        if let Some(question) = self.question.filter(|question| question.from != from) {
+            return Some(Silence { length: Duration::from_nanos(question.pause_ns), broken_by_receiver: true });
+        }
+        let quiet_ns = now_ns.saturating_sub(self.last_ns?);
+        (quiet_ns >= PAUSE_NS).then(|| Silence { length: Duration::from_nanos(quiet_ns), broken_by_receiver: false })
+    }
+}
+
+/// A RST with everything the wire had to say about it.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// The RST itself.
+    pub rst: Segment,
+    /// Text of a known vendor in its payload.
+    pub text: Option<VendorText>,
+    /// The end whose address the RST bears, before the RST. Default (no packets) where nothing was seen.
+    pub sender: Side,
+    /// The end that the RST was sent to. A tap that sees only what arrives leaves it at its default.
+    pub receiver: Side,
+    /// Other RSTs with the same sender, before and after, the latest few.
+    pub others: Ring<Segment, RSTS>,
+    /// The silence that the RST ended, if it was a second or more.
+    pub silence: Option<Silence>,
+    /// Longest silence on this connection after which the other end still answered.
+    pub longest_survived: Duration,
+    /// What followed.
+    pub after: After,
+}
+
+impl Wire {
+    /// Takes in one segment that followed the RST. `from_sender`: it bears the same source as the RST.
+    pub fn follow(&mut self, segment: &Segment, from_sender: bool) {
+        if segment.flags.rst() && from_sender {
+            self.others.push(*segment);
+        }
+        self.after.observe(&self.rst, self.expected_seq(), segment, from_sender);
+    }
+
+    /// The sequence number that the receiver expected next: the highest it had acknowledged, or had been sent where its own segments were not
+    /// seen. RFC 9293, section 3.10.7.4, accepts a RST with exactly this one (RFC 5961, section 3).
+    pub fn expected_seq(&self) -> Option<u32> {
+        self.receiver.last_ack.or(self.sender.end_seq)
+    }
+
+    /// Shortest round-trip time between here and the sender: of the handshake, and of acknowledgements, which delay can only lengthen.
+    /// `None` without a handshake, since delayed acknowledgements alone say too little.
+    pub fn min_rtt(&self) -> Option<Duration> {
+        let handshake = self.sender.handshake_rtt_ns?;
+        Some(Duration::from_nanos(self.sender.min_rtt_ns.map_or(handshake, |shortest| shortest.min(handshake))))
+    }
+
+    /// Since the receiver's last segment before the RST; `None` if none was seen.
+    pub fn since_receiver_spoke(&self) -> Option<Duration> {
+        self.receiver.times.last_ns.map(|last| Duration::from_nanos(self.rst.time_ns.saturating_sub(last)))
+    }
+}
