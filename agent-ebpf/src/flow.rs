@@ -132,11 +132,11 @@ fn sequence(flow: &mut FlowState, packet: &Packet) {
     let syn = u32::from(packet.flags & SYN != 0);
     let fin = u32::from(packet.flags & FIN != 0);
     let end = packet.seq.wrapping_add(packet.payload).wrapping_add(syn).wrapping_add(fin);
-    if flow.packets == 1 || (end.wrapping_sub(flow.end_seq) as i32) > 0 {
+    if flow.packets == 1 || end.wrapping_sub(flow.end_seq).cast_signed() > 0 {
         flow.end_seq = end;
     }
     if packet.flags & ACK != 0 {
-        if flow.seen & seen::ACK == 0 || (packet.ack.wrapping_sub(flow.last_ack) as i32) > 0 {
+        if flow.seen & seen::ACK == 0 || packet.ack.wrapping_sub(flow.last_ack).cast_signed() > 0 {
             flow.last_ack = packet.ack;
         }
         flow.seen |= seen::ACK;

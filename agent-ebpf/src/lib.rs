@@ -15,7 +15,7 @@ pub use layout::{ABSENT, Layout, RecordFormat};
 pub const PORT_WORDS: u32 = 1024;
 
 /// Where the bit for `port` lives: index of the word, and mask within it.
-#[inline(always)]
+#[inline]
 pub const fn port_word(port: u16) -> (u32, u64) {
     ((port >> 6) as u32, 1 << (port & 63))
 }

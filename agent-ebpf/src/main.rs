@@ -6,7 +6,14 @@
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier follows one program better than calls, and old kernels limit their number and depth"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the signature aya's macros call")]
+#![expect(clippy::cast_possible_truncation, reason = "halves of packed words, and numbers the kernel keeps small, are taken on purpose")]
 
+mod address;
 mod filter;
 mod flow;
 mod maps;

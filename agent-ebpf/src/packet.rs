@@ -4,10 +4,8 @@
 
 use rstblame_ebpf::{ResetRecord, valid};
 
+use crate::address::{AF_INET, AF_INET6, widen};
 use crate::memory::{offset_of_member, read};
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -68,10 +66,8 @@ impl Segment {
                     return;
                 };
                 let [source, destination] = addresses;
-                let [a, b, c, d] = source;
-                let [e, f, g, h] = destination;
-                record.peer = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-                record.local = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                record.peer = widen(source);
+                record.local = widen(destination);
                 record.family = AF_INET;
             }
             6 => {

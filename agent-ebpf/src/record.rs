@@ -4,13 +4,11 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_
 use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
 use crate::{
+    address::{AF_INET, AF_INET6, widen},
     maps::{EVENTS, count},
     memory::read,
     socket, task,
 };
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Nanoseconds since boot, suspend included.
 #[inline(always)]
@@ -130,10 +128,8 @@ impl RecordTuple<'_> {
                 else {
                     return;
                 };
-                let [a, b, c, d] = local;
-                let [e, f, g, h] = peer;
-                record.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-                record.peer = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                record.local = widen(local);
+                record.peer = widen(peer);
                 record.family = AF_INET;
             }
             Some(AF_INET6) => {

@@ -4,13 +4,11 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, owner, sock_bit, valid};
 
 use crate::{
+    address::{AF_INET, AF_INET6, widen},
     maps::{CONNECTIONS, count},
     memory::{offset_of_member, read},
     task,
 };
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// States of include/net/tcp_states.h, which user space programs may rely on.
 pub mod state {
@@ -64,10 +62,8 @@ pub fn fill_tuple(sock: u64, record: &mut ResetRecord) {
             else {
                 return;
             };
-            let [a, b, c, d] = local;
-            let [e, f, g, h] = peer;
-            record.local = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            record.peer = [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            record.local = widen(local);
+            record.peer = widen(peer);
             record.family = AF_INET;
         }
         Some(AF_INET6) => {

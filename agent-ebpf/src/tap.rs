@@ -16,14 +16,13 @@ use rstblame_ebpf::{
 };
 
 use crate::{
+    address::{AF_INET, AF_INET6, widen},
     filter, flow,
     maps::{EVENTS, FLOWS, count},
     packet::netns_of,
     record::{boottime_ns, header},
 };
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 const TCP: u8 = 6;
 
 const SYN: u16 = 1 << 1;
@@ -38,6 +37,15 @@ const WATCH: u32 = 2_000;
 
 /// `BPF_HDR_START_MAC` (include/uapi/linux/bpf.h).
 const FROM_MAC: u32 = 0;
+
+/// Ethernet header.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Ethernet {
+    destination: [u8; 6],
+    source: [u8; 6],
+    ethertype: [u8; 2],
+}
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -129,20 +137,11 @@ fn ipv4(ctx: &SkBuffContext, skb: u64) {
         return;
     }
     let tcp = &ip.tcp;
-    let [a, b, c, d] = ip.source;
-    let [e, f, g, h] = ip.destination;
     let (peer_port, local_port) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
     if !filter::ports_watched(local_port, peer_port) {
         return;
     }
-    let key = FlowKey {
-        local: [e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        peer: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        local_port,
-        peer_port,
-        family: AF_INET,
-        reserved: 0,
-    };
+    let key = FlowKey { local: widen(ip.destination), peer: widen(ip.source), local_port, peer_port, family: AF_INET, reserved: 0 };
     let mut packet = EMPTY;
     packet.ttl = ip.ttl;
     packet.tos = ip.tos;
@@ -268,7 +267,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet, tcp: 
             return;
         }
         if flow.watch_until != 0 {
-            if (flow.watch_until.wrapping_sub(now) as i32) < 0 || flow.followed >= FOLLOWED_MAX {
+            if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
                 flow.watch_until = 0;
             } else {
                 flow.followed += 1;
@@ -287,7 +286,8 @@ fn ours(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet, tcp: 
     if packet.flags & (SYN | ACK) == SYN {
         return;
     }
-    // The least recently used make room.
+    // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
     let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
     if let Some(flow) = FLOWS.get_ptr_mut(key) {
         read_mac(skb, packet);
@@ -355,15 +355,15 @@ fn read_options(skb: u64, packet: &mut Packet, tcp_at: u32, tcp_end: u32) {
 /// Reads the source address of the link, where it has one of Ethernet's form.
 #[inline(always)]
 fn read_mac(skb: u64, packet: &mut Packet) {
-    let mut ethernet = [0_u8; 14];
+    let mut ethernet = Ethernet { destination: [0; 6], source: [0; 6], ethertype: [0; 2] };
     // SAFETY: as in `load`; without a link header the helper fails.
-    let failed = unsafe { bpf_skb_load_bytes_relative(skb as *const _, 0, ethernet.as_mut_ptr().cast(), 14, FROM_MAC) };
+    let failed =
+        unsafe { bpf_skb_load_bytes_relative(skb as *const _, 0, (&raw mut ethernet).cast(), size_of::<Ethernet>() as u32, FROM_MAC) };
     if failed == 0 {
-        let [_, _, _, _, _, _, a, b, c, d, e, f, high, low] = ethernet;
-        let ethertype = u16::from_be_bytes([high, low]);
         // What lies before the network header is an Ethernet header only if it says so.
+        let ethertype = u16::from_be_bytes(ethernet.ethertype);
         if ethertype == 0x0800 || ethertype == 0x86dd {
-            packet.source_mac = [a, b, c, d, e, f];
+            packet.source_mac = ethernet.source;
             packet.bits |= packet_bit::SOURCE_MAC;
         }
     }

@@ -146,11 +146,8 @@ async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Write
         session.flush().await?;
         stops.run(command).map_err(|source| CaptureError::Command { command: command.clone(), source })?;
     }
-    loop {
-        match session.run_until(&mut stops).await? {
-            Stop::CommandEnded => stops.settle(args.settle),
-            Stop::Asked | Stop::TimeIsUp | Stop::CountReached => break,
-        }
+    while session.run_until(&mut stops).await? == Stop::CommandEnded {
+        stops.settle(args.settle);
     }
     session.finish().await
 }

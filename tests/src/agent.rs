@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
     path::PathBuf,
@@ -65,9 +66,12 @@ pub struct Options {
 impl Agent {
     /// An agent for what happens on one host, on the AMQP port, with a short settle window.
     pub fn on(host: &Host) -> Options {
-        let mut command = Command::new(workspace::agent_binary());
-        command.args(["capture", "--format", "json", "--settle", "100ms"]).arg("--netns").arg(host.path());
-        Options { host: host.name().to_owned(), command }
+        Options::new(host.name()).args(&["--netns"]).arg(host.path())
+    }
+
+    /// An agent for what happens in all network namespaces, on one port: one that no other test uses.
+    pub fn everywhere(port: u16) -> Options {
+        Options::new("everywhere").args(&["--netns", "all", "--port"]).arg(port.to_string())
     }
 
     /// The process id of the agent.
@@ -217,7 +221,18 @@ impl Drop for Agent {
 }
 
 impl Options {
-    /// Adds arguments; a later one overrides the same one before it.
+    fn new(view: &str) -> Self {
+        let mut command = Command::new(workspace::agent_binary());
+        command.args(["capture", "--format", "json", "--settle", "100ms"]);
+        Self { host: view.to_owned(), command }
+    }
+
+    fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Adds arguments.
     #[must_use]
     pub fn args(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);

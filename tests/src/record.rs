@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 /// The two ends of a connection as one host sees them. IPv4-mapped addresses are stored as IPv4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// This host's end.
     pub local: SocketAddr,
@@ -29,15 +29,20 @@ impl Flow {
         Self { local: self.peer, peer: self.local }
     }
 
-    /// Whether an event is about this connection, seen from this side.
-    pub fn is_of(self, event: &Value) -> bool {
+    /// The connection an event is about; `None` when it names none.
+    pub fn of(event: &Value) -> Option<Self> {
         let end = |side: &str| -> Option<SocketAddr> {
             let end = event.get("network")?.get(side)?;
             let address: IpAddr = end.get("address")?.as_str()?.parse().ok()?;
             let port = u16::try_from(end.get("port")?.as_u64()?).ok()?;
             Some(SocketAddr::new(address, port))
         };
-        end("local") == Some(self.local) && end("peer") == Some(self.peer)
+        Some(Self { local: end("local")?, peer: end("peer")? })
+    }
+
+    /// Whether an event is about this connection, seen from this side.
+    pub fn is_of(self, event: &Value) -> bool {
+        Self::of(event) == Some(self)
     }
 }
 

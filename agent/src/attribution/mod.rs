@@ -53,7 +53,7 @@ pub fn attribute(reset: &Reset) -> Verdict {
         Direction::Received => received::attribute(reset),
     };
     // A stable sort keeps signals of one strength in the order in which the rules gave them.
-    verdict.evidence.sort_by(|a, b| b.strength.cmp(&a.strength));
+    verdict.evidence.sort_by_key(|evidence| std::cmp::Reverse(evidence.strength));
     verdict
 }
 

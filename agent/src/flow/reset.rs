@@ -27,6 +27,7 @@ impl Tuple {
     }
 
     /// The same connection seen from the other end.
+    #[must_use]
     pub const fn reversed(self) -> Self {
         Self { local: self.peer, peer: self.local }
     }
@@ -98,6 +99,7 @@ impl Trigger {
 }
 
 /// Options and state of a full socket.
+#[expect(clippy::struct_excessive_bools, reason = "flags of the kernel's, independent of each other")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketFacts {
     /// `SO_LINGER` with a timeout of zero.

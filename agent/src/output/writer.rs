@@ -94,7 +94,7 @@ impl Writer {
         let name = target.name();
         let (queue, lines) = mpsc::channel(QUEUE);
         let thread_name = name.clone();
-        let thread = thread::spawn(move || write_all(sink, lines, thread_name));
+        let thread = thread::spawn(move || write_all(sink, lines, &thread_name));
         Ok((Self { thread, name }, queue))
     }
 
@@ -108,10 +108,10 @@ impl Writer {
     }
 }
 
-fn write_all(mut sink: Box<dyn Write + Send>, mut lines: mpsc::Receiver<Bytes>, name: String) -> Result<(), OutputError> {
+fn write_all(mut sink: Box<dyn Write + Send>, mut lines: mpsc::Receiver<Bytes>, name: &str) -> Result<(), OutputError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::BrokenPipe => OutputError::Closed(name.clone()),
-        _ => OutputError::Write { target: name.clone(), source },
+        io::ErrorKind::BrokenPipe => OutputError::Closed(name.to_owned()),
+        _ => OutputError::Write { target: name.to_owned(), source },
     };
     while let Some(first) = lines.blocking_recv() {
         // One write for what has gathered, so that a burst costs few system calls; whole lines only.

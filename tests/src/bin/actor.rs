@@ -69,7 +69,7 @@ fn act() -> Outcome<ExitCode> {
         match actor.serve(UnixStream::connect(&actor.control)?)? {
             // The child of a fork goes on with a control connection of its own.
             After::Forked => {}
-            After::Exit(code) => return Ok(ExitCode::from(code)),
+            After::Ended => return Ok(ExitCode::SUCCESS),
         }
     }
 }
@@ -77,7 +77,7 @@ fn act() -> Outcome<ExitCode> {
 /// Why a control connection is not served any more.
 enum After {
     Forked,
-    Exit(u8),
+    Ended,
 }
 
 struct Actor {
@@ -97,7 +97,8 @@ impl Actor {
             let line = line?;
             let words: Vec<&str> = line.split(' ').collect();
             let answer = match words.as_slice() {
-                ["exit", code] => return Ok(After::Exit(code.parse()?)),
+                // At once, with all sockets open: it is the kernel that closes them.
+                ["exit", code] => std::process::exit(code.parse()?),
                 ["fork"] => match fork()? {
                     Some(child) => Ok(child.to_string()),
                     None => return Ok(After::Forked),
@@ -111,7 +112,7 @@ impl Actor {
             };
             answers.write_all(answer.as_bytes())?;
         }
-        Ok(After::Exit(0))
+        Ok(After::Ended)
     }
 
     fn obey(&mut self, words: &[&str]) -> Outcome {
@@ -149,6 +150,7 @@ impl Actor {
             ["give", number, path] => self.give(number.parse()?, path).map(done),
             ["take"] => self.take().map(done),
             ["kill", pid, signal] => kill(pid, signal).map(done),
+            ["block", "TERM"] => block_term().map(done),
             ["segv"] => segv().map(done),
             ["eat"] => eat(),
             ["spin"] => spin(),
@@ -302,6 +304,18 @@ fn fork() -> io::Result<Option<i32>> {
         0 => Ok(None),
         child => Ok(Some(child)),
     }
+}
+
+/// Lets SIGTERM wait.
+fn block_term() -> Outcome<()> {
+    // SAFETY: the set is the function's own; the first call makes it whole, the others need no more.
+    let blocked = unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
+        libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut())
+    };
+    if blocked == 0 { Ok(()) } else { Err(io::Error::last_os_error().into()) }
 }
 
 /// Writes where it must not.

@@ -101,7 +101,7 @@ fn the_end_of_a_process_is_that_of_wait_2() {
     let end = |record: &ResetRecord| reset(record).actor.unwrap().end.unwrap();
     assert_eq!((end(&record).code, end(&record).signal), (Some(3), None));
 
-    record.current.exit_code = 0x80 | 11;
+    record.current.exit_code = 0x80 | 0xb;
     assert_eq!((end(&record).code, end(&record).signal, end(&record).core_dumped), (None, Some(11), true));
 
     record.current.exit_code = 9;
