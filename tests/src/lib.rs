@@ -11,6 +11,7 @@ pub mod broker;
 pub mod cgroup;
 pub mod client;
 pub mod command;
+pub mod crowd;
 mod error;
 pub mod expect;
 pub mod kernel;
@@ -19,6 +20,7 @@ pub mod peer;
 pub mod poll;
 pub mod record;
 pub mod scene;
+pub mod tracing;
 pub mod views;
 pub mod workspace;
 

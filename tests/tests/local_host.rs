@@ -76,7 +76,8 @@ fn socket_destroyed_by_the_operator() -> Result<()> {
             "origin": {"kind": "local_host", "possible": ["local_host"]},
             "cause": {"id": "socket_destroyed"},
             "tcp": {"kernel_reason": kernel::reason("TCP_STATE")?},
-            "process": null,
+            // The owner, and not `ss`, which was on the CPU.
+            "process": {"pid": std::process::id()},
         })],
     };
     views.tell(flow, &truth)
@@ -128,7 +129,7 @@ fn forget(net: &TwoHosts, connection: &Connection) -> Result<Flow> {
 
 /// The reset of a forgotten connection: traced although it was dropped on its way out.
 fn forgotten() -> Value {
-    json!({"direction": "sent", "cause": {"id": "socket_destroyed"}, "process": null})
+    json!({"direction": "sent", "cause": {"id": "socket_destroyed"}, "process": {"pid": std::process::id()}})
 }
 
 /// The answer to a segment of a forgotten connection.
@@ -174,7 +175,8 @@ fn keepalive_timeout() -> Result<()> {
             "origin": {"kind": "local_host", "possible": ["local_host"]},
             "cause": {"id": "keepalive_timeout"},
             "tcp": {"kernel_reason": kernel::reason("TCP_KEEPALIVE_TIMEOUT")?},
-            "process": null,
+            // The owner, and not whatever the timer interrupted.
+            "process": {"pid": std::process::id()},
         })],
     };
     views.tell(flow, &truth)

@@ -281,16 +281,19 @@ impl<'a> Session<'a> {
         if reset.direction == Direction::Received {
             reset.wire = self.wires.take(place(&reset));
         }
-        if reset.lacks_owner() || reset.pair.is_some() { self.ready.push(reset) } else { self.emit(reset) }
+        self.ready.push(reset);
     }
 
-    /// Searches for the owners of what is ready, all at once and not too often, and lets it go.
+    /// Lets go what is ready, in order. Owners are searched for all at once and not too often; until then all of them wait.
     fn release_ready(&mut self, at_once: bool) {
-        if self.ready.is_empty() || (!at_once && Instant::now() < self.owners.not_before()) {
+        let search = self.ready.iter().any(Reset::lacks_owner);
+        if self.ready.is_empty() || (search && !at_once && Instant::now() < self.owners.not_before()) {
             return;
         }
         let mut resets = std::mem::take(&mut self.ready);
-        self.owners.search(&mut resets);
+        if search {
+            self.owners.search(&mut resets);
+        }
         name_pairs(&mut resets);
         for reset in resets {
             self.emit(reset);

@@ -68,7 +68,8 @@ impl Settle {
             reset.socket = torn_down.socket.or(reset.socket);
             reset.remembered = torn_down.remembered.or(reset.remembered);
         }
-        let window = self.window_of(firing, &reset);
+        // All wait alike, so that they go on in the order in which they happened.
+        let window = if firing.receive_side_shut { self.window.max(ONE_PACKET) } else { self.window };
         if window.is_zero() {
             return Some(reset);
         }
@@ -123,16 +124,6 @@ impl Settle {
     /// Firings that turned out to be part of another reset.
     pub const fn joined(&self) -> u64 {
         self.joined
-    }
-
-    fn window_of(&self, firing: Firing, reset: &Reset) -> Duration {
-        match reset.direction {
-            Direction::Received if firing.receive_side_shut => self.window.max(ONE_PACKET),
-            Direction::Received => self.window,
-            // Its owner is still to be found.
-            Direction::Sent if reset.lacks_owner() => self.window,
-            Direction::Sent => self.window.min(ONE_PACKET),
-        }
     }
 
     fn hold(&mut self, due: u64, firing: Firing, reset: Reset) {
