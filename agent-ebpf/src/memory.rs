@@ -36,6 +36,18 @@ pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
     done.then_some(value)
 }
 
+/// Reads a `T` at `base + offset` straight into its place in a record; zero bytes where that fails. The stack has 512 bytes for a program
+/// and all it calls, so what goes into a record does not go through it.
+#[inline(always)]
+pub fn read_into<T: Copy>(base: u64, offset: u32, place: &mut T) -> bool {
+    if base == 0 || offset == ABSENT {
+        return false;
+    }
+    let source = base.wrapping_add(u64::from(offset)) as *const c_void;
+    // SAFETY: as in `read`; every bit pattern is a value of the integers and arrays of integers that are read.
+    unsafe { bpf_probe_read_kernel(core::ptr::from_mut(place).cast(), size_of::<T>() as u32, source) == 0 }
+}
+
 /// Reads a `T` as [`read`] does, or takes `otherwise`.
 ///
 /// For values that are kept in a struct: an `Option` there is copied whether it holds something or not, and the verifier refuses a copy

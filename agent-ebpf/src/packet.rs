@@ -4,8 +4,8 @@
 
 use rstblame_ebpf::{ResetRecord, valid};
 
-use crate::address::{AF_INET, AF_INET6, widen};
-use crate::memory::{offset_of_member, read};
+use crate::address::{AF_INET, AF_INET6, read_ipv4};
+use crate::memory::{offset_of_member, read, read_into};
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -60,25 +60,19 @@ impl Segment {
             return;
         };
         // RFC 791, section 3.1: source at byte 12. RFC 8200, section 3: source at byte 8.
-        match version >> 4 {
+        let done = match version >> 4 {
             4 => {
-                let Some(addresses) = read::<[[u8; 4]; 2]>(self.network, 12) else {
-                    return;
-                };
-                let [source, destination] = addresses;
-                record.peer = widen(source);
-                record.local = widen(destination);
                 record.family = AF_INET;
+                read_ipv4(self.network, 12, &mut record.peer) && read_ipv4(self.network, 16, &mut record.local)
             }
             6 => {
-                let (Some(source), Some(destination)) = (read(self.network, 8), read(self.network, 24)) else {
-                    return;
-                };
-                record.peer = source;
-                record.local = destination;
                 record.family = AF_INET6;
+                read_into(self.network, 8, &mut record.peer) && read_into(self.network, 24, &mut record.local)
             }
-            _ => return,
+            _ => false,
+        };
+        if !done {
+            return;
         }
         record.local_port = self.local_port();
         record.peer_port = self.peer_port();

@@ -4,9 +4,9 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_
 use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
 use crate::{
-    address::{AF_INET, AF_INET6, widen},
+    address::{AF_INET, AF_INET6, read_ipv4},
     maps::{EVENTS, count},
-    memory::read,
+    memory::{read, read_into, read_or},
     socket, task,
 };
 
@@ -112,35 +112,26 @@ impl RecordTuple<'_> {
         let daddr = record_offset!(self.format, daddr);
         // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (include/uapi/linux/in.h, in6.h).
         let (family, v4, local6, peer6) = if self.holds_sockaddrs() {
-            (read(self.base, saddr), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
+            (read_or(self.base, saddr, 0), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
         } else {
             (
-                read(self.base, record_offset!(self.format, family)),
+                read_or(self.base, record_offset!(self.format, family), 0),
                 0,
                 record_offset!(self.format, saddr_v6),
                 record_offset!(self.format, daddr_v6),
             )
         };
-        match family {
-            Some(AF_INET) => {
-                let (Some(local), Some(peer)) =
-                    (read::<[u8; 4]>(self.base, saddr.wrapping_add(v4)), read::<[u8; 4]>(self.base, daddr.wrapping_add(v4)))
-                else {
-                    return;
-                };
-                record.local = widen(local);
-                record.peer = widen(peer);
-                record.family = AF_INET;
+        record.family = family;
+        let done = match family {
+            AF_INET => {
+                read_ipv4(self.base, saddr.wrapping_add(v4), &mut record.local)
+                    && read_ipv4(self.base, daddr.wrapping_add(v4), &mut record.peer)
             }
-            Some(AF_INET6) => {
-                let (Some(local), Some(peer)) = (read(self.base, local6), read(self.base, peer6)) else {
-                    return;
-                };
-                record.local = local;
-                record.peer = peer;
-                record.family = AF_INET6;
-            }
-            _ => return,
+            AF_INET6 => read_into(self.base, local6, &mut record.local) && read_into(self.base, peer6, &mut record.peer),
+            _ => false,
+        };
+        if !done {
+            return;
         }
         record.local_port = local_port;
         record.peer_port = peer_port;

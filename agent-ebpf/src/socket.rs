@@ -4,9 +4,9 @@ use aya_ebpf::helpers::generated::bpf_jiffies64;
 use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, owner, sock_bit, valid};
 
 use crate::{
-    address::{AF_INET, AF_INET6, widen},
+    address::{AF_INET, AF_INET6, read_ipv4},
     maps::{CONNECTIONS, count},
-    memory::{offset_of_member, read},
+    memory::{offset_of_member, read, read_into, read_or},
     task,
 };
 
@@ -55,27 +55,22 @@ pub fn fill_tuple(sock: u64, record: &mut ResetRecord) {
     let Some((local_port, peer_port)) = ports(sock) else {
         return;
     };
-    match read::<u16>(sock, offset_of_member!(skc_family)) {
-        Some(AF_INET) => {
-            let (Some(local), Some(peer)) =
-                (read::<[u8; 4]>(sock, offset_of_member!(skc_rcv_saddr)), read::<[u8; 4]>(sock, offset_of_member!(skc_daddr)))
-            else {
-                return;
-            };
-            record.local = widen(local);
-            record.peer = widen(peer);
-            record.family = AF_INET;
+    if !read_into(sock, offset_of_member!(skc_family), &mut record.family) {
+        return;
+    }
+    let done = match record.family {
+        AF_INET => {
+            read_ipv4(sock, offset_of_member!(skc_rcv_saddr), &mut record.local)
+                && read_ipv4(sock, offset_of_member!(skc_daddr), &mut record.peer)
         }
-        Some(AF_INET6) => {
-            let (Some(local), Some(peer)) = (read(sock, offset_of_member!(skc_v6_rcv_saddr)), read(sock, offset_of_member!(skc_v6_daddr)))
-            else {
-                return;
-            };
-            record.local = local;
-            record.peer = peer;
-            record.family = AF_INET6;
+        AF_INET6 => {
+            read_into(sock, offset_of_member!(skc_v6_rcv_saddr), &mut record.local)
+                && read_into(sock, offset_of_member!(skc_v6_daddr), &mut record.peer)
         }
-        _ => return,
+        _ => false,
+    };
+    if !done {
+        return;
     }
     record.local_port = local_port;
     record.peer_port = peer_port;
@@ -142,18 +137,13 @@ fn fill_options(sock: u64, record: &mut ResetRecord) {
         && socket != 0
     {
         bits |= sock_bit::HAS_SOCKET;
-        if let Some(inode) = read(socket, offset_of_member!(socket_ino)) {
-            record.inode = inode;
+        if read_into(socket, offset_of_member!(socket_ino), &mut record.inode) {
             record.valid |= valid::INODE;
         }
     }
     record.sock_bits = bits;
-    if let Some(shutdown) = read(sock, offset_of_member!(sk_shutdown)) {
-        record.shutdown = shutdown;
-    }
-    if let Some(uid) = read(sock, offset_of_member!(sk_uid)) {
-        record.uid = uid;
-    }
+    read_into(sock, offset_of_member!(sk_shutdown), &mut record.shutdown);
+    read_into(sock, offset_of_member!(sk_uid), &mut record.uid);
     record.valid |= valid::SOCK;
 }
 
@@ -164,31 +154,33 @@ fn bit(word: u64, number: u32) -> bool {
 
 #[inline(always)]
 fn fill_tcp(sock: u64, record: &mut ResetRecord) {
-    let Some(rcv_nxt) = read(sock, offset_of_member!(rcv_nxt)) else {
+    if !read_into(sock, offset_of_member!(rcv_nxt), &mut record.rcv_nxt) {
         return;
-    };
-    record.rcv_nxt = rcv_nxt;
-    record.copied_seq = read(sock, offset_of_member!(copied_seq)).unwrap_or(rcv_nxt);
-    record.snd_una = read(sock, offset_of_member!(snd_una)).unwrap_or(0);
-    record.snd_nxt = read(sock, offset_of_member!(snd_nxt)).unwrap_or(0);
-    record.write_seq = read(sock, offset_of_member!(write_seq)).unwrap_or(0);
-    record.srtt_us8 = read(sock, offset_of_member!(srtt_us)).unwrap_or(0);
-    record.rtt_min_us = read(sock, offset_of_member!(rtt_min)).unwrap_or(u32::MAX);
-    record.retransmits = read(sock, offset_of_member!(total_retrans)).unwrap_or(0);
-    record.bytes_received = read(sock, offset_of_member!(bytes_received)).unwrap_or(0);
-    let sent: u64 = read(sock, offset_of_member!(bytes_sent)).unwrap_or(0);
-    let again: u64 = read(sock, offset_of_member!(bytes_retrans)).unwrap_or(0);
-    record.bytes_sent = sent.saturating_sub(again);
+    }
+    if !read_into(sock, offset_of_member!(copied_seq), &mut record.copied_seq) {
+        record.copied_seq = record.rcv_nxt;
+    }
+    read_into(sock, offset_of_member!(snd_una), &mut record.snd_una);
+    read_into(sock, offset_of_member!(snd_nxt), &mut record.snd_nxt);
+    read_into(sock, offset_of_member!(write_seq), &mut record.write_seq);
+    read_into(sock, offset_of_member!(srtt_us), &mut record.srtt_us8);
+    if !read_into(sock, offset_of_member!(rtt_min), &mut record.rtt_min_us) {
+        record.rtt_min_us = u32::MAX;
+    }
+    read_into(sock, offset_of_member!(total_retrans), &mut record.retransmits);
+    read_into(sock, offset_of_member!(bytes_received), &mut record.bytes_received);
+    read_into(sock, offset_of_member!(bytes_sent), &mut record.bytes_sent);
+    let again: u64 = read_or(sock, offset_of_member!(bytes_retrans), 0);
+    record.bytes_sent = record.bytes_sent.saturating_sub(again);
 
     // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64 (include/net/tcp.h).
     let now = unsafe { bpf_jiffies64() } as u32;
-    // A stamp of zero was never set: the handshake is not finished.
-    let since = |stamp: Option<u32>| match stamp {
-        None | Some(0) => u32::MAX,
-        Some(stamp) => now.wrapping_sub(stamp),
-    };
-    record.last_data_received = since(read(sock, offset_of_member!(lrcvtime)));
-    record.last_data_sent = since(read(sock, offset_of_member!(lsndtime)));
-    record.last_ack_received = since(read(sock, offset_of_member!(rcv_tstamp)));
+    read_into(sock, offset_of_member!(lrcvtime), &mut record.last_data_received);
+    read_into(sock, offset_of_member!(lsndtime), &mut record.last_data_sent);
+    read_into(sock, offset_of_member!(rcv_tstamp), &mut record.last_ack_received);
+    for stamp in [&mut record.last_data_received, &mut record.last_data_sent, &mut record.last_ack_received] {
+        // A stamp of zero was never set: the handshake is not finished.
+        *stamp = if *stamp == 0 { u32::MAX } else { now.wrapping_sub(*stamp) };
+    }
     record.valid |= valid::TCP;
 }

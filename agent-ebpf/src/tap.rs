@@ -91,14 +91,28 @@ struct V6 {
     tcp: Tcp,
 }
 
+/// A segment of a watched connection, and where its parts are.
+struct Segment {
+    key: FlowKey,
+    packet: Packet,
+    /// Offset of the TCP header.
+    tcp_at: u32,
+    /// Offset of the payload.
+    payload_at: u32,
+}
+
 #[socket_filter]
 pub fn tap(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
+    let mut segment = Segment { key: NO_KEY, packet: NO_PACKET, tcp_at: 0, payload_at: 0 };
     let version: u8 = load(skb, 0).unwrap_or(0) >> 4;
-    if version == 4 {
-        ipv4(&ctx, skb);
-    } else if version == 6 {
-        ipv6(&ctx, skb);
+    let watched = match version {
+        4 => ipv4(&ctx, skb, &mut segment),
+        6 => ipv6(&ctx, skb, &mut segment),
+        _ => false,
+    };
+    if watched {
+        ours(&ctx, skb, &mut segment);
     }
     0
 }
@@ -121,94 +135,109 @@ fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
     if done { Some(value) } else { None }
 }
 
+/// Fills in what the IPv4 header says; false for what is not a watched segment.
 #[inline(always)]
-fn ipv4(ctx: &SkBuffContext, skb: u64) {
+fn ipv4(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
     // SAFETY: integers only.
     let mut ip: V4 = unsafe { core::mem::zeroed() };
     if !load_into(skb, 0, &mut ip) {
-        return;
+        return false;
     }
     // Later fragments have no TCP header.
     if ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
-        return;
+        return false;
     }
-    let length = u32::from(ip.version_length & 0xf) * 4;
-    if length != 20 && !load_into(skb, length, &mut ip.tcp) {
-        return;
-    }
-    let tcp = &ip.tcp;
-    let (peer_port, local_port) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
-    if !filter::ports_watched(local_port, peer_port) {
-        return;
-    }
-    let key = FlowKey { local: widen(ip.destination), peer: widen(ip.source), local_port, peer_port, family: AF_INET, reserved: 0 };
-    let mut packet = EMPTY;
-    packet.ttl = ip.ttl;
-    packet.tos = ip.tos;
-    packet.ip_id = u16::from_be_bytes(ip.identification);
-    if u16::from_be_bytes(ip.fragment) & 0x4000 != 0 {
-        packet.bits |= packet_bit::DONT_FRAGMENT;
+    let tcp_at = u32::from(ip.version_length & 0xf) * 4;
+    if tcp_at != 20 && !load_into(skb, tcp_at, &mut ip.tcp) {
+        return false;
     }
     // Packets merged on their way up may be longer than the field can say; then it is zero (BIG TCP).
     let total = match u16::from_be_bytes(ip.total_length) {
         0 => ctx.len(),
         total => u32::from(total),
     };
-    ours(ctx, skb, &key, &mut packet, tcp, length, total);
+    if !tcp(segment, &ip.tcp, tcp_at, total) {
+        return false;
+    }
+    segment.key.family = AF_INET;
+    segment.key.local = widen(ip.destination);
+    segment.key.peer = widen(ip.source);
+    segment.packet.ttl = ip.ttl;
+    segment.packet.tos = ip.tos;
+    segment.packet.ip_id = u16::from_be_bytes(ip.identification);
+    if u16::from_be_bytes(ip.fragment) & 0x4000 != 0 {
+        segment.packet.bits |= packet_bit::DONT_FRAGMENT;
+    }
+    true
 }
 
+/// Fills in what the IPv6 header says; false for what is not a watched segment.
 #[inline(always)]
-fn ipv6(ctx: &SkBuffContext, skb: u64) {
+fn ipv6(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
     // SAFETY: integers only.
     let mut ip: V6 = unsafe { core::mem::zeroed() };
     if !load_into(skb, 0, &mut ip) {
-        return;
+        return false;
     }
-    let mut offset: u32 = 40;
-    let mut next = ip.next_header;
-    if next != TCP {
-        // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than four in a row are nobody's.
-        for _ in 0..4 {
-            match next {
-                0 | 43 | 60 => {
-                    let Some([following, length]) = load::<[u8; 2]>(skb, offset) else {
-                        return;
-                    };
-                    next = following;
-                    offset += (u32::from(length) + 1) * 8;
-                }
-                _ => break,
+    let mut tcp_at: u32 = 40;
+    if ip.next_header != TCP {
+        // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than three in a row are nobody's. Fragments are
+        // left out: the first may be told from its header, the others have none.
+        let mut next = ip.next_header;
+        for _ in 0..3 {
+            if next != 0 && next != 43 && next != 60 {
+                break;
             }
+            let Some([following, length]) = load::<[u8; 2]>(skb, tcp_at) else {
+                return false;
+            };
+            next = following;
+            tcp_at += (u32::from(length) + 1) * 8;
         }
-        // Fragments are left out: the first may be told from its header, the others have none.
-        if next != TCP {
-            return;
-        }
-        if !load_into(skb, offset, &mut ip.tcp) {
-            return;
+        if next != TCP || !load_into(skb, tcp_at, &mut ip.tcp) {
+            return false;
         }
     }
-    let tcp = &ip.tcp;
-    let (peer_port, local_port) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
-    if !filter::ports_watched(local_port, peer_port) {
-        return;
-    }
-    let key = FlowKey { local: ip.destination, peer: ip.source, local_port, peer_port, family: AF_INET6, reserved: 0 };
-    let word = u32::from_be_bytes(ip.version_class_label);
-    let mut packet = EMPTY;
-    packet.ttl = ip.hop_limit;
-    packet.tos = (word >> 20) as u8;
-    packet.flow_label = word & 0xf_ffff;
-    packet.bits |= packet_bit::IPV6;
     let total = match u16::from_be_bytes(ip.payload_length) {
         0 => ctx.len(),
         payload => u32::from(payload) + 40,
     };
-    ours(ctx, skb, &key, &mut packet, tcp, offset, total);
+    if !tcp(segment, &ip.tcp, tcp_at, total) {
+        return false;
+    }
+    let word = u32::from_be_bytes(ip.version_class_label);
+    segment.key.family = AF_INET6;
+    segment.key.local = ip.destination;
+    segment.key.peer = ip.source;
+    segment.packet.ttl = ip.hop_limit;
+    segment.packet.tos = (word >> 20) as u8;
+    segment.packet.flow_label = word & 0xf_ffff;
+    segment.packet.bits |= packet_bit::IPV6;
+    true
 }
 
-/// No packet.
-const EMPTY: Packet = Packet {
+/// Fills in what the TCP header says; false when neither port is watched.
+#[inline(always)]
+fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32) -> bool {
+    segment.key.local_port = u16::from_be_bytes(tcp.destination);
+    segment.key.peer_port = u16::from_be_bytes(tcp.source);
+    if !filter::ports_watched(segment.key.local_port, segment.key.peer_port) {
+        return false;
+    }
+    let offset_flags = u16::from_be_bytes(tcp.offset_flags);
+    segment.tcp_at = tcp_at;
+    segment.payload_at = tcp_at + u32::from(offset_flags >> 12) * 4;
+    segment.packet.flags = offset_flags & 0xfff;
+    segment.packet.seq = u32::from_be_bytes(tcp.seq);
+    segment.packet.ack = u32::from_be_bytes(tcp.ack);
+    segment.packet.window = u16::from_be_bytes(tcp.window);
+    segment.packet.payload = total.saturating_sub(segment.payload_at);
+    true
+}
+
+const NO_KEY: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, family: 0, reserved: 0 };
+
+const NO_PACKET: Packet = Packet {
     boottime_ns: 0,
     seq: 0,
     ack: 0,
@@ -225,130 +254,85 @@ const EMPTY: Packet = Packet {
     tos: 0,
     bits: 0,
     reserved: 0,
-    options: [0; 8],
     source_mac: [0; 6],
-    reserved2: [0; 6],
+    reserved2: [0; 2],
 };
 
-/// A packet of a watched connection.
+/// A segment of a watched connection.
 #[inline(always)]
-fn ours(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet, tcp: &Tcp, tcp_at: u32, total: u32) {
-    let offset_flags = u16::from_be_bytes(tcp.offset_flags);
-    let tcp_length = u32::from(offset_flags >> 12) * 4;
-    packet.flags = offset_flags & 0xfff;
-    packet.seq = u32::from_be_bytes(tcp.seq);
-    packet.ack = u32::from_be_bytes(tcp.ack);
-    packet.window = u16::from_be_bytes(tcp.window);
-    packet.payload = total.saturating_sub(tcp_at).saturating_sub(tcp_length);
+fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
+    let Segment { key, packet, tcp_at, payload_at } = segment;
     // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
     packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    read_timestamps(skb, packet, tcp_at, tcp_length);
-
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let is_rst = packet.flags & RST != 0;
-    if is_rst {
-        read_options(skb, packet, tcp_at + 20, tcp_at + tcp_length);
-    }
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix, which
-        // costs precision of a baseline and nothing else.
-        let flow = unsafe { &mut *flow };
-        if is_rst {
+    let known = FLOWS.get_ptr_mut(&*key);
+    if packet.flags & RST != 0 {
+        if let Some(flow) = known {
+            // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
+            // which costs precision of a baseline and nothing else.
+            let flow = unsafe { &mut *flow };
             flow.rsts = flow.rsts.saturating_add(1);
             flow.watch_until = now.wrapping_add(WATCH) | 1;
             flow.followed = 0;
-            report_rst(ctx, skb, key, packet, flow, now, tcp_at + tcp_length);
-            return;
         }
-        if packet.flags & (SYN | ACK) == SYN {
-            // A new connection with the addresses and ports of an old one.
-            *flow = NOTHING_SEEN;
-            return;
-        }
-        if flow.watch_until != 0 {
-            if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
-                flow.watch_until = 0;
-            } else {
-                flow.followed += 1;
-                report_followed(ctx, skb, key, packet);
-            }
-        }
-        sample_mac(skb, packet, flow.packets);
-        flow::observe(flow, packet, now);
+        complete(ctx, skb, packet);
+        report_rst(skb, key, packet, known, now, *tcp_at, *payload_at);
         return;
     }
-    if is_rst {
-        report_rst(ctx, skb, key, packet, &NOTHING_SEEN, now, tcp_at + tcp_length);
+    read_timestamps(skb, packet, *tcp_at, *payload_at);
+    let Some(flow) = known.or_else(|| begin(key, packet)) else {
         return;
-    }
-    // A scan sends SYNs and nothing else: it shall not drive live connections out.
+    };
+    // SAFETY: as above.
+    let flow = unsafe { &mut *flow };
     if packet.flags & (SYN | ACK) == SYN {
+        // A new connection with the addresses and ports of an old one.
+        *flow = NOTHING_SEEN;
         return;
+    }
+    if flow.watch_until != 0 {
+        if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
+            flow.watch_until = 0;
+        } else {
+            flow.followed += 1;
+            complete(ctx, skb, packet);
+            report_followed(skb, key, packet);
+        }
+    }
+    // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
+    if flow.packets & 15 == 0 {
+        read_mac(skb, packet);
+    }
+    flow::observe(flow, packet, now);
+}
+
+/// Makes an entry for a connection. A scan sends SYNs and nothing else: it shall not drive live connections out.
+#[inline(always)]
+fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
+    if packet.flags & (SYN | ACK) == SYN {
+        return None;
     }
     // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
     let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        read_mac(skb, packet);
-        // SAFETY: as above.
-        flow::observe(unsafe { &mut *flow }, packet, now);
-    }
+    FLOWS.get_ptr_mut(key)
 }
 
 /// Reads the timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
 #[inline(always)]
-fn read_timestamps(skb: u64, packet: &mut Packet, tcp_at: u32, tcp_length: u32) {
-    if tcp_length < 32 || packet.flags & (SYN | RST) != 0 {
+fn read_timestamps(skb: u64, packet: &mut Packet, tcp_at: u32, payload_at: u32) {
+    if payload_at < tcp_at + 32 || packet.flags & SYN != 0 {
         return;
     }
-    if let Some([nops, value, echo]) = load::<[[u8; 4]; 3]>(skb, tcp_at + 20)
-        && nops == [1, 1, 8, 10]
-    {
-        packet.ts_value = u32::from_be_bytes(value);
-        packet.ts_echo = u32::from_be_bytes(echo);
-        packet.bits |= packet_bit::TIMESTAMPS;
-    }
-}
-
-/// Reads the options one by one, for packets where order and kind matter.
-#[inline(always)]
-fn read_options(skb: u64, packet: &mut Packet, tcp_at: u32, tcp_end: u32) {
-    let mut at = tcp_at;
-    let mut found = 0;
-    for _ in 0..12 {
-        if at >= tcp_end {
-            return;
-        }
-        let Some(option) = load::<u8>(skb, at) else {
-            return;
-        };
-        if option == 0 {
-            return;
-        }
-        if option == 1 {
-            at += 1;
-            continue;
-        }
-        let Some(length) = load::<u8>(skb, at + 1) else {
-            return;
-        };
-        if let Some(slot) = packet.options.get_mut(found) {
-            *slot = option;
-        }
-        found += 1;
-        if option == 8
-            && length == 10
-            && let Some([value, echo]) = load::<[[u8; 4]; 2]>(skb, at + 2)
-        {
+    let mut words = [[0_u8; 4]; 3];
+    if load_into(skb, tcp_at + 20, &mut words) {
+        let [nops, value, echo] = words;
+        if nops == [1, 1, 8, 10] {
             packet.ts_value = u32::from_be_bytes(value);
             packet.ts_echo = u32::from_be_bytes(echo);
             packet.bits |= packet_bit::TIMESTAMPS;
         }
-        if length < 2 {
-            return;
-        }
-        at += u32::from(length);
     }
 }
 
@@ -369,14 +353,6 @@ fn read_mac(skb: u64, packet: &mut Packet) {
     }
 }
 
-/// Reads the source address of the link now and then: it costs as much as the rest of the packet, and changes seldom.
-#[inline(always)]
-fn sample_mac(skb: u64, packet: &mut Packet, packets: u64) {
-    if packets & 15 == 1 && packet.bits & packet_bit::SOURCE_MAC == 0 {
-        read_mac(skb, packet);
-    }
-}
-
 /// What is dear to read and matters only for a RST and what follows it.
 #[inline(always)]
 fn complete(ctx: &SkBuffContext, skb: u64, packet: &mut Packet) {
@@ -391,8 +367,7 @@ fn complete(ctx: &SkBuffContext, skb: u64, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn report_rst(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet, flow: &FlowState, now: u32, payload_at: u32) {
-    complete(ctx, skb, packet);
+fn report_rst(skb: u64, key: &FlowKey, packet: &Packet, flow: Option<*mut FlowState>, now: u32, tcp_at: u32, payload_at: u32) {
     let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
         count(counter::PACKETS_LOST);
         return;
@@ -405,9 +380,19 @@ fn report_rst(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet,
     record.header = header(kind::ARRIVED_RST);
     record.key = *key;
     record.packet = *packet;
-    record.flow = *flow;
+    if let Some(flow) = flow {
+        // SAFETY: map values stay readable while the program runs.
+        record.flow = unsafe { *flow };
+    }
     record.now = now;
     record.netns = netns_of(skb).unwrap_or(0);
+    // Options come in words of four bytes, ten at most.
+    for (index, word) in record.options.iter_mut().enumerate() {
+        let at = tcp_at + 20 + index as u32 * 4;
+        if at + 4 > payload_at || !load_into(skb, at, word) {
+            break;
+        }
+    }
     read_vendor_text(skb, payload_at, packet.payload, &mut record.text);
     entry.submit(0);
 }
@@ -415,28 +400,21 @@ fn report_rst(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet,
 /// Reads the payload of a RST if, and only if, it begins with the mark of a device that explains itself there. Any other payload may be
 /// somebody's data and stays where it is.
 #[inline(always)]
-fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [u8; 64]) {
+fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
     const MARK: [u8; 7] = *b"BIG-IP:";
     if load::<[u8; 7]>(skb, at) != Some(MARK) {
         return;
     }
-    let (first, rest) = text.split_at_mut(16);
-    let (second, rest) = rest.split_at_mut(16);
-    let (third, fourth) = rest.split_at_mut(16);
-    for (index, part) in [first, second, third, fourth].into_iter().enumerate() {
+    for (index, part) in text.iter_mut().enumerate() {
         let from = index as u32 * 16;
-        if from + 16 > length {
-            return;
-        }
-        if let Some(bytes) = load::<[u8; 16]>(skb, at + from) {
-            part.copy_from_slice(&bytes);
+        if from + 16 > length || !load_into(skb, at + from, part) {
+            break;
         }
     }
 }
 
 #[inline(always)]
-fn report_followed(ctx: &SkBuffContext, skb: u64, key: &FlowKey, packet: &mut Packet) {
-    complete(ctx, skb, packet);
+fn report_followed(skb: u64, key: &FlowKey, packet: &Packet) {
     let Some(mut entry) = EVENTS.reserve::<Followed>(0) else {
         count(counter::PACKETS_LOST);
         return;

@@ -5,7 +5,7 @@ use rstblame_ebpf::{Signal, Task, kind};
 
 use crate::{
     maps::{PROCESSES, SIGNALS},
-    memory::{offset_of_member, read, read_or},
+    memory::{offset_of_member, read_into, read_or},
     record::submit_task,
 };
 
@@ -21,19 +21,16 @@ pub fn fill_current(task: &mut Task) {
     task.uid = bpf_get_current_uid_gid() as u32;
     // SAFETY: a helper without arguments.
     let current = unsafe { bpf_get_current_task() };
-    task.flags = read_or(current, offset_of_member!(task_flags), 0);
-    task.exit_code = read_or(current, offset_of_member!(task_exit_code), 0);
+    read_into(current, offset_of_member!(task_flags), &mut task.flags);
+    read_into(current, offset_of_member!(task_exit_code), &mut task.exit_code);
 
     // A thread is named after its work ("3_scheduler"), the process after its program: take the leader's name.
     let leader = read_or(current, offset_of_member!(task_group_leader), 0);
-    task.start_boottime_ns = read_or(leader, offset_of_member!(task_start_boottime), 0);
-    match read(leader, offset_of_member!(task_comm)) {
-        Some(comm) => task.comm = comm,
-        None => {
-            if let Ok(comm) = bpf_get_current_comm() {
-                task.comm = comm;
-            }
-        }
+    read_into(leader, offset_of_member!(task_start_boottime), &mut task.start_boottime_ns);
+    if !read_into(leader, offset_of_member!(task_comm), &mut task.comm)
+        && let Ok(comm) = bpf_get_current_comm()
+    {
+        task.comm = comm;
     }
 }
 

@@ -47,11 +47,9 @@ pub struct Packet {
     pub bits: u8,
     /// Explicit padding, zero.
     pub reserved: u8,
-    /// Kinds of the first options, zero where there are no more.
-    pub options: [u8; 8],
     pub source_mac: [u8; 6],
     /// Explicit padding, zero.
-    pub reserved2: [u8; 6],
+    pub reserved2: [u8; 2],
 }
 
 /// Bits of `Packet::bits`.
@@ -161,8 +159,10 @@ pub struct ArrivedRst {
     pub now: u32,
     /// Inode number of the network namespace; 0 when it could not be read.
     pub netns: u32,
-    /// The beginning of the payload of a RST that has any: devices write their names there.
-    pub text: [u8; 64],
+    /// The TCP options as they are on the wire.
+    pub options: [[u8; 4]; 10],
+    /// The beginning of the payload, if it bears the mark of a device that explains itself there.
+    pub text: [[u8; 16]; 4],
 }
 
 /// A packet arrived on a connection that had a RST a moment ago.
@@ -179,7 +179,7 @@ pub struct Followed {
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Packet>() == 68 + 4);
+const _: () = assert!(size_of::<Packet>() == 56);
 const _: () = assert!(size_of::<FlowState>() == 152);
-const _: () = assert!(size_of::<ArrivedRst>() == 16 + 40 + 72 + 152 + 8 + 64);
-const _: () = assert!(size_of::<Followed>() == 16 + 40 + 72 + 8);
+const _: () = assert!(size_of::<ArrivedRst>() == 16 + 40 + 56 + 152 + 8 + 40 + 64);
+const _: () = assert!(size_of::<Followed>() == 16 + 40 + 56 + 8);

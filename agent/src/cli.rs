@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -27,6 +27,8 @@ pub enum Command {
     Capture(Box<CaptureArgs>),
     /// Test everything a capture needs on this machine, one line each; exit 1 when the main job cannot run.
     Check(KernelArgs),
+    /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
+    Pcap(PcapArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
@@ -70,6 +72,26 @@ pub struct CaptureArgs {
     pub containers: Vec<String>,
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// Which captures to read and what to look for in them.
+#[derive(Debug, Args)]
+pub struct PcapArgs {
+    /// A capture; - is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Look at connections with this port, or range of ports, on either side.
+    #[arg(long = "port", value_name = "PORT|FIRST-LAST", default_value = AMQP, value_delimiter = ',')]
+    pub ports: Vec<PortRange>,
+    /// Look at all connections.
+    #[arg(long, conflicts_with = "ports")]
+    pub all_ports: bool,
+    /// Address of the host that the captures were taken on; worked out where possible.
+    #[arg(long, value_name = "ADDRESS")]
+    pub local: Option<IpAddr>,
+    /// How to write; pretty on a terminal, json otherwise.
+    #[arg(long)]
+    pub format: Option<Format>,
 }
 
 /// How to use the kernel.

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod host;
 pub mod kernel;
 pub mod output;
+pub mod pcap;
 pub mod report;
 pub mod signal;
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 use crate::{
     attribution::Verdict,
     event::{
-        Cause, Container, Direction, Effect, Endpoint, Executable, Exit, Host, KnownFrom, Kubernetes, Network, NetworkType, Origin,
-        OriginKind, Owner, Pod, Process, ProcessName, Related, ResetEvent, SCHEMA, Signaller, Systemd, Tcp, Transport,
+        Baseline, Capture, Cause, Container, Direction, Effect, Endpoint, Executable, Exit, Host, KnownFrom, Kubernetes, Network,
+        NetworkType, Origin, OriginKind, Owner, Packet, Pod, Process, ProcessName, Related, ResetEvent, SCHEMA, Signaller, Systemd, Tcp,
+        Transport,
     },
     flow::{ProcessEnd, Reset, Role, TcpState},
     host::process::ProcessFacts,
@@ -14,8 +15,17 @@ use crate::{
     signal,
 };
 
-/// Builds the line.
+/// Builds the line of a reset on this host.
 pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
+    build(reset, verdict, Some(host))
+}
+
+/// Builds the line of a reset from a capture: no host, no process.
+pub fn captured_event(reset: &Reset, verdict: Verdict) -> ResetEvent {
+    build(reset, verdict, None)
+}
+
+fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
     let message = message(reset, &verdict);
     let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from, reset));
     let cgroup = reset.process.as_ref().and_then(|(facts, _)| facts.cgroup.as_ref());
@@ -25,16 +35,16 @@ pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
         timestamp: reset.timestamp,
         severity: verdict.severity,
         message,
-        host: Some(host.clone()),
+        host: host.cloned(),
         direction: reset.direction,
         effect: verdict.effect,
         network: network(reset),
         origin: Origin {
             kind: verdict.origin.kind,
             confidence: verdict.origin.confidence,
-            address: None,
+            address: verdict.origin.address,
             name: None,
-            hops: None,
+            hops: verdict.origin.hops,
             possible: verdict.origin.possible,
         },
         cause: Cause {
@@ -45,7 +55,7 @@ pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
         },
         evidence: verdict.evidence,
         tcp: tcp(reset),
-        packet: None,
+        packet: packet(reset),
         container: cgroup
             .and_then(|cgroup| cgroup.container.as_ref())
             .map(|container| Container { id: container.id.clone(), runtime: container.runtime.map(|runtime| runtime.as_str().to_owned()) }),
@@ -58,8 +68,29 @@ pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
             .and_then(|pair| pair.process.clone())
             .map(|(pid, name, path)| ProcessName { pid, executable: Executable { name, path } }),
         related: reset.pair.as_ref().map(|pair| Related { duplicates: None, pair: Some(pair.id.clone()) }),
-        capture: None,
+        capture: reset.capture.as_ref().map(|capture| Capture { file: capture.file.clone() }),
     }
+}
+
+/// The RST as it was on the wire.
+fn packet(reset: &Reset) -> Option<Packet> {
+    let wire = reset.wire.as_ref()?;
+    let rst = &wire.rst;
+    let baseline = &wire.sender.ttl;
+    Some(Packet {
+        seq: rst.seq,
+        ack: rst.ack,
+        flags: rst.flags.letters(),
+        window: rst.window,
+        ttl: rst.ttl,
+        ip_id: rst.ip_id,
+        dont_fragment: rst.dont_fragment,
+        options: rst.options.names(),
+        source_mac: rst.source_mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
+        interface: None,
+        baseline: (baseline.count > 0).then_some(Baseline { ttl: baseline.mode, packets: baseline.count }),
+        frame: reset.capture.as_ref().map(|capture| capture.frame),
+    })
 }
 
 fn network(reset: &Reset) -> Network {

@@ -35,5 +35,7 @@ pub fn reset() -> Reset {
         process: None,
         pair: None,
         wire: None,
+        learnt_idle: None,
+        capture: None,
     }
 }

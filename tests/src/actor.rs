@@ -1,4 +1,4 @@
-//! Processes that do what they are told with their sockets (`src/bin/actor.rs`), each with a process id that the kernel vouches for.
+//! Processes that do what they are told with their sockets ([`crate::act`]), each with a process id that the kernel vouches for.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -61,7 +61,7 @@ pub struct Part<'a> {
 }
 
 impl Stage {
-    /// A stage for actors that run `program`: `env!("CARGO_BIN_EXE_actor")` of a test.
+    /// A stage for actors that run `program act`: `env!("CARGO_BIN_EXE_actor")` of a test.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Stage {
         } else {
             Command::new(&self.program)
         };
-        command.arg(self.path("control"));
+        command.arg("act").arg(self.path("control"));
         if let Some(host) = part.host {
             command.arg("--netns").arg(host.path());
         }

@@ -143,6 +143,26 @@ impl Agent {
         .map(drop)
     }
 
+    /// Waits until the agent has written this many lines, of whatever kind: cheap where there are very many.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Agent`] when that takes longer than a minute, or the stream ends first.
+    pub fn wait_for_lines(&self, count: usize) -> Result<()> {
+        let deadline = Instant::now() + DRAIN;
+        let mut stream = self.heard.lock();
+        while stream.lines.len() < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if stream.ended || left.is_zero() {
+                let problem = format!("it wrote {} lines and not {count}, the last of them:\n{}", stream.lines.len(), tail(&stream.lines));
+                drop(stream);
+                return Err(self.failure(problem));
+            }
+            stream = self.heard.arrived.wait_timeout(stream, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
     /// Sends the agent a signal.
     ///
     /// # Errors

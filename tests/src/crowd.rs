@@ -1,7 +1,7 @@
 //! Two hundred processes that lose thousands of connections in every way there is, and what the agent says of each.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::{Child, Command},
 };
@@ -15,7 +15,7 @@ use crate::{
     cgroup::Cgroup,
     command::spawn,
     net::{Host, lone_host},
-    record::{Flow, Record, is_kind},
+    record::{Flow, Record},
     tracing::Trace,
 };
 
@@ -112,7 +112,7 @@ pub fn run(program: &str, port: u16) -> Result<Outcome> {
     let hosts = (0..=OTHERS).map(|_| lone_host()).collect::<Result<Vec<_>>>()?;
     let stage = Stage::new(program)?;
     let mut pairs = (0..PAIRS).map(|number| cast(&stage, &hosts, &groups, number, port)).collect::<Result<Vec<_>>>()?;
-    let _busy = Busy::start()?;
+    let busy = Busy::start()?;
     let agent = Agent::everywhere(port).args(&["--ring-size", "64MiB"]).start()?;
     let trace = Trace::start(port);
 
@@ -136,23 +136,13 @@ pub fn run(program: &str, port: u16) -> Result<Outcome> {
     all(&mut pairs, &[(End::Server, format!("send {gone} 1"))])?;
 
     let truth: HashMap<Flow, u32> = pairs.iter().flat_map(|pair| pair.truth.iter().copied()).collect();
-    // The servers live until all is said.
-    let mut missing = truth.clone();
-    let seen = std::cell::RefCell::new(&mut missing);
-    agent.wait_for("a reset of every end", |event| {
-        let mut missing = seen.borrow_mut();
-        if is_kind(event, "rst")
-            && let Some(flow) = Flow::of(event)
-        {
-            missing.remove(&flow);
-        }
-        missing.is_empty()
-    })?;
+    // The servers live until all is said: every end, after `agent_started`.
+    agent.wait_for_lines(truth.len() + 1)?;
+    drop(busy);
     let record = agent.stop()?;
     if record.totals().is_none_or(|totals| totals.lost > 0) {
         return Err(LabError::Client(format!("the agent lost events: {:?}", record.totals())));
     }
-    if let Ok(path) = std::env::var("OWNERS_DUMP") { let _ = std::fs::write(path, record.lines().join("\n")); }
     let (agent, wrong) = score(&record, &truth);
     let current = trace.ok().map(|trace| trace.score(&truth)).transpose()?;
     Ok(Outcome { connections: pairs.len() * WAYS.iter().map(|way| way.count).sum::<usize>(), agent, current, wrong })
@@ -248,22 +238,18 @@ fn timer(pairs: &mut [Pair], hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Compares the owners in a record with the truth.
+/// Compares the owners in a record with the truth. An end counts once, however often it was reported.
 fn score(record: &Record, truth: &HashMap<Flow, u32>) -> (Score, Vec<Value>) {
-    let mut score = Score { ends: truth.len(), ..Score::default() };
+    let mut right = HashSet::new();
     let mut wrong = Vec::new();
     for event in record.resets() {
-        let owner = Flow::of(&event).and_then(|flow| truth.get(&flow));
-        match (event.pointer("/process/pid").and_then(Value::as_u64), owner) {
-            (Some(pid), Some(owner)) if pid == u64::from(*owner) => score.right += 1,
-            (Some(_), _) => {
-                score.wrong += 1;
-                wrong.push(event);
-            }
-            (None, _) => {}
+        let Some(pid) = event.pointer("/process/pid").and_then(Value::as_u64) else { continue };
+        match Flow::of(&event).and_then(|flow| Some((flow, truth.get(&flow)?))) {
+            Some((flow, owner)) if pid == u64::from(*owner) => drop(right.insert(flow)),
+            _ => wrong.push(event),
         }
     }
-    (score, wrong)
+    (Score { ends: truth.len(), right: right.len(), wrong: wrong.len() }, wrong)
 }
 
 /// Load by processes that own no socket.

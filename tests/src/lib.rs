@@ -5,6 +5,7 @@
 //! [`client`]), and compares what each agent said with the truth written beside it ([`expect`]). Nothing of the kernel is
 //! mocked, so the lab needs root; `cargo xtask test` runs it.
 
+pub mod act;
 pub mod actor;
 pub mod agent;
 pub mod broker;

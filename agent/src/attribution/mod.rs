@@ -1,13 +1,19 @@
 //! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no clock, no globals.
 //!
 //! A RST that this host sent is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove that
-//! a connection died of it, not who made it ([`received`]).
+//! a connection died of it, not who made it ([`received`]). Where the wire was seen, it testifies ([`wire`]).
 
 mod evidence;
 mod received;
 mod sent;
+mod sent_wire;
+mod shape;
+mod signals;
 #[cfg(test)]
 mod tests;
+mod wire;
+
+use std::net::IpAddr;
 
 use crate::{
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Severity},
@@ -33,6 +39,10 @@ pub struct Origin {
     pub confidence: Option<f64>,
     /// What the evidence has not excluded.
     pub possible: Vec<OriginKind>,
+    /// Address of the sender, where it is another than the packet's.
+    pub address: Option<IpAddr>,
+    /// Estimated distance of the sender in hops, from the return path.
+    pub hops: Option<u8>,
 }
 
 /// Why.
@@ -49,6 +59,7 @@ pub struct Cause {
 /// Decides one reset.
 pub fn attribute(reset: &Reset) -> Verdict {
     let mut verdict = match reset.direction {
+        Direction::Sent if reset.capture.is_some() => sent_wire::attribute(reset),
         Direction::Sent => sent::attribute(reset),
         Direction::Received => received::attribute(reset),
     };
@@ -60,12 +71,12 @@ pub fn attribute(reset: &Reset) -> Verdict {
 impl Origin {
     /// One kind, settled.
     fn settled(kind: OriginKind, confidence: f64) -> Self {
-        Self { kind, confidence: Some(confidence), possible: vec![kind] }
+        Self { kind, confidence: Some(confidence), possible: vec![kind], address: None, hops: None }
     }
 
     /// Several kinds, none of them proven.
     fn unknown(possible: &[OriginKind]) -> Self {
-        Self { kind: OriginKind::Unknown, confidence: None, possible: possible.to_vec() }
+        Self { kind: OriginKind::Unknown, confidence: None, possible: possible.to_vec(), address: None, hops: None }
     }
 }
 

@@ -3,13 +3,13 @@
 //! `tcp_receive_reset` proves that a socket accepted a RST with the peer's address on it. It carries no packet, so whether the peer made it or
 //! something between stays open here; what the socket's state says about the cause does not depend on that.
 
-use super::{Cause, Origin, Verdict, evidence};
+use super::{Cause, Origin, Verdict, evidence, wire};
 use crate::{
     event::{CauseId, Direction, Effect, OriginKind, Severity},
     flow::{Reset, TcpState},
 };
 
-const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
+pub(super) const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {
     let (effect, cause, severity) = match reset.state {
@@ -51,7 +51,8 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
             Severity::Warning,
         ),
     };
-    let mut found = vec![evidence::accepted_rst(reset)];
+    // A capture shows the packet, not what the kernel made of it.
+    let mut found: Vec<_> = reset.capture.is_none().then(|| evidence::accepted_rst(reset)).into_iter().collect();
     found.extend(
         [evidence::pair(reset, OriginKind::RemotePeer), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)]
             .into_iter()
@@ -59,5 +60,9 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     );
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
     let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };
-    Verdict { effect, origin, cause, severity, evidence: found }
+    let mut verdict = Verdict { effect, origin, cause, severity, evidence: found };
+    if let Some(wire) = &reset.wire {
+        wire::testify(reset, wire, &mut verdict);
+    }
+    verdict
 }

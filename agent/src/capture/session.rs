@@ -30,7 +30,10 @@ use crate::{
         netns::{self, Handle},
         owners::{Owners, Snapshot},
     },
-    kernel::{Armed, clock, decode::Record},
+    kernel::{
+        Armed, clock,
+        decode::{self, Record},
+    },
     output::{
         render,
         writer::{OutputError, Queue, Writer},
@@ -79,8 +82,10 @@ pub struct Session<'a> {
     outbox: VecDeque<(Bytes, bool)>,
     /// Resets that may still be written.
     remaining: Option<u64>,
-    /// Records taken from the ring.
+    /// Resets taken from the ring.
     taken: u64,
+    /// When the last record was made that was taken, if more of them wait: `CLOCK_BOOTTIME`, ns.
+    behind: Option<u64>,
     reported_lost: Lost,
     next_loss_check: Instant,
     next_namespace_check: Instant,
@@ -110,6 +115,7 @@ impl<'a> Session<'a> {
             outbox: VecDeque::new(),
             remaining: count,
             taken: 0,
+            behind: None,
             reported_lost: Lost::default(),
             next_loss_check: Instant::now() + LOSS_CHECK,
             next_namespace_check: Instant::now() + NAMESPACE_CHECK,
@@ -156,6 +162,7 @@ impl<'a> Session<'a> {
                     for record in &records {
                         self.take(record);
                     }
+                    self.behind = records.last().filter(|_| records.len() == BATCH).and_then(|record| decode::time_of(record));
                     tokio::task::yield_now().await;
                 }
                 snapshot = taken(&mut self.snapshot) => {
@@ -269,8 +276,13 @@ impl<'a> Session<'a> {
     }
 
     fn release_due(&mut self) {
-        let now = clock::boottime_ns();
-        while let Some(reset) = self.settle.pop_due(now) {
+        // While records wait in the ring, no more time has passed than they tell: the next may be about a reset that is held.
+        let now = self.behind.unwrap_or_else(clock::boottime_ns);
+        let may_search = Instant::now() >= self.owners.not_before();
+        // What has to be searched for waits for that where the end of its owner still finds it.
+        while (may_search || !self.settle.next_lacks_owner())
+            && let Some(reset) = self.settle.pop_due(now)
+        {
             self.pass_on(reset);
         }
     }
@@ -322,12 +334,14 @@ impl<'a> Session<'a> {
     fn next_wake(&self) -> Duration {
         let now = Instant::now();
         let mut wake = self.next_loss_check.saturating_duration_since(now);
+        let search = self.owners.not_before().saturating_duration_since(now);
         if !self.ready.is_empty() {
-            wake = wake.min(self.owners.not_before().saturating_duration_since(now));
+            wake = wake.min(search);
         }
+        let earliest = if self.settle.next_lacks_owner() { search } else { Duration::ZERO };
         self.settle
             .next_due_ns()
-            .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())))
+            .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())).max(earliest))
             .map_or(wake, |due| due.min(wake))
     }
 

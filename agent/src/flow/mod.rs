@@ -1,10 +1,13 @@
 //! What is remembered of a connection and of a reset between events. No I/O here.
 
+pub mod idle;
 pub mod reset;
 pub mod settle;
 pub mod tcp_state;
 pub mod wire;
 pub mod wires;
 
-pub use reset::{Connection, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, Trigger, Tuple};
+pub use reset::{
+    CapturePosition, Connection, LocalKnown, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, Trigger, Tuple,
+};
 pub use tcp_state::TcpState;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{tcp_state::TcpState, wire::Wire};
+use super::{idle::Learnt, tcp_state::TcpState, wire::Wire};
 use crate::{
     event::{Direction, KnownFrom},
     host::process::ProcessFacts,
@@ -233,6 +233,34 @@ pub struct Reset {
     pub pair: Option<Pair>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,
+    /// What earlier resets of the same destination gave away of an idle timeout on the way.
+    pub learnt_idle: Option<Box<Learnt>>,
+    /// Where it stands in a capture; `None` live.
+    pub capture: Option<Box<CapturePosition>>,
+}
+
+/// Where a RST stands in a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturePosition {
+    /// Name of the file as it was given.
+    pub file: String,
+    /// Number of the frame, counted from 1.
+    pub frame: u64,
+    /// How it is known which end is local.
+    pub local_known: LocalKnown,
+}
+
+/// How it is known which end of a captured connection is local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalKnown {
+    /// The command line says so.
+    Told,
+    /// The capture marks packets as leaving or arriving.
+    PacketType,
+    /// The packets of one end had not passed a router.
+    FreshTtl,
+    /// It is not: the end that the RST was sent to is taken for local.
+    Assumed,
 }
 
 impl Reset {
@@ -265,7 +293,7 @@ impl Reset {
 
     /// Whether the owner has still to be found.
     pub fn lacks_owner(&self) -> bool {
-        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.closer().is_none()
+        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none()
     }
 }
 

@@ -114,6 +114,11 @@ impl Settle {
         self.held.first_key_value().map(|(place, _)| place.0)
     }
 
+    /// Whether the owner of the next one has still to be found.
+    pub fn next_lacks_owner(&self) -> bool {
+        self.held.first_key_value().is_some_and(|(_, held)| held.reset.lacks_owner())
+    }
+
     /// The next reset, due or not.
     pub fn pop(&mut self) -> Option<Reset> {
         let (place, held) = self.held.pop_first()?;
@@ -263,9 +268,11 @@ mod tests {
         let mut settle = Settle::new(Duration::from_secs(1), 10);
         settle.push(firing(1, false), received(1));
         settle.push(firing(2, false), received(1));
+        assert!(settle.next_lacks_owner());
         settle.closed(2, task.clone());
         settle.closed(9, task.clone());
         assert_eq!(settle.pop().unwrap().closed_later, None);
+        assert!(!settle.next_lacks_owner());
         assert_eq!(settle.pop().unwrap().closed_later, Some(task));
     }
 

@@ -59,6 +59,11 @@ pub enum Record {
     Followed(Place, Box<Segment>),
 }
 
+/// When a record was made: `CLOCK_BOOTTIME`, ns.
+pub fn time_of(bytes: &[u8]) -> Option<u64> {
+    Some(read::<Header>(bytes.get(..size_of::<Header>())?).ok()?.boottime_ns)
+}
+
 /// Decodes records of one run.
 pub struct Decoder {
     reasons: Reasons,
@@ -158,6 +163,8 @@ impl Decoder {
             process: None,
             pair: None,
             wire: None,
+            learnt_idle: None,
+            capture: None,
         };
         let firing = Firing {
             sock: record.sock,

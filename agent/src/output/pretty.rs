@@ -46,7 +46,7 @@ fn start(started: &Started) -> String {
 }
 
 /// The wire name of one of the contract's enumerations.
-fn token(value: impl Serialize) -> String {
+pub fn token(value: impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 

@@ -37,10 +37,6 @@ pub fn tuple(key: &FlowKey) -> Option<Tuple> {
 pub fn segment(packet: &Packet) -> Segment {
     let has = |bit: u8| packet.bits & bit != 0;
     let ipv6 = has(packet_bit::IPV6);
-    let mut options = OptionKinds::default();
-    for kind in packet.options.into_iter().take_while(|kind| *kind != 0) {
-        options.push(kind);
-    }
     Segment {
         time_ns: packet.boottime_ns,
         ttl: packet.ttl,
@@ -52,7 +48,7 @@ pub fn segment(packet: &Packet) -> Segment {
         ack: packet.ack,
         flags: Flags(packet.flags),
         window: packet.window,
-        options,
+        options: OptionKinds::default(),
         timestamps: has(packet_bit::TIMESTAMPS).then_some(Timestamps { value: packet.ts_value, echo: packet.ts_echo }),
         payload: packet.payload,
         source_mac: has(packet_bit::SOURCE_MAC).then_some(packet.source_mac),
@@ -64,8 +60,9 @@ pub fn segment(packet: &Packet) -> Segment {
 
 /// A RST and what the packets before it had in common. `jiffy` is the length of one.
 pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
-    let rst = segment(&record.packet);
-    let text = record.text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut rst = segment(&record.packet);
+    (rst.options, rst.timestamps) = options(record.options.as_flattened());
+    let text = record.text.as_flattened().split(|byte| *byte == 0).next().unwrap_or_default();
     let clock = Clock { now_ns: rst.time_ns, now: record.now, jiffy };
     let silent = clock.since(record.flow.last);
     Wire {
@@ -78,6 +75,33 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
         silence: (record.flow.packets > 0 && silent >= PAUSE).then_some(Silence { length: silent, broken_by_receiver: false }),
         longest_survived: jiffy.saturating_mul(record.flow.longest_pause),
         after: crate::flow::wire::After::default(),
+    }
+}
+
+/// The kinds of the TCP options, and the timestamps among them (RFC 9293, section 3.2; RFC 7323, section 3.2).
+fn options(bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
+    let mut kinds = OptionKinds::default();
+    let mut timestamps = None;
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [] | [0, ..] => return (kinds, timestamps),
+            [1, after @ ..] => after,
+            [kind, length, ..] => {
+                kinds.push(*kind);
+                if let [8, 10, a, b, c, d, e, f, g, h, ..] = *rest {
+                    timestamps = Some(Timestamps { value: u32::from_be_bytes([a, b, c, d]), echo: u32::from_be_bytes([e, f, g, h]) });
+                }
+                match rest.get(usize::from(*length).max(2)..) {
+                    Some(after) => after,
+                    None => return (kinds, timestamps),
+                }
+            }
+            [kind] => {
+                kinds.push(*kind);
+                return (kinds, timestamps);
+            }
+        };
     }
 }
 

@@ -1,11 +1,9 @@
 //! How soon the agent is armed, and how soon a reset is a line: measured from outside, as an operator would notice it.
-//!
-//! Prints one line a figure; exit status 1 when one is over its limit.
 
 use std::{
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, Sender, channel},
     time::{Duration, Instant},
 };
@@ -34,18 +32,8 @@ const REPORTED_WITHIN: Duration = Duration::from_millis(10);
 /// How long a line may take before the agent counts as broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn main() -> ExitCode {
-    match bench() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn bench() -> Result<bool> {
+/// Prints one line a figure; whether all limits are kept.
+pub fn bench() -> Result<bool> {
     let host = lone_host()?;
     let mut starts = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {

@@ -1,0 +1,52 @@
+//! The peer kept talking after its own RST.
+//!
+//! Source: Weaver, Sommer and Paxson, "Detecting Forged TCP Reset Packets", NDSS 2009 (RST_SEQ_DATA). An end that reset the connection has no
+//! socket left to send from, so payload at or beyond the RST's sequence number comes from an end that knows nothing of the RST.
+//!
+//! Strength: near-proof (1000). Failure modes: a firewall on the peer's own host resets just so while the program behind it goes on, and looks
+//! like a Linux answer from the peer's distance: then the signal says next to nothing (3). Segments overtaken on the way have lower sequence
+//! numbers, except for a few milliseconds around a bare answer (5). A new connection on the same ports is told apart by its SYN.
+
+use std::time::Duration;
+
+use super::{Finding, Scene};
+use crate::attribution::{
+    shape::Shape,
+    signals::path::{Distance, distance},
+};
+
+/// Bare answers and payload may overtake one another by so much.
+const OVERTAKING: Duration = Duration::from_millis(5);
+
+/// Longest time an answer takes where the round-trip time is not known.
+const ANSWER: Duration = Duration::from_secs(1);
+
+pub fn look(scene: &Scene) -> Option<Finding> {
+    let after = &scene.wire.after;
+    let (since_ns, what) = match (after.sender_went_on, after.sender_acknowledged) {
+        (Some((since, beyond)), _) => (since, format!("payload {beyond} bytes beyond the RST's sequence number")),
+        (None, Some(since)) => (since, "an acknowledgement of what was sent only after the RST".to_owned()),
+        (None, None) => return None,
+    };
+    let since = Duration::from_nanos(since_ns);
+    let when = format!("{:.3} ms after the RST", since.as_secs_f64() * 1e3);
+    if may_be_peers_firewall(scene) {
+        return Some(Finding::new(3.0, format!("{what} came {when}; a firewall on the peer's own host resets in the same way")));
+    }
+    if scene.shape.answers() && since < OVERTAKING {
+        return Some(Finding::new(5.0, format!("{what} came {when}, near enough to have been overtaken")));
+    }
+    Some(Finding::new(1000.0, format!("{what} came {when}: the peer knew nothing of it")))
+}
+
+/// A netfilter reject on the peer's host: Linux's bare answer, to a segment sent just before, from where the peer's packets come from.
+fn may_be_peers_firewall(scene: &Scene) -> bool {
+    if scene.shape != Shape::Answer {
+        return false;
+    }
+    let window = scene.wire.min_rtt().map_or(ANSWER, |rtt| (rtt * 3).max(Duration::from_millis(50)));
+    // The receiver's segments are not seen by a tap of what arrives; then the socket has to say when it spoke.
+    let spoke = scene.wire.since_receiver_spoke().or_else(|| scene.reset.tcp.as_ref().and_then(|tcp| tcp.since_sent));
+    let answers = spoke.is_none_or(|since| since <= window);
+    answers && matches!(distance(scene.wire), Distance::Unknown | Distance::Same | Distance::OwnTtl)
+}

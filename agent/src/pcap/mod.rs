@@ -1,0 +1,325 @@
+//! Captures as input: the same verdicts by the same engine, so that a tcpdump of somebody else's incident is enough.
+//!
+//! Frames stream through; what is remembered is bounded ([`table`], [`held`]).
+
+mod error;
+mod held;
+mod local;
+mod packet;
+mod reader;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    net::IpAddr,
+    process::ExitCode,
+};
+
+pub use error::PcapError;
+use held::{Case, Held};
+use jiff::Timestamp;
+use packet::{Packet, Skip};
+use reader::Reader;
+use source::Source;
+use table::{Key, Table};
+
+use crate::{
+    attribution,
+    cli::PcapArgs,
+    event::{Direction, Event, OriginKind, ResetEvent},
+    flow::{
+        CapturePosition, Connection, Reset, Role, SocketKind, TcpState, Trigger, Tuple,
+        idle::{Destination, IdleMemory},
+        wire::{Flags, VendorText, Wire},
+    },
+    kernel::ports::PortSet,
+    output::{self, Format, pretty::Style},
+    report,
+};
+
+/// Connections remembered at once.
+const CONNECTIONS: usize = 32_768;
+
+/// Runs `rstblame pcap`.
+pub fn run(args: &PcapArgs) -> ExitCode {
+    match read_all(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(PcapError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rstblame: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
+    let ports = match (args.all_ports, PortSet::new(args.ports.clone())) {
+        (true, _) => None,
+        (false, Ok(ports)) => Some(ports),
+        (false, Err(error)) => {
+            eprintln!("rstblame: {error}");
+            return Err(PcapError::NothingRead);
+        }
+    };
+    let terminal = io::stdout().is_terminal();
+    let mut printer = Printer {
+        out: BufWriter::with_capacity(1 << 16, io::stdout()),
+        format: args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json }),
+        style: Style { colour: terminal },
+        by_origin: BTreeMap::new(),
+        failed: None,
+    };
+    let mut memory = IdleMemory::default();
+    let mut read_any = false;
+    let mut totals = Counts::default();
+    for file in &args.files {
+        let mut scan = Scan::new(ports.as_ref(), args.local, file, &mut memory);
+        let ended = scan.file(|event| printer.event(event));
+        read_any |= scan.counts.frames > 0 || ended.is_ok();
+        totals.add(&scan.counts);
+        if let Some(error) = printer.failed.take() {
+            return Err(PcapError::Write(error));
+        }
+        if let Err(error) = ended {
+            eprintln!("rstblame: {error}");
+        }
+    }
+    printer.summary(&totals).and_then(|()| printer.out.flush()).map_err(PcapError::Write)?;
+    if totals.evicted > 0 {
+        eprintln!("rstblame: {} connections were forgotten, since more than {CONNECTIONS} were open at once", totals.evicted);
+    }
+    if read_any { Ok(()) } else { Err(PcapError::NothingRead) }
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    frames: u64,
+    segments: u64,
+    resets: u64,
+    fragments: u64,
+    short: u64,
+    evicted: u64,
+}
+
+impl Counts {
+    const fn add(&mut self, other: &Self) {
+        self.frames += other.frames;
+        self.segments += other.segments;
+        self.resets += other.resets;
+        self.fragments += other.fragments;
+        self.short += other.short;
+        self.evicted += other.evicted;
+    }
+}
+
+struct Printer<W: Write> {
+    out: W,
+    format: Format,
+    style: Style,
+    by_origin: BTreeMap<OriginKind, u64>,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Printer<W> {
+    fn event(&mut self, event: ResetEvent) {
+        *self.by_origin.entry(event.origin.kind).or_default() += 1;
+        let line = output::render(&Event::Rst(Box::new(event)), self.format, self.style);
+        if self.failed.is_none() {
+            self.failed = self.out.write_all(&line).err();
+        }
+    }
+
+    fn summary(&mut self, counts: &Counts) -> io::Result<()> {
+        if self.format == Format::Json {
+            return Ok(());
+        }
+        let Counts { frames, segments, resets, fragments, short, .. } = counts;
+        write!(self.out, "{resets} resets in {segments} TCP segments of {frames} frames")?;
+        if fragments + short > 0 {
+            write!(self.out, "; not read: {fragments} fragments, {short} frames captured too short")?;
+        }
+        writeln!(self.out)?;
+        for (origin, count) in &self.by_origin {
+            writeln!(self.out, "  sent by  {:<24} {count:>8}", output::pretty::token(*origin))?;
+        }
+        Ok(())
+    }
+}
+
+/// One file on its way through.
+struct Scan<'a> {
+    ports: Option<&'a PortSet>,
+    local: Option<IpAddr>,
+    file: &'a str,
+    memory: &'a mut IdleMemory,
+    table: Table,
+    held: Held,
+    counts: Counts,
+    first_ns: Option<u64>,
+    unknown_link: Option<u32>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(ports: Option<&'a PortSet>, local: Option<IpAddr>, file: &'a str, memory: &'a mut IdleMemory) -> Self {
+        Self {
+            ports,
+            local: local.map(|local| local.to_canonical()),
+            file,
+            memory,
+            table: Table::new(CONNECTIONS),
+            held: Held::default(),
+            counts: Counts::default(),
+            first_ns: None,
+            unknown_link: None,
+        }
+    }
+
+    /// Reads the file to its end, or as far as it goes.
+    fn file(&mut self, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
+        let source = Source::open(self.file)?;
+        self.source(source, &mut emit)
+    }
+
+    fn source(&mut self, source: Source, emit: &mut impl FnMut(ResetEvent)) -> Result<(), PcapError> {
+        let mut reader = Reader::new(source, self.file)?;
+        let ended = loop {
+            match reader.next(|frame| self.frame(&frame, emit)) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        while let Some(case) = self.held.pop() {
+            self.decide(&case, emit);
+        }
+        self.counts.evicted = self.table.evicted();
+        match self.unknown_link {
+            Some(linktype) if self.counts.segments == 0 => {
+                // Frames that cannot be understood were not read.
+                self.counts.frames = 0;
+                Err(PcapError::LinkType { file: self.file.to_owned(), linktype })
+            }
+            _ => ended,
+        }
+    }
+
+    fn frame(&mut self, frame: &reader::Frame, emit: &mut impl FnMut(ResetEvent)) {
+        self.counts.frames += 1;
+        self.first_ns = self.first_ns.or(Some(frame.time_ns));
+        while let Some(case) = self.held.pop_due(frame.time_ns) {
+            self.decide(&case, emit);
+        }
+        match packet::parse(frame) {
+            Ok(packet) => {
+                self.counts.segments += 1;
+                let watched = |ports: &PortSet| ports.contains(packet.source.port()) || ports.contains(packet.destination.port());
+                if self.ports.is_none_or(watched) {
+                    self.packet(&packet, frame.number);
+                }
+            }
+            Err(Skip::Fragment) => self.counts.fragments += 1,
+            Err(Skip::Short) => self.counts.short += 1,
+            Err(Skip::LinkType) => self.unknown_link = Some(frame.linktype),
+            Err(Skip::Other) => {}
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet, frame: u64) {
+        let segment = &packet.segment;
+        let (key, from) = Key::of(packet.source, packet.destination);
+        let Some(entry) = self.table.entry(key) else {
+            return;
+        };
+        entry.votes.count(packet.direction, from);
+        for number in entry.watching.iter() {
+            self.held.follow(*number, segment, from);
+        }
+        if segment.flags.rst() {
+            self.counts.resets += 1;
+            let text = VendorText::recognise(packet.payload);
+            let wire = Box::new(entry.flow.reset(segment, from, text));
+            let (local, local_known) = local::local_end(&key, self.local, entry.votes, &entry.flow, from);
+            entry.watching.push(self.held.push(Case { key, from, local, local_known, frame, wire }));
+        }
+        entry.flow.observe(segment, from);
+    }
+
+    fn decide(&mut self, case: &Case, emit: &mut impl FnMut(ResetEvent)) {
+        let mut reset = reset(case, self.file, self.ports, self.first_ns.unwrap_or_default());
+        if reset.direction == Direction::Received
+            && let Some(wire) = &reset.wire
+        {
+            let service = if reset.role == Role::Broker { reset.tuple.local.port() } else { reset.tuple.peer.port() };
+            reset.learnt_idle =
+                self.memory.learn(Destination::new(reset.tuple.peer, service), wire.silence, wire.longest_survived).map(Box::new);
+        }
+        let verdict = attribution::attribute(&reset);
+        emit(report::captured_event(&reset, verdict));
+    }
+}
+
+/// The reset of a case, without host or process.
+fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Reset {
+    let tuple = Tuple::new(case.key.address(case.local), case.key.address(case.local.other()));
+    let direction = if case.from == case.local { Direction::Sent } else { Direction::Received };
+    let wire = &case.wire;
+    let local_serves = ports.map_or(tuple.local.port() <= tuple.peer.port(), |ports| ports.contains(tuple.local.port()));
+    let (local, peer) = if direction == Direction::Sent { (&wire.sender, &wire.receiver) } else { (&wire.receiver, &wire.sender) };
+    let opened_ns = local.times.first_ns.filter(|_| local.initial_seq.is_some() && peer.initial_seq.is_some());
+    let opens = wire.receiver.packets == 1 && wire.sender.packets == 0;
+    Reset {
+        id: format!("{first_ns:x}-{}", case.frame),
+        timestamp: Timestamp::from_nanosecond(i128::from(wire.rst.time_ns)).unwrap_or_default(),
+        boottime_ns: 0,
+        direction,
+        tuple,
+        role: if local_serves { Role::Broker } else { Role::Client },
+        netns: None,
+        active: false,
+        socket_kind: SocketKind::Unseen,
+        state: (direction == Direction::Received).then(|| state(wire)).flatten(),
+        closed_first: false,
+        reason: None,
+        trigger: wire.receiver.initial_seq.filter(|_| opens).map(|seq| Trigger { seq, ack: 0, flags: SYN }),
+        socket: None,
+        tcp: None,
+        connection: Some(Connection {
+            age: opened_ns.map(|opened| std::time::Duration::from_nanos(wire.rst.time_ns.saturating_sub(opened))),
+            active_open: local.handshake_rtt_ns.is_none() && peer.handshake_rtt_ns.is_some(),
+        }),
+        actor: None,
+        remembered: None,
+        closed_later: None,
+        process: None,
+        pair: None,
+        wire: Some(case.wire.clone()),
+        learnt_idle: None,
+        capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known: case.local_known })),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the constant is 2")]
+const SYN: u8 = Flags::SYN as u8;
+
+/// State of the end that the RST was sent to, by its segments (RFC 9293, section 3.3.2).
+fn state(wire: &Wire) -> Option<TcpState> {
+    let (peer, own) = (&wire.sender, &wire.receiver);
+    if own.packets == 0 && peer.packets == 0 {
+        return None;
+    }
+    Some(match (own.initial_seq.is_some(), peer.packets) {
+        (true, 0) if own.ttl.count == 0 => TcpState::SynSent,
+        (true, _) if own.last_ack.is_some() && peer.ttl.count == 0 && own.ttl.count == 0 => TcpState::SynRecv,
+        _ => match (own.fin, peer.fin) {
+            (false, false) => TcpState::Established,
+            (true, false) => TcpState::FinWait1,
+            (false, true) => TcpState::CloseWait,
+            (true, true) => TcpState::LastAck,
+        },
+    })
+}

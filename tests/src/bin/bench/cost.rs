@@ -1,0 +1,240 @@
+//! What the agent takes of the machine: nanoseconds in the kernel, processor time, memory.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rstblame_lab::{
+    LabError, Result,
+    actor::{Actor, Stage},
+    agent::Agent,
+    net::{Host, lone_host, two_hosts},
+    peer::AMQP,
+};
+
+/// Connections whose opening is timed, and how many of them are open at once.
+const TIMED: usize = 10_000;
+const AT_ONCE: usize = 1000;
+
+/// New connections a second, for how long, and in which portions.
+const RATE: usize = 5000;
+const SECONDS: usize = 5;
+const PORTION: usize = 250;
+
+/// Connections that are known at once, spread over this many servers' addresses.
+const KNOWN: usize = 100_000;
+const ADDRESSES: u8 = 5;
+
+/// Processor time that the agent may take while [`RATE`] connections a second are opened and closed, as a part of one processor.
+const BUSY_AT_MOST: f64 = 0.05;
+
+/// Resident memory with [`KNOWN`] connections.
+const RESIDENT_AT_MOST_KIB: u64 = 64 * 1024;
+
+/// Prints the figures; whether the limits are kept.
+pub fn bench() -> Result<bool> {
+    let statistics = Statistics::on()?;
+    let (connect, accept) = (per_opening(End::Client)?, per_opening(End::Server)?);
+    drop(statistics);
+    println!("in the kernel, for each of {TIMED} connections (all programs, both ends pass them):");
+    row("connect(2), the other end not watched", &format!("{connect} ns"));
+    row("accept(2), the other end not watched", &format!("{accept} ns"));
+    let busy = busy()?;
+    let memory = memory()?;
+    Ok(busy && memory)
+}
+
+fn row(what: &str, figure: &str) {
+    println!("  {what:<50} {figure:>14}");
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Client,
+    Server,
+}
+
+/// Nanoseconds in the agent's programs for opening one connection, one end of which is watched.
+fn per_opening(watched: End) -> Result<u64> {
+    let net = two_hosts()?;
+    let stage = Stage::new(&super::actor()?)?;
+    let agent = Agent::on(match watched {
+        End::Client => &net.client,
+        End::Server => &net.server,
+    })
+    .start()?;
+    let address = SocketAddr::new(net.server.v4(), AMQP);
+    let (mut client, mut server) = (stage.actor(&net.client)?, stage.actor(&net.server)?);
+    server.ask(&format!("listen {address}"))?;
+    let mut spent = 0;
+    for round in 0..TIMED / AT_ONCE {
+        let before = run_time(agent.pid())?;
+        open(&mut client, &mut server, address, AT_ONCE)?;
+        spent += run_time(agent.pid())?.saturating_sub(before);
+        close(&mut client, &mut server, round * AT_ONCE, AT_ONCE)?;
+    }
+    agent.stop()?;
+    Ok(spent / TIMED as u64)
+}
+
+/// Opens connections, both ends at once.
+fn open(client: &mut Actor, server: &mut Actor, address: SocketAddr, count: usize) -> Result<()> {
+    client.tell(&format!("connect {address} {count}"))?;
+    server.tell(&format!("accept {count}"))?;
+    client.answer()?;
+    server.answer().map(drop)
+}
+
+/// Closes connections in order: no reset.
+fn close(client: &mut Actor, server: &mut Actor, first: usize, count: usize) -> Result<()> {
+    client.ask(&format!("close {first} {count}"))?;
+    server.ask(&format!("close {first} {count}")).map(drop)
+}
+
+/// Opens and closes connections at a rate, and prints the processor time that the agent takes meanwhile.
+fn busy() -> Result<bool> {
+    let host = lone_host()?;
+    let stage = Stage::new(&super::actor()?)?;
+    let agent = Agent::on(&host).start()?;
+    let (mut client, mut server) = (stage.actor(&host)?, stage.actor(&host)?);
+    server.ask(&format!("listen {}", SocketAddr::from(([0, 0, 0, 0], AMQP))))?;
+    let before = processor_time(agent.pid())?;
+    let began = Instant::now();
+    for round in 0..RATE * SECONDS / PORTION {
+        // Addresses in turn, so that no port is needed twice while its last connection is in TIME_WAIT.
+        let address = loopback(u8::try_from(round % 100).unwrap_or(0));
+        open(&mut client, &mut server, address, PORTION)?;
+        close(&mut client, &mut server, round * PORTION, PORTION)?;
+        let due = Duration::from_secs_f64(((round + 1) * PORTION) as f64 / RATE as f64);
+        // What sets the rate, and nothing waits for.
+        sleep(due.saturating_sub(began.elapsed()));
+    }
+    let took = began.elapsed().as_secs_f64();
+    let share = (processor_time(agent.pid())?.saturating_sub(before)).as_secs_f64() / took;
+    agent.stop()?;
+    let kept = share <= BUSY_AT_MOST;
+    println!("in user space, at {:.0} new connections a second, both ends watched:", (RATE * SECONDS) as f64 / took);
+    row("processor time", &format!("{:.2} %", share * 100.0));
+    row(&format!("limit {} % of one processor", BUSY_AT_MOST * 100.0), verdict(kept));
+    Ok(kept)
+}
+
+/// Prints the memory that the agent takes while it knows very many connections.
+fn memory() -> Result<bool> {
+    let host = lone_host()?;
+    let stage = Stage::new(&super::actor()?)?;
+    let known = (2 * KNOWN).to_string();
+    let agent = Agent::on(&host).args(&["--max-connections", &known]).start()?;
+    let (resident, maps) = (resident_kib(agent.pid())?, maps_kib(agent.pid())?);
+    let _actors = fill(&stage, &host)?;
+    let (resident_then, maps_then) = (resident_kib(agent.pid())?, maps_kib(agent.pid())?);
+    let kept = resident_then <= RESIDENT_AT_MOST_KIB;
+    println!("memory, before and with {KNOWN} connections of which both ends are known:");
+    row("resident (VmRSS)", &format!("{resident} -> {resident_then} KiB"));
+    row("maps in the kernel (memlock)", &format!("{maps} -> {maps_then} KiB"));
+    row(&format!("limit {RESIDENT_AT_MOST_KIB} KiB resident"), verdict(kept));
+    agent.stop()?;
+    Ok(kept)
+}
+
+/// Opens [`KNOWN`] connections; they live as long as what is returned.
+fn fill(stage: &Stage, host: &Host) -> Result<Vec<Actor>> {
+    let count = KNOWN / usize::from(ADDRESSES);
+    let mut actors = Vec::new();
+    for number in 0..ADDRESSES {
+        let address = loopback(number);
+        let (mut client, mut server) = (stage.actor(host)?, stage.actor(host)?);
+        server.ask(&format!("listen {address}"))?;
+        open(&mut client, &mut server, address, count)?;
+        actors.extend([client, server]);
+    }
+    Ok(actors)
+}
+
+fn verdict(kept: bool) -> &'static str {
+    if kept { "kept" } else { "BROKEN" }
+}
+
+fn loopback(number: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, number + 1)), AMQP)
+}
+
+/// `kernel.bpf_stats_enabled`, set back to what it was when dropped.
+struct Statistics(String);
+
+impl Statistics {
+    const PATH: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    fn on() -> Result<Self> {
+        let before = read(Path::new(Self::PATH))?;
+        fs::write(Self::PATH, "1").map_err(|error| LabError::io(format!("write {}", Self::PATH), error))?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::PATH, self.0.trim()) {
+            eprintln!("bench: cannot set {} back to {}: {error}", Self::PATH, self.0.trim());
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| LabError::io(format!("read {}", path.display()), error))
+}
+
+/// Nanoseconds that all programs of a process have run.
+fn run_time(pid: u32) -> Result<u64> {
+    fd_sum(pid, "prog_id:", "run_time_ns:")
+}
+
+/// Memory of the maps of a process, in KiB.
+fn maps_kib(pid: u32) -> Result<u64> {
+    Ok(fd_sum(pid, "map_id:", "memlock:")? / 1024)
+}
+
+/// Sums up a number over a process's descriptors of one kind, each object once however many descriptors lead to it.
+fn fd_sum(pid: u32, id: &str, number: &str) -> Result<u64> {
+    let directory = format!("/proc/{pid}/fdinfo");
+    let entries = fs::read_dir(&directory).map_err(|error| LabError::io(format!("list {directory}"), error))?;
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    for entry in entries.flatten() {
+        // A descriptor that was closed meanwhile is none of them.
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        if let (Some(id), Some(number)) = (value(id), value(number)) {
+            found.push((id, number));
+        }
+    }
+    found.sort_unstable();
+    found.dedup_by_key(|(id, _)| *id);
+    if found.is_empty() {
+        return Err(LabError::Client(format!("no {number} with {id} in {directory}")));
+    }
+    Ok(found.iter().map(|(_, number)| number).sum())
+}
+
+/// Processor time of all threads: the first number of `schedstat` (nanoseconds on the processor).
+fn processor_time(pid: u32) -> Result<Duration> {
+    let directory = format!("/proc/{pid}/task");
+    let entries = fs::read_dir(&directory).map_err(|error| LabError::io(format!("list {directory}"), error))?;
+    let mut sum = 0;
+    for entry in entries.flatten() {
+        let text = read(&entry.path().join("schedstat"))?;
+        sum += text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
+/// `VmRSS` of `/proc/PID/status`, in KiB.
+fn resident_kib(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = read(Path::new(&path))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    value.ok_or_else(|| LabError::Client(format!("no VmRSS in {path}")))
+}

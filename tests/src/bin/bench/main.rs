@@ -1,0 +1,54 @@
+//! What the agent costs and how fast and how right it is, measured from outside on this machine.
+//!
+//! `bench` runs all benchmarks, `bench NAME` one. Exit status 1 when a figure is over its limit.
+
+mod cost;
+mod latency;
+mod owners;
+
+use std::process::ExitCode;
+
+use rstblame_lab::{LabError, Result, act};
+
+/// A benchmark: prints its figures, and returns whether all limits are kept.
+type Bench = fn() -> Result<bool>;
+
+const BENCHES: [(&str, Bench); 3] = [("latency", latency::bench), ("owners", owners::bench), ("cost", cost::bench)];
+
+fn main() -> ExitCode {
+    let wanted = std::env::args().nth(1);
+    // The benchmarks' own helpers are this program once more.
+    if wanted.as_deref() == Some("act") {
+        return act::main();
+    }
+    match run(wanted.as_deref()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(wanted: Option<&str>) -> Result<bool> {
+    let mut found = false;
+    let mut kept = true;
+    for (name, bench) in BENCHES {
+        if wanted.is_none_or(|wanted| wanted == name) {
+            found = true;
+            kept &= bench()?;
+        }
+    }
+    if found {
+        return Ok(kept);
+    }
+    let names = BENCHES.map(|(name, _)| name).join(", ");
+    Err(LabError::Client(format!("no benchmark has the name {:?}; there are {names}", wanted.unwrap_or_default())))
+}
+
+/// This program, to be started as an actor.
+fn actor() -> Result<String> {
+    let path = std::env::current_exe().map_err(|error| LabError::io("find this program", error))?;
+    Ok(path.to_string_lossy().into_owned())
+}
