@@ -2,6 +2,7 @@
 
 mod owner_filter;
 mod session;
+mod state;
 mod stop;
 mod tally;
 
@@ -13,6 +14,7 @@ use tokio::{runtime, sync::oneshot};
 use crate::{
     cli::{BtfSource, CaptureArgs, KernelArgs},
     event::{Event, Filter, Host, Kernel, SCHEMA, Started},
+    flow::known::KnownMiddlebox,
     host::{self, netns::NetnsError, owners::Snapshot},
     kernel::{ArmOptions, Armed, KernelError, ports::PortSet},
     output::{
@@ -23,6 +25,7 @@ use crate::{
 };
 pub use owner_filter::OwnerFilter;
 use session::Session;
+use state::StateDir;
 use stop::{Stop, Stops};
 
 /// Why a capture could not run, or broke off.
@@ -66,6 +69,11 @@ pub struct Plan {
     /// Processes whose facts are kept after their end.
     pub max_processes: usize,
     pub owners: OwnerFilter,
+    pub middleboxes: Vec<KnownMiddlebox>,
+    /// Whether RSTs without effect are reported.
+    pub ignored: bool,
+    /// Where what is learnt is kept.
+    pub state: Option<StateDir>,
 }
 
 /// Runs a capture to its end.
@@ -85,6 +93,9 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         format: args.format.unwrap_or(if target.is_terminal() { Format::Pretty } else { Format::Json }),
         style: Style { colour: target.is_terminal() },
         max_processes: args.kernel.max_processes,
+        middleboxes: args.middleboxes.clone(),
+        ignored: args.ignored,
+        state: args.state_dir.as_deref().and_then(|path| StateDir::open(path).map_err(|error| eprintln!("rstblame: {error}")).ok()),
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(CaptureError::Runtime)?;

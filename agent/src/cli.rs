@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    flow::known::KnownMiddlebox,
     host::netns::NetnsFilter,
     kernel::{hooks::Ladder, ports::PortRange},
     output::Format,
@@ -61,6 +62,15 @@ pub struct CaptureArgs {
     /// Run a shell command once armed, and stop when it has ended and its resets have settled. Its output goes to standard error.
     #[arg(long = "cmd", value_name = "COMMAND")]
     pub command: Option<String>,
+    /// Also report RSTs that arrived and that the kernel did not act on: stale, inexact, or for a connection that was over.
+    #[arg(long)]
+    pub ignored: bool,
+    /// Keep what is learnt of idle timeouts in this directory, so that it survives a restart.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be given several times.
+    #[arg(long = "middlebox", value_name = "CIDR=NAME")]
+    pub middleboxes: Vec<KnownMiddlebox>,
     /// Show only resets of connections that this process owned; may be given several times.
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Vec<u32>,
@@ -89,6 +99,9 @@ pub struct PcapArgs {
     /// Address of the host that the captures were taken on; worked out where possible.
     #[arg(long, value_name = "ADDRESS")]
     pub local: Option<IpAddr>,
+    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be given several times.
+    #[arg(long = "middlebox", value_name = "CIDR=NAME")]
+    pub middleboxes: Vec<KnownMiddlebox>,
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<Format>,

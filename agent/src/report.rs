@@ -43,7 +43,7 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             kind: verdict.origin.kind,
             confidence: verdict.origin.confidence,
             address: verdict.origin.address,
-            name: None,
+            name: verdict.origin.name,
             hops: verdict.origin.hops,
             possible: verdict.origin.possible,
         },

@@ -35,6 +35,8 @@ pub fn reset() -> Reset {
         process: None,
         pair: None,
         wire: None,
+        known_middlebox: None,
+        ignored: false,
         learnt_idle: None,
         capture: None,
     }

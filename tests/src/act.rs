@@ -26,7 +26,7 @@ use rustix::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
         recvmsg, sendmsg_addr,
     },
-    process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use socket2::{Domain, SockRef, Socket, Type};
@@ -35,9 +35,6 @@ type Outcome<T = String> = Result<T, Box<dyn Error>>;
 
 /// Bytes of the send and receive buffers of `small` sockets: the kernel rounds them up to its minimum.
 const SMALL: usize = 2048;
-
-/// Files that an actor may open: more than any scenario needs. The lab runs as root, which may raise its limits.
-const DESCRIPTORS: u64 = 1 << 17;
 
 /// Bytes that `eat` takes at a time.
 const MOUTHFUL: usize = 1 << 20;
@@ -66,7 +63,8 @@ fn act() -> Outcome<ExitCode> {
         }
     }
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) })?;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     let mut actor = Actor { control: control.clone(), listener: None, small: false, sockets: Vec::new(), inbox: None };
     loop {
         match actor.serve(UnixStream::connect(&actor.control)?)? {

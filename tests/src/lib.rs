@@ -15,13 +15,17 @@ pub mod command;
 pub mod crowd;
 mod error;
 pub mod expect;
+pub mod forge;
 pub mod kernel;
 pub mod net;
 pub mod peer;
 pub mod poll;
+pub mod proxy;
 pub mod record;
+pub mod router;
 pub mod scene;
 pub mod tracing;
+pub mod trial;
 pub mod views;
 pub mod workspace;
 

@@ -63,7 +63,8 @@ impl Trace {
             }
         }
         let of_ends = said.iter().filter_map(|(flow, pid)| Some(truth.get(flow)? == pid));
-        let (right, wrong) = of_ends.fold((0, 0), |(right, wrong), is_right| if is_right { (right + 1, wrong) } else { (right, wrong + 1) });
+        let (right, wrong) =
+            of_ends.fold((0, 0), |(right, wrong), is_right| if is_right { (right + 1, wrong) } else { (right, wrong + 1) });
         Ok(Score { ends: truth.len(), right, wrong })
     }
 

@@ -1,5 +1,7 @@
 //! The signals the two tracepoints give. A signal is one function: what it looks at, what it is worth, how it can mislead.
 
+use std::net::IpAddr;
+
 use crate::{
     event::{Direction, Evidence, OriginKind, Strength},
     flow::{Reset, SocketKind, TcpState},
@@ -127,6 +129,11 @@ pub fn owner_ended(reset: &Reset) -> Option<Evidence> {
     let by = end.sent_by.as_ref().map_or_else(String::new, |(pid, name)| format!(", sent by {name} (pid {pid})"));
     let before = reset.boottime_ns.saturating_sub(end.at_ns) / 1_000_000;
     Some(evidence("owner_ended", OriginKind::LocalProcess, Strength::Proof, format!("{owner} {how}{by}, {before} ms before the RST")))
+}
+
+/// The configuration says that the peer address is a load balancer or proxy. It can be out of date.
+pub fn configured_middlebox(peer: IpAddr, name: &str) -> Evidence {
+    evidence("configured_middlebox", OriginKind::Middlebox, Strength::Strong, format!("{peer} is {name}, by --middlebox"))
 }
 
 /// The other end of the connection is on this host too, and the reset was seen there as well. Proof of who sent it; it can mislead only where

@@ -41,6 +41,8 @@ pub struct Origin {
     pub possible: Vec<OriginKind>,
     /// Address of the sender, where it is another than the packet's.
     pub address: Option<IpAddr>,
+    /// Its name from the configuration.
+    pub name: Option<String>,
     /// Estimated distance of the sender in hops, from the return path.
     pub hops: Option<u8>,
 }
@@ -71,12 +73,12 @@ pub fn attribute(reset: &Reset) -> Verdict {
 impl Origin {
     /// One kind, settled.
     fn settled(kind: OriginKind, confidence: f64) -> Self {
-        Self { kind, confidence: Some(confidence), possible: vec![kind], address: None, hops: None }
+        Self { kind, confidence: Some(confidence), possible: vec![kind], address: None, name: None, hops: None }
     }
 
     /// Several kinds, none of them proven.
     fn unknown(possible: &[OriginKind]) -> Self {
-        Self { kind: OriginKind::Unknown, confidence: None, possible: possible.to_vec(), address: None, hops: None }
+        Self { kind: OriginKind::Unknown, confidence: None, possible: possible.to_vec(), address: None, name: None, hops: None }
     }
 }
 

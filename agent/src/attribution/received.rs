@@ -52,7 +52,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         ),
     };
     // A capture shows the packet, not what the kernel made of it.
-    let mut found: Vec<_> = reset.capture.is_none().then(|| evidence::accepted_rst(reset)).into_iter().collect();
+    let mut found: Vec<_> = (reset.capture.is_none() && !reset.ignored).then(|| evidence::accepted_rst(reset)).into_iter().collect();
     found.extend(
         [evidence::pair(reset, OriginKind::RemotePeer), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)]
             .into_iter()
@@ -64,5 +64,29 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     if let Some(wire) = &reset.wire {
         wire::testify(reset, wire, &mut verdict);
     }
+    if reset.ignored {
+        ignored(&mut verdict);
+    }
+    if let Some(name) = &reset.known_middlebox {
+        name_middlebox(reset, name, &mut verdict);
+    }
     verdict
+}
+
+/// The RST ended nothing: its sequence number was stale or not exactly the expected one (RFC 5961, section 3), or there was no connection left.
+fn ignored(verdict: &mut Verdict) {
+    verdict.effect = Effect::Ignored;
+    verdict.severity = Severity::Info;
+    verdict.cause = Cause::unknown("a RST arrived, and the kernel did not act on it");
+}
+
+/// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by something between; by the client or broker behind
+/// it in neither case.
+fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
+    let peer = reset.tuple.peer.ip();
+    verdict.evidence.push(evidence::configured_middlebox(peer, name));
+    if verdict.origin.kind == OriginKind::Middlebox {
+        return;
+    }
+    verdict.origin = Origin { address: Some(peer), name: Some(name.to_owned()), ..Origin::settled(OriginKind::Middlebox, 0.97) };
 }

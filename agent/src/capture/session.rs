@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     CaptureError, Plan,
+    state::StateDir,
     stop::{Stop, Stops},
     tally::Tally,
 };
@@ -22,7 +23,9 @@ use crate::{
     attribution::attribute,
     event::{Direction, Event, EventsLost, Lost, SCHEMA, Stopped},
     flow::{
-        Pair, Reset,
+        Pair, Reset, Role,
+        idle::{Destination, IdleMemory},
+        known,
         settle::Settle,
         wires::{Place, Wires},
     },
@@ -56,6 +59,9 @@ const WIRE_GRACE: Duration = Duration::from_millis(500);
 /// How often namespaces that came and went are looked for.
 const NAMESPACE_CHECK: Duration = Duration::from_secs(5);
 
+/// How long after a loss a RST without a socket may be one whose record was lost.
+const LOSS_MEMORY: Duration = Duration::from_secs(5);
+
 /// How often losses are looked for.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
 
@@ -73,6 +79,8 @@ pub struct Session<'a> {
     writer: Option<Writer>,
     settle: Settle,
     wires: Wires,
+    idle: IdleMemory,
+    last_loss: Option<Instant>,
     owners: Owners,
     /// What was there at the start, once it is known.
     snapshot: Option<oneshot::Receiver<Snapshot>>,
@@ -108,6 +116,8 @@ impl<'a> Session<'a> {
             writer: Some(writer),
             settle: Settle::new(settle, HELD),
             wires: Wires::new(settle + WIRE_GRACE, HELD),
+            idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
+            last_loss: None,
             owners: Owners::new(plan.max_processes),
             snapshot: Some(snapshot),
             ready: Vec::new(),
@@ -129,6 +139,7 @@ impl<'a> Session<'a> {
         loop {
             self.release_due();
             self.release_ready(false);
+            self.release_unclaimed();
             self.check_losses()?;
             self.check_namespaces();
             if self.remaining == Some(0) {
@@ -216,6 +227,7 @@ impl<'a> Session<'a> {
             self.pass_on(reset);
         }
         self.release_ready(true);
+        self.save_state();
         // Whatever was submitted and did not come out as a reset was not readable.
         let counters = self.armed.counters()?;
         self.tally.decode = counters.seen.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
@@ -292,8 +304,39 @@ impl<'a> Session<'a> {
         self.owners.name(&mut reset);
         if reset.direction == Direction::Received {
             reset.wire = self.wires.take(place(&reset));
+            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+            self.learn_idle(&mut reset);
         }
         self.ready.push(reset);
+    }
+
+    /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
+    fn learn_idle(&mut self, reset: &mut Reset) {
+        let Some(wire) = &reset.wire else { return };
+        let service = match reset.role {
+            Role::Broker => reset.tuple.local.port(),
+            Role::Client => reset.tuple.peer.port(),
+        };
+        let destination = Destination::new(reset.tuple.peer, service);
+        reset.learnt_idle = self.idle.learn(destination, wire.silence, wire.longest_survived).map(Box::new);
+    }
+
+    /// RSTs that ended no socket: out with them if they are asked for. After a loss it cannot be told whether they did.
+    fn release_unclaimed(&mut self) {
+        let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
+        while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
+            if self.plan.ignored && !lossy {
+                let reset = self.armed.decoder.ignored(place, wire);
+                self.tally.ignored += 1;
+                self.emit(reset);
+            }
+        }
+    }
+
+    fn save_state(&self) {
+        if let Some(Err(error)) = self.plan.state.as_ref().map(|state| state.save(&self.idle)) {
+            eprintln!("rstblame: {error}");
+        }
     }
 
     /// Lets go what is ready, in order. Owners are searched for all at once and not too often; until then all of them wait.
@@ -372,8 +415,6 @@ impl<'a> Session<'a> {
                 let _best_effort = self.armed.follow(&handle);
             }
         }
-        // RSTs that ended no socket are not reported unless asked for; here they only make room.
-        while self.wires.pop_unclaimed(clock::boottime_ns()).is_some() {}
     }
 
     fn check_losses(&mut self) -> Result<(), CaptureError> {
@@ -386,6 +427,9 @@ impl<'a> Session<'a> {
     fn report_losses(&mut self, next: Duration) -> Result<(), CaptureError> {
         self.next_loss_check = Instant::now() + next;
         let lost = self.tally.lost(&self.armed.counters()?);
+        if lost.ring_full != self.reported_lost.ring_full {
+            self.last_loss = Some(Instant::now());
+        }
         if lost != self.reported_lost {
             self.reported_lost = lost.clone();
             let line = EventsLost { schema: SCHEMA.to_owned(), timestamp: Timestamp::now(), host: self.plan.host.clone(), lost };
@@ -403,7 +447,7 @@ impl<'a> Session<'a> {
             host: self.plan.host.clone(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             // Two firings that were one reset are one reset seen; what another's process did was filtered here and not in the kernel.
-            seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered),
+            seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered).saturating_add(self.tally.ignored),
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,
             lost: lost_by.total(),
@@ -418,6 +462,14 @@ impl<'a> Session<'a> {
     fn writer_failure(&mut self) -> OutputError {
         self.writer.take().and_then(|writer| writer.finish().err()).unwrap_or(OutputError::Stuck)
     }
+}
+
+/// What was learnt in earlier runs; nothing where that cannot be read.
+fn load(state: &StateDir) -> IdleMemory {
+    state.load().unwrap_or_else(|error| {
+        eprintln!("rstblame: {error}");
+        IdleMemory::default()
+    })
 }
 
 /// Where the packets of a reset's connection belong.

@@ -14,6 +14,8 @@ pub struct Tally {
     pub suppressed: u64,
     /// Resets of other processes than those asked for: not counted as seen.
     pub filtered: u64,
+    /// RSTs without effect that go out: the hooks of resets did not see them.
+    pub ignored: u64,
     pub decode: u64,
     pub count_limit: u64,
     pub output: u64,

@@ -1,6 +1,7 @@
 //! What is remembered of a connection and of a reset between events. No I/O here.
 
 pub mod idle;
+pub mod known;
 pub mod reset;
 pub mod settle;
 pub mod tcp_state;

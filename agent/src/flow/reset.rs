@@ -233,6 +233,10 @@ pub struct Reset {
     pub pair: Option<Pair>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,
+    /// The kernel did not act on the RST.
+    pub ignored: bool,
+    /// Name of the load balancer or proxy that the configuration says the peer address is.
+    pub known_middlebox: Option<String>,
     /// What earlier resets of the same destination gave away of an idle timeout on the way.
     pub learnt_idle: Option<Box<Learnt>>,
     /// Where it stands in a capture; `None` live.

@@ -112,6 +112,39 @@ impl Decoder {
         }
     }
 
+    /// The reset that a RST without effect would have been.
+    pub fn ignored(&self, place: Place, wire: Box<Wire>) -> Reset {
+        let Place { tuple, netns } = place;
+        Reset {
+            id: format!("{}-{}-w", self.boot, wire.rst.time_ns),
+            timestamp: clock::wall_time(wire.rst.time_ns),
+            boottime_ns: wire.rst.time_ns,
+            direction: Direction::Received,
+            tuple,
+            role: if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client },
+            netns: (netns != 0).then_some(netns),
+            active: false,
+            socket_kind: SocketKind::None,
+            state: None,
+            closed_first: false,
+            reason: None,
+            trigger: None,
+            socket: None,
+            tcp: None,
+            connection: None,
+            actor: None,
+            remembered: None,
+            closed_later: None,
+            process: None,
+            pair: None,
+            wire: Some(wire),
+            known_middlebox: None,
+            ignored: true,
+            learnt_idle: None,
+            capture: None,
+        }
+    }
+
     fn reset(&self, record: &ResetRecord, direction: Direction) -> Result<Record, DecodeError> {
         let tuple = tuple(record).ok_or(DecodeError::NoTuple)?;
         let has = |part: u32| record.valid & part != 0;
@@ -163,6 +196,8 @@ impl Decoder {
             process: None,
             pair: None,
             wire: None,
+            known_middlebox: None,
+            ignored: false,
             learnt_idle: None,
             capture: None,
         };

@@ -34,6 +34,7 @@ use crate::{
     flow::{
         CapturePosition, Connection, Reset, Role, SocketKind, TcpState, Trigger, Tuple,
         idle::{Destination, IdleMemory},
+        known::{self, KnownMiddlebox},
         wire::{Flags, VendorText, Wire},
     },
     kernel::ports::PortSet,
@@ -77,7 +78,7 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
     let mut read_any = false;
     let mut totals = Counts::default();
     for file in &args.files {
-        let mut scan = Scan::new(ports.as_ref(), args.local, file, &mut memory);
+        let mut scan = Scan::new(ports.as_ref(), args.local, &args.middleboxes, file, &mut memory);
         let ended = scan.file(|event| printer.event(event));
         read_any |= scan.counts.frames > 0 || ended.is_ok();
         totals.add(&scan.counts);
@@ -155,6 +156,7 @@ impl<W: Write> Printer<W> {
 struct Scan<'a> {
     ports: Option<&'a PortSet>,
     local: Option<IpAddr>,
+    middleboxes: &'a [KnownMiddlebox],
     file: &'a str,
     memory: &'a mut IdleMemory,
     table: Table,
@@ -165,10 +167,17 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(ports: Option<&'a PortSet>, local: Option<IpAddr>, file: &'a str, memory: &'a mut IdleMemory) -> Self {
+    fn new(
+        ports: Option<&'a PortSet>,
+        local: Option<IpAddr>,
+        middleboxes: &'a [KnownMiddlebox],
+        file: &'a str,
+        memory: &'a mut IdleMemory,
+    ) -> Self {
         Self {
             ports,
             local: local.map(|local| local.to_canonical()),
+            middleboxes,
             file,
             memory,
             table: Table::new(CONNECTIONS),
@@ -258,6 +267,7 @@ impl<'a> Scan<'a> {
             reset.learnt_idle =
                 self.memory.learn(Destination::new(reset.tuple.peer, service), wire.silence, wire.longest_survived).map(Box::new);
         }
+        reset.known_middlebox = known::name_of(self.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
         let verdict = attribution::attribute(&reset);
         emit(report::captured_event(&reset, verdict));
     }
@@ -298,6 +308,8 @@ fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Res
         process: None,
         pair: None,
         wire: Some(case.wire.clone()),
+        known_middlebox: None,
+        ignored: false,
         learnt_idle: None,
         capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known: case.local_known })),
     }

@@ -19,7 +19,7 @@ use crate::{
 /// Everything a capture says, and how it ended.
 fn read(bytes: Vec<u8>) -> (Vec<ResetEvent>, Result<(), super::PcapError>) {
     let mut memory = IdleMemory::default();
-    let mut scan = Scan::new(None, None, "test.pcap", &mut memory);
+    let mut scan = Scan::new(None, None, &[], "test.pcap", &mut memory);
     let mut events = Vec::new();
     let ended = match Source::new(Box::new(Cursor::new(bytes))) {
         Ok(source) => scan.source(source, &mut |event| events.push(event)),

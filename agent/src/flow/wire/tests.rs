@@ -87,7 +87,7 @@ fn another_syn_is_another_connection() {
 #[test]
 fn a_silence_is_broken_by_one_end() {
     let mut flow = opened();
-    let length = Duration::from_secs(240);
+    let length = Duration::from_mins(4);
     let unasked = flow.reset(&rst(241_031, 501), End::Second, None).silence;
     assert_eq!(unasked, Some(Silence { length, broken_by_receiver: false }));
     flow.observe(&segment(241_031, ACK, 101, 501, 10), End::First);

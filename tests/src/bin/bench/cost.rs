@@ -25,9 +25,9 @@ const RATE: usize = 5000;
 const SECONDS: usize = 5;
 const PORTION: usize = 250;
 
-/// Connections that are known at once, spread over this many servers' addresses.
+/// Connections that are known at once, spread over so many pairs of processes that none needs very many descriptors.
 const KNOWN: usize = 100_000;
-const ADDRESSES: u8 = 5;
+const PAIRS: u8 = 8;
 
 /// Processor time that the agent may take while [`RATE`] connections a second are opened and closed, as a part of one processor.
 const BUSY_AT_MOST: f64 = 0.05;
@@ -143,9 +143,9 @@ fn memory() -> Result<bool> {
 
 /// Opens [`KNOWN`] connections; they live as long as what is returned.
 fn fill(stage: &Stage, host: &Host) -> Result<Vec<Actor>> {
-    let count = KNOWN / usize::from(ADDRESSES);
+    let count = KNOWN / usize::from(PAIRS);
     let mut actors = Vec::new();
-    for number in 0..ADDRESSES {
+    for number in 0..PAIRS {
         let address = loopback(number);
         let (mut client, mut server) = (stage.actor(host)?, stage.actor(host)?);
         server.ask(&format!("listen {address}"))?;

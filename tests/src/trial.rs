@@ -1,0 +1,387 @@
+//! Trials: a connection through a router is torn down by somebody, and the agent on the host that lost it says by whom.
+
+use std::{
+    io::Read,
+    net::{IpAddr, TcpStream},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    LabError, Result,
+    agent::Agent,
+    command::while_nothing_starts,
+    net::{Host, Routed, routed},
+    peer::{self, Connection},
+    record::Flow,
+    router::{CLIENT_LAN, SERVER_LAN},
+};
+
+/// Exchanges before anything happens, so that there is something to compare a RST with.
+const EXCHANGES: usize = 4;
+
+/// One message of such an exchange.
+const MESSAGE: &[u8; 8] = b"bendnote";
+
+/// Which host lost the connection, and is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The host that connected.
+    Client,
+    /// The host that listens.
+    Server,
+}
+
+/// The protocol below TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ip {
+    V4,
+    V6,
+}
+
+/// Every side with every protocol.
+pub const ALL: [(Side, Ip); 4] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6), (Side::Server, Ip::V4), (Side::Server, Ip::V6)];
+
+/// The client's view, with every protocol.
+pub const CLIENT: [(Side, Ip); 2] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6)];
+
+/// Who tore a connection down, as far as one host can know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Truth {
+    /// What `origin.kind` may be.
+    pub kinds: &'static [&'static str],
+    /// What `origin.possible` must still hold.
+    pub possible: &'static str,
+    /// What `origin.name` must be.
+    pub name: Option<&'static str>,
+    /// What `origin.address` must be.
+    pub address: Option<IpAddr>,
+}
+
+impl Truth {
+    /// The host at the peer's address. To accuse a middlebox is wrong, and so is to rule the peer out.
+    pub const PEER: Self = Self { kinds: &["remote_peer", "unknown"], possible: "remote_peer", name: None, address: None };
+
+    /// Something in between, and this host has what it takes to know it.
+    pub const MIDDLEBOX: Self = Self { kinds: &["middlebox"], possible: "middlebox", name: None, address: None };
+
+    /// Something in between that acts just as the peer would. To acquit it is wrong.
+    pub const HIDDEN_MIDDLEBOX: Self = Self { kinds: &["middlebox", "unknown"], possible: "middlebox", name: None, address: None };
+
+    /// A machine between the ends that has the address this host talks to, so that it is peer and middlebox at once.
+    pub const TRANSLATOR: Self = Self { kinds: &["middlebox", "remote_peer", "unknown"], possible: "middlebox", name: None, address: None };
+
+    /// A machine that the agent was told about.
+    pub const fn known(name: &'static str) -> Self {
+        Self { name: Some(name), ..Self::MIDDLEBOX }
+    }
+
+    /// Something in between whose address this host can tell.
+    #[must_use]
+    pub const fn at(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+}
+
+/// A client and a server with a router between them, an agent on either host, and what was wrong so far.
+#[derive(Debug)]
+pub struct Trial {
+    name: &'static str,
+    client: Agent,
+    server: Agent,
+    wrong: Vec<String>,
+    judged: Vec<(Side, Flow)>,
+    /// The hosts. Last, so that the agents end before their hosts do.
+    pub net: Routed,
+}
+
+/// One connection of a trial.
+#[derive(Debug)]
+pub struct Case {
+    /// Who loses it.
+    pub side: Side,
+    /// Over what.
+    pub ip: Ip,
+    /// The connection as the side that loses it sees it.
+    pub flow: Flow,
+    connection: Option<Connection>,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+
+    /// The interface of the router that faces this side.
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Client => CLIENT_LAN,
+            Self::Server => SERVER_LAN,
+        }
+    }
+}
+
+impl Ip {
+    /// The address of a host.
+    pub fn of(self, host: &Host) -> IpAddr {
+        match self {
+            Self::V4 => host.v4(),
+            Self::V6 => host.v6(),
+        }
+    }
+}
+
+impl Trial {
+    /// Builds the hosts, and starts the agents.
+    ///
+    /// # Errors
+    ///
+    /// As [`routed`] and [`crate::agent::Options::start`].
+    pub fn new(name: &'static str) -> Result<Self> {
+        Self::on(name, routed()?, &[])
+    }
+
+    /// Starts the agents with more arguments on hosts that are there.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::agent::Options::start`].
+    pub fn on(name: &'static str, net: Routed, arguments: &[&str]) -> Result<Self> {
+        let (client, server) = (Agent::on(&net.client).args(arguments), Agent::on(&net.server).args(arguments));
+        let (client, server) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| client.start());
+            let server = server.start();
+            (client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), server)
+        });
+        Ok(Self { name, client: client?, server: server?, wrong: Vec::new(), judged: Vec::new(), net })
+    }
+
+    /// A host by its side.
+    pub const fn host(&self, side: Side) -> &Host {
+        match side {
+            Side::Client => &self.net.client,
+            Side::Server => &self.net.server,
+        }
+    }
+
+    /// Connects client and server, and lets them talk for a while.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn open(&self, side: Side, ip: Ip) -> Result<Case> {
+        let connection = Connection::open(&self.net.client, &self.net.server, ip.of(&self.net.server))?;
+        Case::of(connection, side, ip)
+    }
+
+    /// Waits until the agent on the side that lost a connection tells of the RST it received, and compares that with the truth.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::reset_of`].
+    pub fn judge(&mut self, case: &Case, truth: &Truth) -> Result<Value> {
+        self.judge_flow(case.side, case.ip, case.flow, truth)
+    }
+
+    /// [`Trial::judge`] for a connection that has no socket any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::reset_of`].
+    pub fn judge_flow(&mut self, side: Side, ip: Ip, flow: Flow, truth: &Truth) -> Result<Value> {
+        let agent = match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        };
+        let event = agent.reset_of(flow, "received")?;
+        self.judged.push((side, flow));
+        let origin = event.get("origin").cloned().unwrap_or_default();
+        let text = |member: &str| origin.get(member).and_then(Value::as_str);
+        let kind = text("kind").unwrap_or_default();
+        let confidence = origin.get("confidence").and_then(Value::as_f64).unwrap_or_default();
+        let strongest = event.pointer("/evidence/0/signal").and_then(Value::as_str).unwrap_or_default();
+        // `cargo test -- --nocapture` gives a table of these.
+        println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{strongest}", self.name, truth.kinds.join("|"));
+        let possible = origin.get("possible").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = truth.name.is_none_or(|name| text("name") == Some(name));
+        let placed = truth.address.is_none_or(|address| text("address") == Some(address.to_string().as_str()));
+        if !truth.kinds.contains(&kind) || !possible.iter().any(|one| one == truth.possible) || !named || !placed {
+            self.wrong.push(format!("{side:?}'s view over {ip:?} is not {truth:?}:\n{event:#}"));
+        }
+        Ok(event)
+    }
+
+    /// Ends the agents, checks their books, and that each connection was reset once and no other one at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::stop`].
+    ///
+    /// # Panics
+    ///
+    /// When any view was not the truth.
+    #[track_caller]
+    pub fn finish(self) -> Result<()> {
+        let Self { name, client, server, mut wrong, judged, net } = self;
+        for (side, agent) in [(Side::Client, client), (Side::Server, server)] {
+            let received: Vec<Value> = agent.stop()?.resets().filter(|event| event.get("direction").is_some_and(|it| it == "received")).collect();
+            for (_, flow) in judged.iter().filter(|(judge, _)| *judge == side) {
+                let count = received.iter().filter(|event| flow.is_of(event)).count();
+                if count != 1 {
+                    wrong.push(format!("{side:?} told of {count} resets received of {} -> {}", flow.local, flow.peer));
+                }
+            }
+        }
+        drop(net);
+        assert!(wrong.is_empty(), "{name}: {} findings\n{}", wrong.len(), wrong.join("\n"));
+        Ok(())
+    }
+
+    /// Asserts that the agent on a side has told of no RST received on a connection so far, and that none is on its way: `after` is a
+    /// connection whose reset was made, and told of, later.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::stop`].
+    pub fn finish_without(self, silent: &[(Side, Flow)]) -> Result<()> {
+        let Self { name, client, server, mut wrong, net, .. } = self;
+        for (side, agent) in [(Side::Client, client), (Side::Server, server)] {
+            let record = agent.stop()?;
+            for (_, flow) in silent.iter().filter(|(judge, _)| *judge == side) {
+                let told = record.resets_of(*flow).into_iter().filter(|event| event.get("direction").is_some_and(|it| it == "received"));
+                wrong.extend(told.map(|event| format!("{side:?} told of a RST that did nothing:\n{event:#}")));
+            }
+        }
+        drop(net);
+        assert!(wrong.is_empty(), "{name}: {} findings\n{}", wrong.len(), wrong.join("\n"));
+        Ok(())
+    }
+}
+
+impl Case {
+    /// A case of a connection, after the ends have talked for a while.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn of(connection: Connection, side: Side, ip: Ip) -> Result<Self> {
+        let flow = match side {
+            Side::Client => peer::flow(&connection.client)?,
+            Side::Server => peer::flow(&connection.server)?,
+        };
+        let case = Self { side, ip, flow, connection: Some(connection) };
+        case.talk()?;
+        Ok(case)
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        self.connection.as_ref().ok_or_else(|| LabError::Client("the connection of this case was taken apart".to_owned()))
+    }
+
+    /// The end that loses the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Client`] after [`Case::take`].
+    pub fn victim(&self) -> Result<&TcpStream> {
+        let connection = self.connection()?;
+        Ok(match self.side {
+            Side::Client => &connection.client,
+            Side::Server => &connection.server,
+        })
+    }
+
+    /// The other end.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Client`] after [`Case::take`].
+    pub fn peer(&self) -> Result<&TcpStream> {
+        let connection = self.connection()?;
+        Ok(match self.side {
+            Side::Client => &connection.server,
+            Side::Server => &connection.client,
+        })
+    }
+
+    /// The connection, to do with it what one likes.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Client`] the second time.
+    pub fn take(&mut self) -> Result<Connection> {
+        self.connection.take().ok_or_else(|| LabError::Client("the connection of this case was taken apart".to_owned()))
+    }
+
+    /// Lets both ends say something in turn, a few times.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when what one says does not reach the other.
+    pub fn talk(&self) -> Result<()> {
+        for _ in 0..EXCHANGES {
+            say(self.victim()?, self.peer()?)?;
+            say(self.peer()?, self.victim()?)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the end that loses the connection say something that need not arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn victim_speaks(&self) -> Result<()> {
+        peer::send(&mut self.victim()?, MESSAGE)
+    }
+
+    /// Lets the other end say something that need not arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn peer_speaks(&self) -> Result<()> {
+        peer::send(&mut self.peer()?, MESSAGE)
+    }
+
+    /// Waits until the kernel of the side that loses the connection has given it up.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Timeout`], or [`LabError::Client`] when it was not a RST that ended it.
+    pub fn wait_reset(&self) -> Result<()> {
+        match peer::wait_failure(self.victim()?)? {
+            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => Err(LabError::Client(format!("the connection ended otherwise: {other}"))),
+        }
+    }
+
+    /// Selects the connection in `ss`, on the host of one side.
+    pub fn filter(&self, on: Side) -> String {
+        let (own, other) = if on == self.side { (self.flow.local, self.flow.peer) } else { (self.flow.peer, self.flow.local) };
+        format!("sport = :{} and dport = :{}", own.port(), other.port())
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        let connection = self.connection.take();
+        // A child that starts now would keep the port of the listener in use.
+        while_nothing_starts(|| drop(connection));
+    }
+}
+
+/// One message, seen to arrive.
+fn say(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
+    peer::send(&mut from, MESSAGE)?;
+    let mut buffer = [0; MESSAGE.len()];
+    to.set_read_timeout(Some(Duration::from_secs(15)))
+        .and_then(|()| to.read_exact(&mut buffer))
+        .map_err(|error| LabError::io("read a message", error))
+}
