@@ -31,6 +31,7 @@ pub fn reset() -> Reset {
         connection: None,
         actor: None,
         remembered: None,
+        sock: 0,
         closed_later: None,
         process: None,
         pair: None,

@@ -38,8 +38,8 @@ pub fn check(view: &str, event: &Value, truth: &Value) {
 ///
 /// Objects match when each member of the truth is there and matches; what the event says besides is not looked at. A
 /// `null` in the truth means that the event must not have that member. Arrays match when they have as many elements and
-/// each element of the truth has one that matches, in any order (the arrays of the contract are sets). Everything
-/// else matches when it is equal.
+/// each element of the truth has one that matches, in any order (the arrays of the contract are sets). An array in the
+/// truth for something that is none means one of its elements. Everything else matches when it is equal.
 pub fn differences(event: &Value, truth: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", Some(event), truth, &mut found);
@@ -64,6 +64,7 @@ fn compare(path: &str, actual: Option<&Value>, truth: &Value, found: &mut Vec<St
                 found.push(format!("{name}: should be {}, is {}", Value::from(truth.clone()), Value::from(actual.clone())));
             }
         }
+        (Some(actual), Value::Array(truths)) if truths.iter().any(|truth| differences(actual, truth).is_empty()) => {}
         (Some(actual), truth) if actual == truth => {}
         (Some(actual), truth) => found.push(format!("{name}: should be {truth}, is {actual}")),
     }
@@ -74,6 +75,13 @@ mod tests {
     use serde_json::json;
 
     use super::differences;
+
+    #[test]
+    fn an_array_for_a_single_value_is_a_choice() {
+        let event = json!({"kind": "unknown"});
+        assert!(differences(&event, &json!({"kind": ["remote_peer", "unknown"]})).is_empty());
+        assert_eq!(differences(&event, &json!({"kind": ["remote_peer", "middlebox"]})).len(), 1);
+    }
 
     #[test]
     fn more_than_the_truth_is_fine() {

@@ -18,7 +18,7 @@ fn refused_port() -> Result<()> {
     let mut truth = Truth {
         client: vec![json!({
             "direction": "received", "effect": "connection_refused",
-            "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+            "origin": {"kind": ["remote_peer", "unknown"]},
             "cause": {"id": "refused"}, "tcp": {"state": "SYN_SENT"},
         })],
         server: vec![json!({
@@ -68,7 +68,7 @@ fn socket_destroyed_by_the_operator() -> Result<()> {
     let truth = Truth {
         client: vec![json!({
             "direction": "received", "effect": "connection_reset",
-            "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+            "origin": {"kind": ["remote_peer", "unknown"]},
             "tcp": {"state": "ESTABLISHED"},
         })],
         server: vec![json!({
@@ -147,7 +147,7 @@ fn stale(reason: &str) -> Result<Value> {
 fn reset_while_open() -> Value {
     json!({
         "direction": "received", "effect": "connection_reset", "severity": "warning",
-        "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+        "origin": {"kind": ["remote_peer", "unknown"]},
         "tcp": {"state": "ESTABLISHED"},
     })
 }
@@ -197,7 +197,7 @@ fn data_after_the_receive_side_was_shut_down() -> Result<()> {
     let truth = Truth {
         client: vec![json!({
             "direction": "received", "effect": "connection_reset",
-            "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+            "origin": {"kind": ["remote_peer", "unknown"]},
             "cause": {"id": "peer_gone"},
             "tcp": {"state": "CLOSE_WAIT", "fin_received": true},
         })],

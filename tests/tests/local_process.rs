@@ -14,7 +14,7 @@ fn received(family: &str) -> Value {
     json!({
         "direction": "received", "effect": "connection_reset", "severity": "warning",
         "network": {"type": family},
-        "origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]},
+        "origin": {"kind": ["remote_peer", "unknown"]},
         "tcp": {"state": "ESTABLISHED"},
     })
 }

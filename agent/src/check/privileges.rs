@@ -16,7 +16,7 @@ struct Capability {
     breaks: &'static str,
 }
 
-const CAPABILITIES: [Capability; 6] = [
+const CAPABILITIES: [Capability; 7] = [
     Capability {
         name: "CAP_BPF",
         bit: CapabilitySet::BPF,
@@ -56,6 +56,14 @@ const CAPABILITIES: [Capability; 6] = [
         serves: "enters other network namespaces to list their sockets",
         without: Status::Note,
         breaks: "owners of connections in other network namespaces, where the reset itself does not name them",
+    },
+    Capability {
+        name: "CAP_NET_RAW",
+        bit: CapabilitySet::NET_RAW,
+        in_sys_admin: false,
+        serves: "opens the packet sockets that the tap listens on",
+        without: Status::Note,
+        breaks: "packet evidence: a received reset is then not told apart from a forged one",
     },
     Capability {
         name: "CAP_SYS_RESOURCE",

@@ -226,6 +226,8 @@ pub struct Reset {
     pub actor: Option<Task>,
     /// The process remembered for the connection: it connected, or it sent this host's FIN.
     pub remembered: Option<(Task, KnownFrom)>,
+    /// Identity of the socket; 0 without one.
+    pub sock: u64,
     /// The process that closed the socket after the reset.
     pub closed_later: Option<Task>,
     /// The process that owned the connection, as far as the host knows it.
@@ -288,6 +290,14 @@ impl Reset {
         let closed = self.socket.as_ref().is_none_or(|socket| socket.orphan);
         let fin = self.remembered.as_ref().filter(|(_, from)| closed && *from == KnownFrom::Close).map(|(task, _)| task);
         self.closer().or(self.closed_later.as_ref()).or(fin)
+    }
+
+    /// Notes that a process closed the socket after it was reset. One that began only later inherited the socket from its owner, and does
+    /// not count.
+    pub fn closed_by(&mut self, task: Task) {
+        if task.start_boottime_ns.is_none_or(|start| start <= self.boottime_ns) {
+            self.closed_later = Some(task);
+        }
     }
 
     /// How the owner ended, if it ended before the reset or with it.

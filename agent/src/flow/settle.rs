@@ -90,14 +90,15 @@ impl Settle {
         if self.held.len() > self.capacity { self.pop() } else { None }
     }
 
+    /// Takes back a reset whose owner is about to end, until `due_ns`: the kernel will tell who that was.
+    pub fn await_end(&mut self, reset: Reset, due_ns: u64) {
+        self.hold(due_ns, Firing { sock: reset.sock, cpu: 0, receive_side_shut: false }, reset);
+    }
+
     /// Notes that a process closed a socket that may have been reset a moment ago.
-    ///
-    /// One that began only after the reset inherited the socket from its owner, and does not count.
     pub fn closed(&mut self, sock: u64, task: Task) {
-        if let Some(held) = self.by_sock.get(&sock).and_then(|place| self.held.get_mut(place))
-            && task.start_boottime_ns.is_none_or(|start| start <= held.reset.boottime_ns)
-        {
-            held.reset.closed_later = Some(task);
+        if let Some(held) = self.by_sock.get(&sock).and_then(|place| self.held.get_mut(place)) {
+            held.reset.closed_by(task);
         }
     }
 
@@ -274,6 +275,16 @@ mod tests {
         assert_eq!(settle.pop().unwrap().closed_later, None);
         assert!(!settle.next_lacks_owner());
         assert_eq!(settle.pop().unwrap().closed_later, Some(task));
+    }
+
+    #[test]
+    fn an_owner_that_is_ending_is_awaited() {
+        let task = Task { pid: 7, start_boottime_ns: None, comm: "app".to_owned(), uid: 0, end: None };
+        let mut settle = Settle::new(Duration::from_secs(1), 10);
+        settle.await_end(Reset { sock: 3, ..received(1) }, 50 * MS);
+        settle.closed(3, task.clone());
+        assert!(settle.pop_due(49 * MS).is_none());
+        assert_eq!(settle.pop_due(50 * MS).unwrap().closed_later, Some(task));
     }
 
     #[test]

@@ -128,6 +128,13 @@ impl Owners {
         self.not_before = Instant::now() + began.elapsed().saturating_mul(SEARCH_SHARE).min(Duration::from_secs(2));
     }
 
+    /// Whether the process that connected has let go of all its files, and the kernel has still to say which sockets it closed by that.
+    pub fn is_ending(&self, reset: &Reset) -> bool {
+        let Some((task, KnownFrom::Connect)) = &reset.remembered else { return false };
+        let files = std::fs::read_dir(self.proc_root.join(format!("{}/fd", task.pid)));
+        reset.lacks_owner() && files.map_or(true, |mut files| files.next().is_none())
+    }
+
     /// Candidates that are remembered: do they hold the socket?
     fn check_candidates(&mut self, resets: &mut [Reset]) {
         let mut wanted: HashMap<u32, HashSet<u64>> = HashMap::new();

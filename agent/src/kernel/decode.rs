@@ -134,6 +134,7 @@ impl Decoder {
             connection: None,
             actor: None,
             remembered: None,
+            sock: 0,
             closed_later: None,
             process: None,
             pair: None,
@@ -192,6 +193,7 @@ impl Decoder {
                 };
                 Some((task(&connection.task, &record.signal, connection.changed_ns)?, from))
             }),
+            sock: record.sock,
             closed_later: None,
             process: None,
             pair: None,

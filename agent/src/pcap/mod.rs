@@ -304,6 +304,7 @@ fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Res
         }),
         actor: None,
         remembered: None,
+        sock: 0,
         closed_later: None,
         process: None,
         pair: None,

@@ -1,0 +1,111 @@
+//! What was seen, written and lost, and the end of a capture.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
+
+use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
+use crate::{
+    capture::CaptureError,
+    event::{Event, EventsLost, SCHEMA, Stopped},
+    output::writer::OutputError,
+};
+
+impl Session<'_> {
+    /// Detaches, takes in what is left, and writes the last line.
+    pub async fn finish(mut self) -> Result<(), CaptureError> {
+        self.armed.detach();
+        let deadline = Instant::now() + LAST_RECORDS;
+        loop {
+            while let Some(record) = self.armed.ring().get_mut().next().map(|record| Bytes::copy_from_slice(&record)) {
+                self.take(&record);
+            }
+            let counters = self.armed.counters()?;
+            if self.taken + counters.ring_full_total() >= counters.seen || Instant::now() >= deadline {
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        while let Some(reset) = self.settle.pop() {
+            self.pass_on(reset);
+        }
+        self.release_ready(true);
+        self.save_state();
+        // Whatever was submitted and did not come out as a reset was not readable.
+        let counters = self.armed.counters()?;
+        self.tally.decode = counters.seen.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
+        self.report_losses(Duration::ZERO)?;
+        if timeout(LAST_WRITES, self.flush()).await.map_or(Ok(()), |flushed| flushed).is_err() || !self.outbox.is_empty() {
+            let unwritten = self.outbox.iter().filter(|(_, is_reset)| *is_reset).count();
+            self.tally.lose_output(unwritten as u64);
+            self.outbox.clear();
+        }
+        let stopped = self.totals()?;
+        self.queue(&Event::AgentStopped(stopped));
+        let Self { writer, queue, mut outbox, .. } = self;
+        let last = async move {
+            if let Some((line, _)) = outbox.pop_front() {
+                // A queue without a receiver shows as the writer's own error below.
+                let _gone = queue.send(line).await;
+            }
+            drop(queue);
+            match writer {
+                Some(writer) => tokio::task::spawn_blocking(move || writer.finish()).await.unwrap_or(Ok(())),
+                None => Ok(()),
+            }
+        };
+        match timeout(LAST_WRITES, last).await {
+            Ok(written) => written.map_err(CaptureError::Output),
+            Err(_) => Err(CaptureError::Output(OutputError::Stuck)),
+        }
+    }
+
+    pub(super) fn check_losses(&mut self) -> Result<(), CaptureError> {
+        if Instant::now() < self.next_loss_check {
+            return Ok(());
+        }
+        self.report_losses(LOSS_CHECK)
+    }
+
+    pub(super) fn report_losses(&mut self, next: Duration) -> Result<(), CaptureError> {
+        self.next_loss_check = Instant::now() + next;
+        let lost = self.tally.lost(&self.armed.counters()?);
+        if lost.ring_full != self.reported_lost.ring_full {
+            self.last_loss = Some(Instant::now());
+        }
+        if lost != self.reported_lost {
+            self.reported_lost = lost.clone();
+            let line = EventsLost { schema: SCHEMA.to_owned(), timestamp: Timestamp::now(), host: self.plan.host.clone(), lost };
+            self.queue(&Event::EventsLost(line));
+        }
+        Ok(())
+    }
+
+    pub(super) fn totals(&self) -> Result<Stopped, CaptureError> {
+        let counters = self.armed.counters()?;
+        let lost_by = self.tally.lost(&counters);
+        Ok(Stopped {
+            schema: SCHEMA.to_owned(),
+            timestamp: Timestamp::now(),
+            host: self.plan.host.clone(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            // Two firings that were one reset are one reset seen; what another's process did was filtered here and not in the kernel.
+            seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered).saturating_add(self.tally.ignored),
+            emitted: self.tally.emitted,
+            suppressed: self.tally.suppressed,
+            lost: lost_by.total(),
+            lost_by,
+            skipped_by_kernel: self.armed.skipped(),
+            by_origin: self.tally.by_origin.clone(),
+            by_cause: self.tally.by_cause.clone(),
+        })
+    }
+
+    pub(super) fn save_state(&self) {
+        if let Some(Err(error)) = self.plan.state.as_ref().map(|state| state.save(&self.idle)) {
+            eprintln!("rstblame: {error}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Resets on their way out: their owner, what the wire showed, what was learnt, the verdict.
+
+use std::{collections::HashMap, time::Instant};
+
+use super::{LOSS_MEMORY, Session, place};
+use crate::{
+    attribution::attribute,
+    event::{Direction, Event},
+    flow::{Pair, Reset, Role, idle::Destination, known},
+    kernel::clock,
+    report,
+};
+
+impl Session<'_> {
+    pub(super) fn release_due(&mut self) {
+        // While records wait in the ring, no more time has passed than they tell: the next may be about a reset that is held.
+        let now = self.behind.unwrap_or_else(clock::boottime_ns);
+        let may_search = Instant::now() >= self.owners.not_before();
+        // What has to be searched for waits for that where the end of its owner still finds it.
+        while (may_search || !self.settle.next_lacks_owner())
+            && let Some(reset) = self.settle.pop_due(now)
+        {
+            self.pass_on(reset);
+        }
+    }
+
+    /// Its window has passed: out with it, or to those whose owner has to be searched for.
+    pub(super) fn pass_on(&mut self, mut reset: Reset) {
+        self.owners.name(&mut reset);
+        if reset.direction == Direction::Received {
+            reset.wire = self.wires.take(place(&reset));
+            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+            self.learn_idle(&mut reset);
+        }
+        self.ready.push(reset);
+    }
+
+    /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
+    pub(super) fn learn_idle(&mut self, reset: &mut Reset) {
+        let Some(wire) = &reset.wire else { return };
+        let service = match reset.role {
+            Role::Broker => reset.tuple.local.port(),
+            Role::Client => reset.tuple.peer.port(),
+        };
+        let destination = Destination::new(reset.tuple.peer, service);
+        reset.learnt_idle = self.idle.learn(destination, wire.silence, wire.longest_survived).map(Box::new);
+    }
+
+    /// RSTs that ended no socket: out with them if they are asked for. After a loss it cannot be told whether they did.
+    pub(super) fn release_unclaimed(&mut self) {
+        let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
+        while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
+            if self.plan.ignored && !lossy {
+                let reset = self.armed.decoder.ignored(place, wire);
+                self.tally.ignored += 1;
+                self.emit(reset);
+            }
+        }
+    }
+
+    /// Lets go what is ready, in order. Owners are searched for all at once and not too often; until then all of them wait.
+    pub(super) fn release_ready(&mut self, at_once: bool) {
+        let search = self.ready.iter().any(Reset::lacks_owner);
+        if self.ready.is_empty() || (search && !at_once && Instant::now() < self.owners.not_before()) {
+            return;
+        }
+        let mut resets = std::mem::take(&mut self.ready);
+        if search {
+            self.owners.search(&mut resets);
+            self.name_ended(&mut resets);
+        }
+        name_pairs(&mut resets);
+        for reset in resets {
+            self.emit(reset);
+        }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]
+    pub(super) fn emit(&mut self, reset: Reset) {
+        if !self.plan.owners.admits(&reset) {
+            self.tally.filtered += 1;
+            return;
+        }
+        match &mut self.remaining {
+            Some(0) => {
+                self.tally.count_limit += 1;
+                return;
+            }
+            Some(remaining) => *remaining -= 1,
+            None => {}
+        }
+        let event = report::event(&reset, attribute(&reset), &self.plan.host);
+        self.tally.emit(&event);
+        self.enqueue(&Event::Rst(Box::new(event)), true);
+    }
+}
+
+/// Lets the two ends of one reset name each other's owner. They come in one batch.
+fn name_pairs(resets: &mut [Reset]) {
+    let owners: HashMap<String, Pair> = resets
+        .iter()
+        .filter(|reset| reset.pair.is_some())
+        .map(|reset| {
+            let process =
+                reset.process.as_ref().map(|(facts, _)| (facts.pid, facts.executable_name.clone(), facts.executable_path.clone()));
+            (reset.id.clone(), Pair { id: reset.id.clone(), direction: reset.direction, process })
+        })
+        .collect();
+    for reset in resets {
+        if let Some(pair) = &mut reset.pair
+            && let Some(known) = owners.get(&pair.id)
+        {
+            *pair = known.clone();
+        }
+    }
+}

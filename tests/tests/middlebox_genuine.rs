@@ -1,0 +1,255 @@
+//! Genuine RSTs of every kind, through a router: nobody in between had a part in them, and nobody may be accused.
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use rstblame_lab::{
+    LabError, Result,
+    command::while_nothing_starts,
+    net::Host,
+    peer::{self, AMQP, Connection},
+    poll, router,
+    trial::{ALL, CLIENT, Case, Ip, Side, Trial, Truth},
+};
+use socket2::SockRef;
+
+/// A rule that rejects what arrives for the AMQP port, or from it, as a host's own firewall does.
+const REJECT: &str = "add table inet lab; \
+     add chain inet lab in { type filter hook input priority 0; }; \
+     add rule inet lab in tcp dport 5672 reject with tcp reset; \
+     add rule inet lab in tcp sport 5672 reject with tcp reset";
+
+/// Both ends of a case, the one that loses the connection first.
+fn ends(case: &mut Case) -> Result<(std::net::TcpStream, std::net::TcpStream, std::net::TcpListener)> {
+    let Connection { client, server, listener } = case.take()?;
+    Ok(match case.side {
+        Side::Client => (client, server, listener),
+        Side::Server => (server, client, listener),
+    })
+}
+
+/// Lets the peer of each case do something that ends in a RST, and asserts that nobody else is accused of it.
+fn genuine(name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
+    let mut trial = Trial::new(name)?;
+    for (side, ip) in cases {
+        let mut case = trial.open(*side, *ip)?;
+        act(&trial, &mut case)?;
+        trial.judge(&case, &Truth::PEER)?;
+    }
+    trial.finish()
+}
+
+/// Makes the peer's host lose its socket without a word, as a reboot does, or a cable that was out at the wrong moment.
+fn lose_socket(host: &Host, filter: &str) -> Result<()> {
+    host.nft(
+        "add table inet lab; \
+         add chain inet lab out { type filter hook output priority 0; }; \
+         add rule inet lab out tcp flags & rst == rst drop",
+    )?;
+    host.destroy_sockets(filter)?;
+    router::accept_all(host)
+}
+
+fn reset(victim: &std::net::TcpStream) -> Result<()> {
+    match peer::wait_failure(victim)? {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(()),
+        other => Err(LabError::Client(format!("the connection ended otherwise: {other}"))),
+    }
+}
+
+#[test]
+fn close_with_unread_data() -> Result<()> {
+    genuine("close with unread data", &ALL, |_, case| {
+        let (victim, peer, listener) = ends(case)?;
+        peer::close_with_unread(peer, &victim, b"unread")?;
+        reset(&victim)?;
+        while_nothing_starts(|| drop((victim, listener)));
+        Ok(())
+    })
+}
+
+#[test]
+fn linger_abort() -> Result<()> {
+    genuine("linger abort", &ALL, |_, case| {
+        let (victim, peer, listener) = ends(case)?;
+        peer::abort(peer)?;
+        reset(&victim)?;
+        while_nothing_starts(|| drop((victim, listener)));
+        Ok(())
+    })
+}
+
+#[test]
+fn socket_destroyed_by_an_operator() -> Result<()> {
+    genuine("socket destroyed", &CLIENT, |trial, case| {
+        trial.host(case.side.other()).destroy_sockets(&case.filter(case.side.other()))?;
+        case.wait_reset()
+    })
+}
+
+/// The peer's host came back without the connection; its answer to the next segment is all there is.
+#[test]
+fn peer_rebooted() -> Result<()> {
+    genuine("peer rebooted", &ALL, |trial, case| {
+        lose_socket(trial.host(case.side.other()), &case.filter(case.side.other()))?;
+        case.victim_speaks()?;
+        case.wait_reset()
+    })
+}
+
+/// The same, with several segments on their way: as many RSTs come back, all alike.
+#[test]
+fn peer_rebooted_while_much_was_on_its_way() -> Result<()> {
+    genuine("peer rebooted, several answers", &ALL, |trial, case| {
+        lose_socket(trial.host(case.side.other()), &case.filter(case.side.other()))?;
+        SockRef::from(case.victim()?).set_tcp_nodelay(true).map_err(|error| LabError::io("set TCP_NODELAY", error))?;
+        for _ in 0..3 {
+            // Those after the first RST fail.
+            let _ = case.victim_speaks();
+        }
+        case.wait_reset()
+    })
+}
+
+/// The application chose its own TTL, and the kernel's answer for a socket that is gone has the default.
+#[test]
+fn dead_socket_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
+    let mut trial = Trial::new("IP_TTL, dead socket")?;
+    for (side, ip) in ALL {
+        let connection = Connection::open(&trial.net.client, &trial.net.server, ip.of(&trial.net.server))?;
+        let peer = SockRef::from(if side == Side::Client { &connection.server } else { &connection.client });
+        let set = if ip == Ip::V4 { peer.set_ttl_v4(100) } else { peer.set_unicast_hops_v6(100) };
+        set.map_err(|error| LabError::io("set the TTL", error))?;
+        let case = Case::of(connection, side, ip)?;
+        lose_socket(trial.host(side.other()), &case.filter(side.other()))?;
+        case.victim_speaks()?;
+        case.wait_reset()?;
+        trial.judge(&case, &Truth::PEER)?;
+    }
+    trial.finish()
+}
+
+/// It also aborts with it: every segment has the same TTL then.
+#[test]
+fn abort_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
+    let mut trial = Trial::new("IP_TTL, abort")?;
+    for (side, ip) in CLIENT {
+        let connection = Connection::open(&trial.net.client, &trial.net.server, ip.of(&trial.net.server))?;
+        let peer = SockRef::from(&connection.server);
+        let set = if ip == Ip::V4 { peer.set_ttl_v4(100) } else { peer.set_unicast_hops_v6(100) };
+        set.map_err(|error| LabError::io("set the TTL", error))?;
+        let mut case = Case::of(connection, side, ip)?;
+        let (victim, peer, listener) = ends(&mut case)?;
+        peer::abort(peer)?;
+        reset(&victim)?;
+        while_nothing_starts(|| drop((victim, listener)));
+        trial.judge(&case, &Truth::PEER)?;
+    }
+    trial.finish()
+}
+
+/// The process is killed with deliveries unread: its kernel aborts.
+#[test]
+fn peer_killed() -> Result<()> {
+    let mut trial = Trial::new("peer killed")?;
+    let stage = rstblame_lab::actor::Stage::new(env!("CARGO_BIN_EXE_actor"))?;
+    for (side, ip) in CLIENT {
+        let mut server = stage.actor(&trial.net.server)?;
+        let address = SocketAddr::new(ip.of(&trial.net.server), AMQP);
+        server.ask(&format!("listen {address}"))?;
+        let client = trial.net.client.connect(address)?;
+        server.accept(1)?;
+        let flow = peer::flow(&client)?;
+        peer::send(&mut &client, b"unread")?;
+        poll::until("bytes in the server's receive queue", Duration::from_secs(15), || {
+            let filter = format!("sport = :{AMQP} and dport = :{}", flow.local.port());
+            let queued = trial.net.server.run(&["ss", "--no-header", "--numeric", "--tcp", &filter])?;
+            Ok(queued.split_ascii_whitespace().nth(1).is_some_and(|unread| unread != "0").then_some(()))
+        })?;
+        // Its drop is SIGKILL.
+        drop(server);
+        reset(&client)?;
+        trial.judge_flow(side, ip, flow, &Truth::PEER)?;
+    }
+    trial.finish()
+}
+
+/// The peer has closed, and its kernel keeps only a TIME_WAIT entry, which answers data with a RST.
+#[test]
+fn time_wait() -> Result<()> {
+    genuine("TIME_WAIT", &ALL, |_, case| {
+        let (victim, peer, listener) = ends(case)?;
+        // The peer closes first, the victim's FIN follows, and only a segment from outside could still be sent: the victim's kernel repairs
+        // its socket for that, in short it keeps its half open and speaks.
+        while_nothing_starts(|| drop(peer));
+        peer::wait_end(&victim)?;
+        peer::send(&mut &victim, b"still there?")?;
+        reset(&victim)?;
+        while_nothing_starts(|| drop((victim, listener)));
+        Ok(())
+    })
+}
+
+#[test]
+fn data_after_shutdown() -> Result<()> {
+    genuine("data after shutdown", &ALL, |_, case| {
+        peer::shut_down(case.peer()?)?;
+        peer::wait_end(case.victim()?)?;
+        case.victim_speaks()?;
+        case.wait_reset()
+    })
+}
+
+/// The peer's keepalive probes went unanswered for a while; when its kernel gives up, the way is free again for its RST.
+#[test]
+fn keepalive_of_the_peer() -> Result<()> {
+    let mut trial = Trial::new("keepalive of the peer")?;
+    for (side, ip) in CLIENT {
+        let case = trial.open(side, ip)?;
+        // Only what answers them is lost.
+        router::drop_from(&trial.net.router, side.interface())?;
+        peer::keepalive(case.peer()?)?;
+        case.wait_reset()?;
+        trial.judge(&case, &Truth::PEER)?;
+        router::accept_all(&trial.net.router)?;
+    }
+    trial.finish()
+}
+
+#[test]
+fn refused() -> Result<()> {
+    let mut trial = Trial::new("refused")?;
+    for (side, ip) in CLIENT {
+        let flow = peer::refused(&trial.net.client, SocketAddr::new(ip.of(&trial.net.server), AMQP))?;
+        trial.judge_flow(side, ip, flow, &Truth::PEER)?;
+    }
+    trial.finish()
+}
+
+/// The peer's own firewall is part of the peer's host, though neither its process nor its kernel's TCP knows of the RST.
+#[test]
+fn firewall_of_the_peers_host() -> Result<()> {
+    genuine("peer's firewall", &ALL, |trial, case| {
+        let host = trial.host(case.side.other());
+        host.nft(REJECT)?;
+        case.victim_speaks()?;
+        case.wait_reset()?;
+        router::accept_all(host)
+    })
+}
+
+/// The same, and the process there, which knows nothing of it, talks on: what looks like proof of a third party is the peer's host still.
+#[test]
+fn firewall_of_the_peers_host_while_its_process_talks_on() -> Result<()> {
+    genuine("peer's firewall, peer talks on", &ALL, |trial, case| {
+        let host = trial.host(case.side.other());
+        host.nft(REJECT)?;
+        case.victim_speaks()?;
+        case.wait_reset()?;
+        case.peer_speaks()?;
+        router::accept_all(host)
+    })
+}

@@ -1,0 +1,141 @@
+//! RSTs that something on the path made in the name of either end.
+
+use rstblame_lab::{
+    Result,
+    forge::{Forgery, Injector, IpId},
+    trial::{ALL, Truth, Trial},
+};
+
+/// Forges one RST in each connection, and compares what its victim says with the truth.
+fn injected(name: &'static str, forgeries: &[Forgery], peer_talks_on: bool, truth: &Truth) -> Result<()> {
+    let mut trial = Trial::new(name)?;
+    for (side, ip) in ALL {
+        let injector = Injector::on(&trial.net.router, side.interface())?;
+        let case = trial.open(side, ip)?;
+        let model = injector.last(case.flow)?;
+        for forgery in forgeries {
+            injector.inject(&model, forgery)?;
+        }
+        case.wait_reset()?;
+        if peer_talks_on {
+            case.peer_speaks()?;
+        }
+        trial.judge(&case, truth)?;
+    }
+    trial.finish()
+}
+
+/// Forges RSTs that no kernel accepts: the connection lives, and nobody says anything.
+fn ignored(name: &'static str, forgery: &Forgery) -> Result<()> {
+    let mut trial = Trial::new(name)?;
+    for (side, ip) in ALL {
+        let injector = Injector::on(&trial.net.router, side.interface())?;
+        let case = trial.open(side, ip)?;
+        let model = injector.last(case.flow)?;
+        injector.inject(&model, forgery)?;
+        // Both ends still have it, after more than one segment each way.
+        case.talk()?;
+        trial.nothing_happened(&case);
+        drop(case);
+
+        // A RST that is told of later proves that the agent would have told of this one.
+        let case = trial.open(side, ip)?;
+        injector.inject(&injector.last(case.flow)?, &Forgery { ttl: Some(255), ..Forgery::PASSIVE })?;
+        case.wait_reset()?;
+        trial.judge(&case, &Truth::MIDDLEBOX)?;
+    }
+    trial.finish()
+}
+
+/// Just what the peer's kernel would send for a connection it does not have, but nobody asked it.
+#[test]
+fn exact_sequence_and_copied_ttl() -> Result<()> {
+    injected("exact, copied TTL", &[Forgery::PASSIVE], false, &Truth::HIDDEN_MIDDLEBOX)
+}
+
+#[test]
+fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
+    injected("exact, copied TTL, peer talks on", &[Forgery::PASSIVE], true, &Truth::MIDDLEBOX)
+}
+
+#[test]
+fn ttl_255() -> Result<()> {
+    injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], false, &Truth::MIDDLEBOX)
+}
+
+/// Fragmentation allowed, a window, an identification out of nowhere: no end's kernel sends that.
+#[test]
+fn window_8192_without_dont_fragment() -> Result<()> {
+    let forgery = Forgery { ip_id: IpId::Fixed(0xb1a3), dont_fragment: false, window: 8192, ..Forgery::PASSIVE };
+    injected("window 8192, DF clear", &[forgery], false, &Truth::MIDDLEBOX)
+}
+
+#[test]
+fn acknowledging_with_a_window_but_without_timestamps() -> Result<()> {
+    let forgery = Forgery { ip_id: IpId::Next, window: 502, acknowledges: true, ..Forgery::PASSIVE };
+    injected("RST|ACK, window, no timestamps", &[forgery], false, &Truth::MIDDLEBOX)
+}
+
+/// Another stack's RST: the TTL begins at 128, and the identification counts.
+#[test]
+fn the_rst_of_another_operating_system() -> Result<()> {
+    let forgery = Forgery { ttl: Some(127), ip_id: IpId::Fixed(12_524), acknowledges: true, ..Forgery::PASSIVE };
+    injected("RST|ACK, TTL 127", &[forgery], false, &Truth::MIDDLEBOX)
+}
+
+/// Three at once with one identification and sequence numbers that run ahead, in case the first is late.
+#[test]
+fn a_volley_with_rising_sequence_numbers() -> Result<()> {
+    let one = Forgery { ttl: Some(90), ip_id: IpId::Fixed(0x4b1d), window: 1503, acknowledges: true, ..Forgery::PASSIVE };
+    let volley = [one, Forgery { seq: 1460, ttl: Some(91), ..one }, Forgery { seq: 4380, ttl: Some(92), ..one }];
+    injected("volley of three", &volley, false, &Truth::MIDDLEBOX)
+}
+
+#[test]
+fn text_of_a_vendor() -> Result<()> {
+    let forgery = Forgery {
+        ttl: Some(252),
+        ip_id: IpId::Fixed(0x53e1),
+        acknowledges: true,
+        text: b"BIG-IP: [0x2409a71:704] Flow expired (sweeper)",
+        ..Forgery::PASSIVE
+    };
+    injected("vendor text", &[forgery], false, &Truth::MIDDLEBOX)
+}
+
+#[test]
+fn stale_sequence() -> Result<()> {
+    ignored("stale sequence", &Forgery { seq: -24, ..Forgery::PASSIVE })
+}
+
+/// In the window but not exact: the kernel answers with a challenge ACK (RFC 5961, section 3.2), and the peer lives.
+#[test]
+fn inexact_sequence() -> Result<()> {
+    ignored("inexact sequence", &Forgery { seq: 100, ..Forgery::PASSIVE })
+}
+
+/// The injector sees a segment and forges at once, while the peer's next ones are already on their way.
+#[test]
+fn a_race_with_the_peers_data() -> Result<()> {
+    let mut trial = Trial::new("race with data")?;
+    for (side, ip) in ALL {
+        let injector = Injector::on(&trial.net.router, side.interface())?;
+        let case = trial.open(side, ip)?;
+        // The first of two that are too late leaves the connection be; then the peer's data is seen and the RST is in time.
+        case.peer_speaks()?;
+        let model = injector.last(case.flow)?;
+        injector.inject(&model, &Forgery { seq: -8, ..Forgery::PASSIVE })?;
+        case.peer_speaks()?;
+        rstblame_lab::poll::until("an injected RST to be in time", std::time::Duration::from_secs(10), || {
+            // Those that come too late are behind the sequence numbers, and do nothing.
+            if let Ok(model) = injector.last(case.flow) {
+                injector.inject(&model, &Forgery::PASSIVE)?;
+            }
+            // Ends with an error once its own kernel has been told: then the victim is gone.
+            let going_on = case.peer_speaks();
+            Ok(case.victim()?.take_error().ok().flatten().map(|_| ()).or(going_on.err().map(|_| ())))
+        })?;
+        trial.judge(&case, &Truth::MIDDLEBOX)?;
+    }
+    trial.finish()
+}
