@@ -16,6 +16,7 @@
 mod address;
 mod filter;
 mod flow;
+mod headers;
 mod maps;
 mod memory;
 mod packet;

@@ -121,8 +121,14 @@ impl Actor {
         match *words {
             ["listen", address] => self.listen(address.parse()?, false).map(done),
             ["listen_shared", address] => self.listen(address.parse()?, true).map(done),
-            ["stop_listening"] => Ok(done(drop(self.listener.take()))),
-            ["small"] => Ok(done(self.small = true)),
+            ["stop_listening"] => {
+                self.listener = None;
+                Ok(String::new())
+            }
+            ["small"] => {
+                self.small = true;
+                Ok(String::new())
+            }
             ["connect", address, count] => self.connect(address.parse()?, count.parse()?),
             ["accept", count] => self.accept(count.parse()?),
             ["accept_waiting"] => self.accept_waiting(),
@@ -146,7 +152,7 @@ impl Actor {
             ["close", first, count] => self.close(first, count).map(done),
             ["inbox", path] => {
                 self.inbox = Some(UnixDatagram::bind(path)?);
-                Ok(done(()))
+                Ok(String::new())
             }
             ["give", number, path] => self.give(number.parse()?, path).map(done),
             ["take"] => self.take().map(done),

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long one command may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long to wait for a report before looking whether the actor still lives.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -246,15 +246,12 @@ impl Actor {
     ///
     /// [`LabError::Timeout`] when it lives on.
     pub fn wait(&mut self) -> Result<Option<ExitStatus>> {
-        match self.child.as_mut() {
-            Some(child) => command::wait(child, "actor", PATIENCE).map(Some),
-            None => {
-                let mut rest = String::new();
-                // The end of its control connection, in order or not, is its end.
-                let _ = self.control.read_line(&mut rest);
-                Ok(None)
-            }
+        if let Some(child) = self.child.as_mut() {
+            return command::wait(child, "actor", PATIENCE).map(Some);
         }
+        // The end of its control connection, in order or not, is its end.
+        let _ = self.control.read_line(&mut String::new());
+        Ok(None)
     }
 }
 

@@ -229,7 +229,8 @@ fn forge(model: &Segment, forgery: &Forgery) -> Vec<u8> {
             IpId::Next => model.ip_id.wrapping_add(1),
         };
         let fragment: u16 = if forgery.dont_fragment { 0x4000 } else { 0 };
-        let start = [&[0x45, 0], (length + 20).to_be_bytes().as_slice(), &ip_id.to_be_bytes(), &fragment.to_be_bytes(), &[ttl, TCP]].concat();
+        let start =
+            [&[0x45, 0], (length + 20).to_be_bytes().as_slice(), &ip_id.to_be_bytes(), &fragment.to_be_bytes(), &[ttl, TCP]].concat();
         let sum = checksum(&[start.as_slice(), &addresses].concat());
         [start.as_slice(), &sum.to_be_bytes(), &addresses].concat()
     } else {

@@ -62,7 +62,7 @@ impl Proxy {
         let mut command = host.command(program);
         command.args(arguments).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
         let mut proxy = Self { child: spawn(&mut command)?, directory };
-        let filter = format!("sport = :{AMQP} and src = {}", front.ip());
+        let filter = format!("sport = :{AMQP}");
         poll::until(program, Duration::from_secs(15), || {
             if let Some(status) = proxy.child.try_wait().map_err(|error| LabError::io("look after a proxy", error))? {
                 return Err(LabError::Client(format!("{program} ended at once: {status}")));

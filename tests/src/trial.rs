@@ -3,10 +3,12 @@
 use std::{
     io::Read,
     net::{IpAddr, TcpStream},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
 use serde_json::Value;
+use socket2::SockRef;
 
 use crate::{
     LabError, Result,
@@ -14,6 +16,7 @@ use crate::{
     command::while_nothing_starts,
     net::{Host, Routed, routed},
     peer::{self, Connection},
+    poll,
     record::Flow,
     router::{CLIENT_LAN, SERVER_LAN},
 };
@@ -237,7 +240,8 @@ impl Trial {
     pub fn finish(self) -> Result<()> {
         let Self { name, client, server, mut wrong, judged, net } = self;
         for (side, agent) in [(Side::Client, client), (Side::Server, server)] {
-            let received: Vec<Value> = agent.stop()?.resets().filter(|event| event.get("direction").is_some_and(|it| it == "received")).collect();
+            let received: Vec<Value> =
+                agent.stop()?.resets().filter(|event| event.get("direction").is_some_and(|it| it == "received")).collect();
             for (_, flow, truth) in judged.iter().filter(|(judge, ..)| *judge == side) {
                 let count = received.iter().filter(|event| flow.is_of(event)).count();
                 if count != *truth {
@@ -364,11 +368,21 @@ impl Drop for Case {
     }
 }
 
-/// One message, seen to arrive.
+/// One message, seen to arrive, and its acknowledgement too: a delayed one would be a segment that nobody meant to send.
 fn say(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
     peer::send(&mut from, MESSAGE)?;
     let mut buffer = [0; MESSAGE.len()];
     to.set_read_timeout(Some(Duration::from_secs(15)))
         .and_then(|()| to.read_exact(&mut buffer))
-        .map_err(|error| LabError::io("read a message", error))
+        .and_then(|()| SockRef::from(to).set_tcp_quickack(true))
+        .map_err(|error| LabError::io("read a message", error))?;
+    poll::until("an acknowledgement", Duration::from_secs(15), || Ok((unacknowledged(from)? == 0).then_some(())))
+}
+
+/// Bytes sent and not acknowledged (tcp(7), `SIOCOUTQ`).
+fn unacknowledged(stream: &TcpStream) -> Result<libc::c_int> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int, for which there is room.
+    let failed = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if failed < 0 { Err(LabError::io("read SIOCOUTQ", std::io::Error::last_os_error())) } else { Ok(bytes) }
 }

@@ -3,7 +3,7 @@
 use rstblame_lab::{
     Result,
     forge::{Forgery, Injector, IpId},
-    trial::{ALL, Truth, Trial},
+    trial::{ALL, Trial, Truth},
 };
 
 /// Forges one RST in each connection, and compares what its victim says with the truth.

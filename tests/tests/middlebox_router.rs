@@ -87,7 +87,8 @@ fn a_translating_router_lost_its_table() -> Result<()> {
 #[test]
 fn a_known_translating_router_lost_its_table() -> Result<()> {
     let net = rstblame_lab::net::routed()?;
-    let mut trial = Trial::on("known NAT lost its table", net, &["--middlebox", "198.51.100.1=nat-1", "--middlebox", "2001:db8:2::1=nat-1"])?;
+    let mut trial =
+        Trial::on("known NAT lost its table", net, &["--middlebox", "198.51.100.1=nat-1", "--middlebox", "2001:db8:2::1=nat-1"])?;
     router::masquerade(&trial.net.router)?;
     for ip in [Ip::V4, Ip::V6] {
         let case = trial.open(Side::Server, ip)?;

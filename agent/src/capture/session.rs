@@ -5,7 +5,7 @@ mod namespaces;
 mod release;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 

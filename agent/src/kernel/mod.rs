@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decode;
 pub mod error;
 pub mod hooks;
+mod knowledge;
 pub mod layout;
 pub mod memlock;
 pub mod ports;

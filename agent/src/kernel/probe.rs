@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use aya::maps::RingBuf;
 
 use super::{
-    armed::{ArmOptions, Knowledge, coverage, load, ring_size, take},
+    armed::{ArmOptions, load, ring_size, take},
     error::{KernelError, first_line},
     hooks::{self, Hook, Ladder},
+    knowledge::{Knowledge, coverage},
 };
 use crate::event::Coverage;
 

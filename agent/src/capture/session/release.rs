@@ -1,6 +1,9 @@
 //! Resets on their way out: their owner, what the wire showed, what was learnt, the verdict.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use super::{LOSS_MEMORY, Session, place};
 use crate::{
@@ -10,6 +13,12 @@ use crate::{
     kernel::clock,
     report,
 };
+
+/// How long after a reset the end of its owner is waited for, if that is under way: on busy processors it takes a while.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// How often it is looked at meanwhile.
+const ENDING_CHECK: Duration = Duration::from_millis(100);
 
 impl Session<'_> {
     pub(super) fn release_due(&mut self) {
@@ -27,7 +36,8 @@ impl Session<'_> {
     /// Its window has passed: out with it, or to those whose owner has to be searched for.
     pub(super) fn pass_on(&mut self, mut reset: Reset) {
         self.owners.name(&mut reset);
-        if reset.direction == Direction::Received {
+        // One that comes by again, because its owner was ending, has its testimony already.
+        if reset.direction == Direction::Received && reset.wire.is_none() {
             reset.wire = self.wires.take(place(&reset));
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
             self.learn_idle(&mut reset);
@@ -68,11 +78,27 @@ impl Session<'_> {
         if search {
             self.owners.search(&mut resets);
             self.name_ended(&mut resets);
+            if !at_once {
+                resets = self.await_ending(resets);
+            }
         }
         name_pairs(&mut resets);
         for reset in resets {
             self.emit(reset);
         }
+    }
+
+    /// Holds back what a process lost that is just ending; the rest may go on.
+    fn await_ending(&mut self, resets: Vec<Reset>) -> Vec<Reset> {
+        let now = clock::boottime_ns();
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let (waiting, ready): (Vec<_>, Vec<_>) = resets
+            .into_iter()
+            .partition(|reset| now < reset.boottime_ns.saturating_add(nanoseconds(ENDING)) && self.owners.is_ending(reset));
+        for reset in waiting {
+            self.settle.await_end(reset, now.saturating_add(nanoseconds(ENDING_CHECK)));
+        }
+        ready
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]

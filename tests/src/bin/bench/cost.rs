@@ -21,9 +21,10 @@ const TIMED: usize = 10_000;
 const AT_ONCE: usize = 1000;
 
 /// New connections a second, for how long, and in which portions.
-const RATE: usize = 5000;
-const SECONDS: usize = 5;
-const PORTION: usize = 250;
+const RATE: u32 = 5000;
+const SECONDS: u32 = 5;
+const PORTIONS_A_SECOND: u32 = 20;
+const PORTION: usize = (RATE / PORTIONS_A_SECOND) as usize;
 
 /// Connections that are known at once, spread over so many pairs of processes that none needs very many descriptors.
 const KNOWN: usize = 100_000;
@@ -104,12 +105,13 @@ fn busy() -> Result<bool> {
     server.ask(&format!("listen {}", SocketAddr::from(([0, 0, 0, 0], AMQP))))?;
     let before = processor_time(agent.pid())?;
     let began = Instant::now();
-    for round in 0..RATE * SECONDS / PORTION {
+    let mut due = Duration::ZERO;
+    for round in 0..(PORTIONS_A_SECOND * SECONDS) as usize {
         // Addresses in turn, so that no port is needed twice while its last connection is in TIME_WAIT.
         let address = loopback(u8::try_from(round % 100).unwrap_or(0));
         open(&mut client, &mut server, address, PORTION)?;
         close(&mut client, &mut server, round * PORTION, PORTION)?;
-        let due = Duration::from_secs_f64(((round + 1) * PORTION) as f64 / RATE as f64);
+        due += Duration::from_secs(1) / PORTIONS_A_SECOND;
         // What sets the rate, and nothing waits for.
         sleep(due.saturating_sub(began.elapsed()));
     }
@@ -117,7 +119,7 @@ fn busy() -> Result<bool> {
     let share = (processor_time(agent.pid())?.saturating_sub(before)).as_secs_f64() / took;
     agent.stop()?;
     let kept = share <= BUSY_AT_MOST;
-    println!("in user space, at {:.0} new connections a second, both ends watched:", (RATE * SECONDS) as f64 / took);
+    println!("in user space, at {:.0} new connections a second, both ends watched:", f64::from(RATE * SECONDS) / took);
     row("processor time", &format!("{:.2} %", share * 100.0));
     row(&format!("limit {} % of one processor", BUSY_AT_MOST * 100.0), verdict(kept));
     Ok(kept)
