@@ -63,7 +63,8 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = FLOWS.get_ptr_mut(&*key);
+    let key = &*key;
+    let known = FLOWS.get_ptr_mut(key);
     if packet.flags & RST != 0 {
         if let Some(flow) = known {
             // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
@@ -98,7 +99,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
         }
     }
     // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
-    if flow.packets & 15 == 0 {
+    if flow.packets.is_multiple_of(16) {
         read_mac(skb, packet);
     }
     flow::observe(flow, packet, now);
