@@ -60,6 +60,8 @@ pub struct Forgery {
     pub window: u16,
     /// RST and ACK, instead of RST alone with an acknowledgement number of 0.
     pub acknowledges: bool,
+    /// The flow label of an IPv6 packet is that of the model, and not 0.
+    pub copies_label: bool,
     /// Payload, as some devices add.
     pub text: &'static [u8],
 }
@@ -76,7 +78,7 @@ pub enum IpId {
 impl Forgery {
     /// What a Linux kernel sends for a segment that belongs to no socket: RST alone, window 0, IP-ID 0, DF.
     pub const PASSIVE: Self =
-        Self { seq: 0, ttl: None, ip_id: IpId::Fixed(0), dont_fragment: true, window: 0, acknowledges: false, text: b"" };
+        Self { seq: 0, ttl: None, ip_id: IpId::Fixed(0), dont_fragment: true, window: 0, acknowledges: false, copies_label: false, text: b"" };
 }
 
 impl Injector {
@@ -234,7 +236,9 @@ fn forge(model: &Segment, forgery: &Forgery) -> Vec<u8> {
         let sum = checksum(&[start.as_slice(), &addresses].concat());
         [start.as_slice(), &sum.to_be_bytes(), &addresses].concat()
     } else {
-        [model.label.to_be_bytes().as_slice(), &length.to_be_bytes(), &[TCP, ttl], &addresses].concat()
+        // Version 6, and no traffic class.
+        let label = if forgery.copies_label { model.label } else { 6 << 28 };
+        [label.to_be_bytes().as_slice(), &length.to_be_bytes(), &[TCP, ttl], &addresses].concat()
     };
     let ethertype: [u8; 2] = if model.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
     [model.macs.as_slice(), &ethertype, &header, &tcp].concat()

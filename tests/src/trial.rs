@@ -24,6 +24,12 @@ use crate::{
 /// Exchanges before anything happens, so that there is something to compare a RST with.
 const EXCHANGES: usize = 4;
 
+/// How long after a RST the other end goes on: no synchronisation, but a part of the scenario.
+const OWN_TIME: Duration = Duration::from_millis(20);
+
+/// A silence after which no RST is an answer: longer than the longest delay of an acknowledgement (`TCP_DELACK_MAX`, 200 ms).
+const QUIET: Duration = Duration::from_millis(300);
+
 /// One message of such an exchange.
 const MESSAGE: &[u8; 8] = b"bendnote";
 
@@ -209,9 +215,10 @@ impl Trial {
         let text = |member: &str| origin.get(member).and_then(Value::as_str);
         let kind = text("kind").unwrap_or_default();
         let confidence = origin.get("confidence").and_then(Value::as_f64).unwrap_or_default();
-        let strongest = event.pointer("/evidence/0/signal").and_then(Value::as_str).unwrap_or_default();
+        let evidence = event.get("evidence").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let signals: Vec<&str> = evidence.iter().filter_map(|one| one.get("signal")?.as_str()).collect();
         // `cargo test -- --nocapture` gives a table of these.
-        println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{strongest}", self.name, truth.kinds.join("|"));
+        println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{}", self.name, truth.kinds.join("|"), signals.join(","));
         let possible = origin.get("possible").and_then(Value::as_array).cloned().unwrap_or_default();
         let named = truth.name.is_none_or(|name| text("name") == Some(name));
         let placed = truth.address.is_none_or(|address| text("address") == Some(address.to_string().as_str()));
@@ -330,6 +337,34 @@ impl Case {
     /// [`LabError::Io`].
     pub fn victim_speaks(&self) -> Result<()> {
         peer::send(&mut self.victim()?, MESSAGE)
+    }
+
+    /// Lets the other end go on in its own time, which is longer than segments need to overtake one another, and say something that need not
+    /// arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn peer_talks_on(&self) -> Result<()> {
+        std::thread::sleep(OWN_TIME);
+        self.peer_speaks()
+    }
+
+    /// Waits until nobody has said anything for so long that no RST can be an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Timeout`], or as [`Host::run`].
+    pub fn wait_quiet(&self, trial: &Trial) -> Result<()> {
+        let filter = self.filter(self.side);
+        poll::until("silence on the connection", Duration::from_secs(15), || {
+            let text = trial.host(self.side).run(&["ss", "--no-header", "--info", "--tcp", "--numeric", &filter])?;
+            let silences: Vec<u128> = ["lastsnd:", "lastrcv:", "lastack:"]
+                .iter()
+                .filter_map(|name| text.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok()))
+                .collect();
+            Ok((silences.len() == 3 && silences.iter().all(|silence| *silence > QUIET.as_millis())).then_some(()))
+        })
     }
 
     /// Lets the other end say something that need not arrive.

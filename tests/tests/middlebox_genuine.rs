@@ -231,7 +231,7 @@ fn firewall_of_the_peers_host_while_its_process_talks_on() -> Result<()> {
         host.nft(REJECT)?;
         case.victim_speaks()?;
         case.wait_reset()?;
-        case.peer_speaks()?;
+        case.peer_talks_on()?;
         router::accept_all(host)
     })
 }

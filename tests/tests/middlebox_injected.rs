@@ -6,19 +6,33 @@ use rstblame_lab::{
     trial::{ALL, Trial, Truth},
 };
 
-/// Forges one RST in each connection, and compares what its victim says with the truth.
-fn injected(name: &'static str, forgeries: &[Forgery], peer_talks_on: bool, truth: &Truth) -> Result<()> {
+/// When RSTs are forged, and what the peer does afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Right after an exchange.
+    Busy,
+    /// Out of a silence: nothing was said that a RST could answer.
+    Quiet,
+    /// Out of a silence, and the peer, which knows nothing of it, talks on.
+    QuietAndThePeerTalksOn,
+}
+
+/// Forges RSTs in each connection, and compares what its victim says with the truth.
+fn injected(name: &'static str, forgeries: &[Forgery], when: When, truth: &Truth) -> Result<()> {
     let mut trial = Trial::new(name)?;
     for (side, ip) in ALL {
         let injector = Injector::on(&trial.net.router, side.interface())?;
         let case = trial.open(side, ip)?;
+        if when != When::Busy {
+            case.wait_quiet(&trial)?;
+        }
         let model = injector.last(case.flow)?;
         for forgery in forgeries {
             injector.inject(&model, forgery)?;
         }
         case.wait_reset()?;
-        if peer_talks_on {
-            case.peer_speaks()?;
+        if when == When::QuietAndThePeerTalksOn {
+            case.peer_talks_on()?;
         }
         trial.judge(&case, truth)?;
     }
@@ -40,47 +54,66 @@ fn ignored(name: &'static str, forgery: &Forgery) -> Result<()> {
 
         // A RST that is told of later proves that the agent would have told of this one.
         let case = trial.open(side, ip)?;
-        injector.inject(&injector.last(case.flow)?, &Forgery { ttl: Some(255), ..Forgery::PASSIVE })?;
+        injector.inject(&injector.last(case.flow)?, &VENDOR)?;
         case.wait_reset()?;
         trial.judge(&case, &Truth::MIDDLEBOX)?;
     }
     trial.finish()
 }
 
-/// Just what the peer's kernel would send for a connection it does not have, but nobody asked it.
+/// What says of itself that it was made by a device.
+const VENDOR: Forgery = Forgery {
+    ttl: Some(252),
+    ip_id: IpId::Fixed(0x53e1),
+    acknowledges: true,
+    text: b"BIG-IP: [0x2409a71:704] Flow expired (sweeper)",
+    ..Forgery::PASSIVE
+};
+
+/// Just what the peer's kernel would send for a connection it does not have.
+const DISGUISED: Forgery = Forgery { copies_label: true, ..Forgery::PASSIVE };
+
 #[test]
 fn exact_sequence_and_copied_ttl() -> Result<()> {
-    injected("exact, copied TTL", &[Forgery::PASSIVE], false, &Truth::HIDDEN_MIDDLEBOX)
+    injected("exact, copied TTL", &[DISGUISED], When::Quiet, &Truth::HIDDEN_MIDDLEBOX)
 }
 
 #[test]
 fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
-    injected("exact, copied TTL, peer talks on", &[Forgery::PASSIVE], true, &Truth::MIDDLEBOX)
+    injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::MIDDLEBOX)
 }
 
+/// It has passed no router at all (RFC 5082), and the peer's segments have.
 #[test]
 fn ttl_255() -> Result<()> {
-    injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], false, &Truth::MIDDLEBOX)
+    injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], When::Busy, &Truth::MIDDLEBOX)
 }
 
 /// Fragmentation allowed, a window, an identification out of nowhere: no end's kernel sends that.
 #[test]
 fn window_8192_without_dont_fragment() -> Result<()> {
     let forgery = Forgery { ip_id: IpId::Fixed(0xb1a3), dont_fragment: false, window: 8192, ..Forgery::PASSIVE };
-    injected("window 8192, DF clear", &[forgery], false, &Truth::MIDDLEBOX)
+    injected("window 8192, DF clear", &[forgery], When::Busy, &Truth::MIDDLEBOX)
 }
 
 #[test]
 fn acknowledging_with_a_window_but_without_timestamps() -> Result<()> {
-    let forgery = Forgery { ip_id: IpId::Next, window: 502, acknowledges: true, ..Forgery::PASSIVE };
-    injected("RST|ACK, window, no timestamps", &[forgery], false, &Truth::MIDDLEBOX)
+    let forgery = Forgery { ip_id: IpId::Fixed(0x7d04), window: 502, acknowledges: true, ..Forgery::PASSIVE };
+    injected("RST|ACK, window, no timestamps", &[forgery], When::Busy, &Truth::MIDDLEBOX)
+}
+
+/// An abort of the peer's in all but the timestamp.
+#[test]
+fn acknowledging_with_the_next_identification_but_without_timestamps() -> Result<()> {
+    let forgery = Forgery { ip_id: IpId::Next, window: 502, acknowledges: true, ..DISGUISED };
+    injected("RST|ACK, next IP-ID, no timestamps", &[forgery], When::Busy, &Truth::HIDDEN_MIDDLEBOX)
 }
 
 /// Another stack's RST: the TTL begins at 128, and the identification counts.
 #[test]
 fn the_rst_of_another_operating_system() -> Result<()> {
     let forgery = Forgery { ttl: Some(127), ip_id: IpId::Fixed(12_524), acknowledges: true, ..Forgery::PASSIVE };
-    injected("RST|ACK, TTL 127", &[forgery], false, &Truth::MIDDLEBOX)
+    injected("RST|ACK, TTL 127", &[forgery], When::Busy, &Truth::MIDDLEBOX)
 }
 
 /// Three at once with one identification and sequence numbers that run ahead, in case the first is late.
@@ -88,19 +121,12 @@ fn the_rst_of_another_operating_system() -> Result<()> {
 fn a_volley_with_rising_sequence_numbers() -> Result<()> {
     let one = Forgery { ttl: Some(90), ip_id: IpId::Fixed(0x4b1d), window: 1503, acknowledges: true, ..Forgery::PASSIVE };
     let volley = [one, Forgery { seq: 1460, ttl: Some(91), ..one }, Forgery { seq: 4380, ttl: Some(92), ..one }];
-    injected("volley of three", &volley, false, &Truth::MIDDLEBOX)
+    injected("volley of three", &volley, When::Busy, &Truth::MIDDLEBOX)
 }
 
 #[test]
 fn text_of_a_vendor() -> Result<()> {
-    let forgery = Forgery {
-        ttl: Some(252),
-        ip_id: IpId::Fixed(0x53e1),
-        acknowledges: true,
-        text: b"BIG-IP: [0x2409a71:704] Flow expired (sweeper)",
-        ..Forgery::PASSIVE
-    };
-    injected("vendor text", &[forgery], false, &Truth::MIDDLEBOX)
+    injected("vendor text", &[VENDOR], When::Busy, &Truth::MIDDLEBOX)
 }
 
 #[test]
@@ -121,15 +147,15 @@ fn a_race_with_the_peers_data() -> Result<()> {
     for (side, ip) in ALL {
         let injector = Injector::on(&trial.net.router, side.interface())?;
         let case = trial.open(side, ip)?;
-        // The first of two that are too late leaves the connection be; then the peer's data is seen and the RST is in time.
+        // The first is too late, and leaves the connection be.
         case.peer_speaks()?;
         let model = injector.last(case.flow)?;
-        injector.inject(&model, &Forgery { seq: -8, ..Forgery::PASSIVE })?;
+        injector.inject(&model, &Forgery { seq: -8, ..DISGUISED })?;
         case.peer_speaks()?;
         rstblame_lab::poll::until("an injected RST to be in time", std::time::Duration::from_secs(10), || {
             // Those that come too late are behind the sequence numbers, and do nothing.
             if let Ok(model) = injector.last(case.flow) {
-                injector.inject(&model, &Forgery::PASSIVE)?;
+                injector.inject(&model, &DISGUISED)?;
             }
             // Ends with an error once its own kernel has been told: then the victim is gone.
             let going_on = case.peer_speaks();

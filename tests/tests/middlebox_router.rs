@@ -35,7 +35,7 @@ fn a_router_that_forgot_rejects_and_the_peer_talks_on() -> Result<()> {
         router::forget(&trial.net.router)?;
         case.victim_speaks()?;
         case.wait_reset()?;
-        case.peer_speaks()?;
+        case.peer_talks_on()?;
         trial.judge(&case, &Truth::MIDDLEBOX)?;
         router::accept_all(&trial.net.router)?;
     }
@@ -60,7 +60,7 @@ fn a_router_whose_entry_expired_rejects() -> Result<()> {
         router::wait_forgotten(&trial.net.router)?;
         talking.victim_speaks()?;
         talking.wait_reset()?;
-        talking.peer_speaks()?;
+        talking.peer_talks_on()?;
         trial.judge(&talking, &Truth::MIDDLEBOX)?;
         router::accept_all(&trial.net.router)?;
     }

@@ -118,6 +118,7 @@ fn what_no_process_decided_is_blamed_on_the_host() {
 }
 
 #[test]
+#[expect(clippy::large_stack_arrays, reason = "a table of whole resets, once, in a test")]
 fn an_answer_to_a_segment_is_told_by_what_it_met() {
     let with = |text, reset| Reset { reason: reason(text), ..reset };
     let blind = Reset { trigger: None, ..answered(Kind::None, 0) };
