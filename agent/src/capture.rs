@@ -6,7 +6,7 @@ mod state;
 mod stop;
 mod tally;
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
@@ -70,6 +70,8 @@ pub struct Plan {
     pub max_processes: usize,
     pub owners: OwnerFilter,
     pub middleboxes: Vec<KnownMiddlebox>,
+    /// How long resets are held back.
+    pub settle: Duration,
     /// Whether RSTs without effect are reported.
     pub ignored: bool,
     /// Where what is learnt is kept.
@@ -94,6 +96,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         style: Style { colour: target.is_terminal() },
         max_processes: args.kernel.max_processes,
         middleboxes: args.middleboxes.clone(),
+        settle: args.settle,
         ignored: args.ignored,
         state: args.state_dir.as_deref().and_then(|path| StateDir::open(path).map_err(|error| eprintln!("rstblame: {error}")).ok()),
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
@@ -150,7 +153,7 @@ async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Write
         },
         coverage: armed.coverage.clone(),
     };
-    let mut session = Session::new(plan, args.settle, args.count, armed, snapshot(&plan.arm), writer);
+    let mut session = Session::new(plan, args.count, armed, snapshot(&plan.arm), writer);
     session.queue(&Event::AgentStarted(Box::new(started)));
     if let Some(command) = &args.command {
         // The command may make its resets at once: the first line has to be out.

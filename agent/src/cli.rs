@@ -56,7 +56,7 @@ pub struct CaptureArgs {
     /// Append to a file, or write to standard output.
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub output: String,
-    /// Hold a received reset back this long, for what follows to testify.
+    /// Hold resets back this long, for what follows to testify and for their owners to be searched for; with 0 nothing waits.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
     /// Run a shell command once armed, and stop when it has ended and its resets have settled. Its output goes to standard error.

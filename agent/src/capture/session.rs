@@ -99,7 +99,6 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     pub fn new(
         plan: &'a Plan,
-        settle: Duration,
         count: Option<u64>,
         armed: Armed,
         snapshot: oneshot::Receiver<Snapshot>,
@@ -110,8 +109,8 @@ impl<'a> Session<'a> {
             armed,
             queue,
             writer: Some(writer),
-            settle: Settle::new(settle, HELD),
-            wires: Wires::new(settle + WIRE_GRACE, HELD),
+            settle: Settle::new(plan.settle, HELD),
+            wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             last_loss: None,
             owners: Owners::new(plan.max_processes),

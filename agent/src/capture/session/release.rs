@@ -26,7 +26,7 @@ impl Session<'_> {
         let now = self.behind.unwrap_or_else(clock::boottime_ns);
         let may_search = Instant::now() >= self.owners.not_before();
         // What has to be searched for waits for that where the end of its owner still finds it.
-        while (may_search || !self.settle.next_lacks_owner())
+        while (may_search || self.plan.settle.is_zero() || !self.settle.next_lacks_owner())
             && let Some(reset) = self.settle.pop_due(now)
         {
             self.pass_on(reset);
@@ -70,6 +70,10 @@ impl Session<'_> {
 
     /// Lets go what is ready, in order. Owners are searched for all at once and not too often; until then all of them wait.
     pub(super) fn release_ready(&mut self, at_once: bool) {
+        if self.plan.settle.is_zero() {
+            self.release_at_once();
+            return;
+        }
         let search = self.ready.iter().any(Reset::lacks_owner);
         if self.ready.is_empty() || (search && !at_once && Instant::now() < self.owners.not_before()) {
             return;
@@ -82,6 +86,16 @@ impl Session<'_> {
                 resets = self.await_ending(resets);
             }
         }
+        name_pairs(&mut resets);
+        for reset in resets {
+            self.emit(reset);
+        }
+    }
+
+    /// Without a settle window nothing waits: an owner that does not come to light at a glance stays unnamed.
+    fn release_at_once(&mut self) {
+        let mut resets = std::mem::take(&mut self.ready);
+        self.owners.glance(&mut resets);
         name_pairs(&mut resets);
         for reset in resets {
             self.emit(reset);
