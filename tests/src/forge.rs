@@ -77,8 +77,16 @@ pub enum IpId {
 
 impl Forgery {
     /// What a Linux kernel sends for a segment that belongs to no socket: RST alone, window 0, IP-ID 0, DF.
-    pub const PASSIVE: Self =
-        Self { seq: 0, ttl: None, ip_id: IpId::Fixed(0), dont_fragment: true, window: 0, acknowledges: false, copies_label: false, text: b"" };
+    pub const PASSIVE: Self = Self {
+        seq: 0,
+        ttl: None,
+        ip_id: IpId::Fixed(0),
+        dont_fragment: true,
+        window: 0,
+        acknowledges: false,
+        copies_label: false,
+        text: b"",
+    };
 }
 
 impl Injector {

@@ -26,6 +26,7 @@ pub mod router;
 pub mod scene;
 pub mod tracing;
 pub mod trial;
+pub mod truth;
 pub mod views;
 pub mod workspace;
 

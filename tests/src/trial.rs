@@ -19,6 +19,7 @@ use crate::{
     poll,
     record::Flow,
     router::{CLIENT_LAN, SERVER_LAN},
+    truth::Truth,
 };
 
 /// Exchanges before anything happens, so that there is something to compare a RST with.
@@ -54,44 +55,6 @@ pub const ALL: [(Side, Ip); 4] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6)
 
 /// The client's view, with every protocol.
 pub const CLIENT: [(Side, Ip); 2] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6)];
-
-/// Who tore a connection down, as far as one host can know it.
-#[derive(Debug, Clone, Copy)]
-pub struct Truth {
-    /// What `origin.kind` may be.
-    pub kinds: &'static [&'static str],
-    /// What `origin.possible` must still hold.
-    pub possible: &'static str,
-    /// What `origin.name` must be.
-    pub name: Option<&'static str>,
-    /// What `origin.address` must be.
-    pub address: Option<IpAddr>,
-}
-
-impl Truth {
-    /// The host at the peer's address. To accuse a middlebox is wrong, and so is to rule the peer out.
-    pub const PEER: Self = Self { kinds: &["remote_peer", "unknown"], possible: "remote_peer", name: None, address: None };
-
-    /// Something in between, and this host has what it takes to know it.
-    pub const MIDDLEBOX: Self = Self { kinds: &["middlebox"], possible: "middlebox", name: None, address: None };
-
-    /// Something in between that acts just as the peer would. To acquit it is wrong.
-    pub const HIDDEN_MIDDLEBOX: Self = Self { kinds: &["middlebox", "unknown"], possible: "middlebox", name: None, address: None };
-
-    /// A machine between the ends that has the address this host talks to, so that it is peer and middlebox at once.
-    pub const TRANSLATOR: Self = Self { kinds: &["middlebox", "remote_peer", "unknown"], possible: "middlebox", name: None, address: None };
-
-    /// A machine that the agent was told about.
-    pub const fn known(name: &'static str) -> Self {
-        Self { name: Some(name), ..Self::MIDDLEBOX }
-    }
-
-    /// Something in between whose address this host can tell.
-    #[must_use]
-    pub const fn at(self, address: IpAddr) -> Self {
-        Self { address: Some(address), ..self }
-    }
-}
 
 /// A client and a server with a router between them, an agent on either host, and what was wrong so far.
 #[derive(Debug)]
@@ -219,10 +182,7 @@ impl Trial {
         let signals: Vec<&str> = evidence.iter().filter_map(|one| one.get("signal")?.as_str()).collect();
         // `cargo test -- --nocapture` gives a table of these.
         println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{}", self.name, truth.kinds.join("|"), signals.join(","));
-        let possible = origin.get("possible").and_then(Value::as_array).cloned().unwrap_or_default();
-        let named = truth.name.is_none_or(|name| text("name") == Some(name));
-        let placed = truth.address.is_none_or(|address| text("address") == Some(address.to_string().as_str()));
-        if !truth.kinds.contains(&kind) || !possible.iter().any(|one| one == truth.possible) || !named || !placed {
+        if !truth.is_told_by(&event) {
             self.wrong.push(format!("{side:?}'s view over {ip:?} is not {truth:?}:\n{event:#}"));
         }
         Ok(event)

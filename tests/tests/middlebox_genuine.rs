@@ -8,7 +8,8 @@ use rstblame_lab::{
     net::Host,
     peer::{self, AMQP, Connection},
     poll, router,
-    trial::{ALL, CLIENT, Case, Ip, Side, Trial, Truth},
+    trial::{ALL, CLIENT, Case, Ip, Side, Trial},
+    truth::Truth,
 };
 use socket2::SockRef;
 
@@ -164,8 +165,8 @@ fn peer_killed() -> Result<()> {
 fn time_wait() -> Result<()> {
     genuine("TIME_WAIT", &ALL, |_, case| {
         let (victim, peer, listener) = ends(case)?;
-        // The peer closes first, the victim's FIN follows, and only a segment from outside could still be sent: the victim's kernel repairs
-        // its socket for that, in short it keeps its half open and speaks.
+        // The victim keeps its half open, and the peer's kernel keeps no socket for FIN-WAIT-2 without an owner, but an entry such as for
+        // TIME-WAIT (`tcp_time_wait()`).
         while_nothing_starts(|| drop(peer));
         peer::wait_end(&victim)?;
         peer::send(&mut &victim, b"still there?")?;

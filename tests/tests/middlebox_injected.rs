@@ -3,7 +3,8 @@
 use rstblame_lab::{
     Result,
     forge::{Forgery, Injector, IpId},
-    trial::{ALL, Trial, Truth},
+    trial::{ALL, Trial},
+    truth::Truth,
 };
 
 /// When RSTs are forged, and what the peer does afterwards.

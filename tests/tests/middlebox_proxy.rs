@@ -5,7 +5,8 @@ use rstblame_lab::{
     net::routed,
     peer::{self, Connection},
     proxy::{Kind, Proxy},
-    trial::{CLIENT, Case, Ip, Trial, Truth},
+    trial::{CLIENT, Case, Ip, Trial},
+    truth::Truth,
 };
 
 /// The addresses of the router on both LANs, where the proxy runs.

@@ -6,7 +6,8 @@ use rstblame_lab::{
     LabError, Result,
     peer::{self, Connection},
     router,
-    trial::{ALL, CLIENT, Ip, Side, Trial, Truth},
+    trial::{ALL, CLIENT, Ip, Side, Trial},
+    truth::Truth,
 };
 
 /// The router answers the next segment with a RST, and both ends wait: nothing but one hop tells its RST from one of the peer's kernel.

@@ -37,7 +37,7 @@ impl Doomed {
         let truth = json!({
             "effect": "connection_reset", "severity": severity, "cause": {"id": cause},
             "origin": {"kind": "local_process"},
-            "process": {"pid": self.client.pid, "executable": {"name": "actor"}, "known_from": "close", "exit": exit},
+            "process": {"pid": self.client.pid, "executable": {"name": ["actor", "doomed"]}, "known_from": "close", "exit": exit},
         });
         let event = self.scene.tells(self.link.client, "sent", &truth)?;
         // The last breath of the process and its RST are the same moment.
