@@ -270,6 +270,39 @@ pub enum LocalKnown {
 }
 
 impl Reset {
+    /// A reset of which nothing is known but when it happened, to which connection, and which way it went.
+    pub const fn bare(id: String, timestamp: Timestamp, direction: Direction, tuple: Tuple, role: Role) -> Self {
+        Self {
+            id,
+            timestamp,
+            boottime_ns: 0,
+            direction,
+            tuple,
+            role,
+            netns: None,
+            active: false,
+            socket_kind: SocketKind::Unseen,
+            state: None,
+            closed_first: false,
+            reason: None,
+            trigger: None,
+            socket: None,
+            tcp: None,
+            connection: None,
+            actor: None,
+            remembered: None,
+            sock: 0,
+            closed_later: None,
+            process: None,
+            pair: None,
+            wire: None,
+            ignored: false,
+            known_middlebox: None,
+            learnt_idle: None,
+            capture: None,
+        }
+    }
+
     /// Name of the kernel's reason, where it has one to give.
     pub fn reason_name(&self) -> Option<&str> {
         self.reason.as_ref().and_then(|reason| reason.name.as_deref())

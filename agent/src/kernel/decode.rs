@@ -115,35 +115,20 @@ impl Decoder {
     /// The reset that a RST without effect would have been.
     pub fn ignored(&self, place: Place, wire: Box<Wire>) -> Reset {
         let Place { tuple, netns } = place;
+        let id = format!("{}-{}-w", self.boot, wire.rst.time_ns);
+        let at_ns = wire.rst.time_ns;
         Reset {
-            id: format!("{}-{}-w", self.boot, wire.rst.time_ns),
-            timestamp: clock::wall_time(wire.rst.time_ns),
-            boottime_ns: wire.rst.time_ns,
-            direction: Direction::Received,
-            tuple,
-            role: if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client },
+            boottime_ns: at_ns,
             netns: (netns != 0).then_some(netns),
-            active: false,
             socket_kind: SocketKind::None,
-            state: None,
-            closed_first: false,
-            reason: None,
-            trigger: None,
-            socket: None,
-            tcp: None,
-            connection: None,
-            actor: None,
-            remembered: None,
-            sock: 0,
-            closed_later: None,
-            process: None,
-            pair: None,
             wire: Some(wire),
-            known_middlebox: None,
             ignored: true,
-            learnt_idle: None,
-            capture: None,
+            ..Reset::bare(id, clock::wall_time(at_ns), Direction::Received, tuple, self.role(tuple))
         }
+    }
+
+    fn role(&self, tuple: Tuple) -> Role {
+        if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client }
     }
 
     fn reset(&self, record: &ResetRecord, direction: Direction) -> Result<Record, DecodeError> {
@@ -159,13 +144,9 @@ impl Decoder {
             Some(TcpState::Close) => connection.and_then(|connection| TcpState::from_kernel(connection.previous_state)),
             other => other,
         };
+        let id = format!("{}-{now}-{}", self.boot, record.header.cpu);
         let reset = Reset {
-            id: format!("{}-{now}-{}", self.boot, record.header.cpu),
-            timestamp: clock::wall_time(now),
             boottime_ns: now,
-            direction,
-            tuple,
-            role: if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client },
             netns: has(valid::NETNS).then_some(record.netns),
             active: direction == Direction::Sent && !has(valid::HAS_SKB),
             socket_kind: socket_kind(record, now_state),
@@ -194,14 +175,7 @@ impl Decoder {
                 Some((task(&connection.task, &record.signal, connection.changed_ns)?, from))
             }),
             sock: record.sock,
-            closed_later: None,
-            process: None,
-            pair: None,
-            wire: None,
-            known_middlebox: None,
-            ignored: false,
-            learnt_idle: None,
-            capture: None,
+            ..Reset::bare(id, clock::wall_time(now), direction, tuple, self.role(tuple))
         };
         let firing = Firing {
             sock: record.sock,

@@ -32,7 +32,7 @@ use crate::{
     cli::PcapArgs,
     event::{Direction, Event, OriginKind, ResetEvent},
     flow::{
-        CapturePosition, Connection, Reset, Role, SocketKind, TcpState, Trigger, Tuple,
+        CapturePosition, Connection, Reset, Role, TcpState, Trigger, Tuple,
         idle::{Destination, IdleMemory},
         known::{self, KnownMiddlebox},
         wire::{Flags, VendorText, Wire},
@@ -282,37 +282,19 @@ fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Res
     let (local, peer) = if direction == Direction::Sent { (&wire.sender, &wire.receiver) } else { (&wire.receiver, &wire.sender) };
     let opened_ns = local.times.first_ns.filter(|_| local.initial_seq.is_some() && peer.initial_seq.is_some());
     let opens = wire.receiver.packets == 1 && wire.sender.packets == 0;
+    let id = format!("{first_ns:x}-{}", case.frame);
+    let timestamp = Timestamp::from_nanosecond(i128::from(wire.rst.time_ns)).unwrap_or_default();
+    let role = if local_serves { Role::Broker } else { Role::Client };
     Reset {
-        id: format!("{first_ns:x}-{}", case.frame),
-        timestamp: Timestamp::from_nanosecond(i128::from(wire.rst.time_ns)).unwrap_or_default(),
-        boottime_ns: 0,
-        direction,
-        tuple,
-        role: if local_serves { Role::Broker } else { Role::Client },
-        netns: None,
-        active: false,
-        socket_kind: SocketKind::Unseen,
         state: (direction == Direction::Received).then(|| state(wire)).flatten(),
-        closed_first: false,
-        reason: None,
         trigger: wire.receiver.initial_seq.filter(|_| opens).map(|seq| Trigger { seq, ack: 0, flags: SYN }),
-        socket: None,
-        tcp: None,
         connection: Some(Connection {
             age: opened_ns.map(|opened| std::time::Duration::from_nanos(wire.rst.time_ns.saturating_sub(opened))),
             active_open: local.handshake_rtt_ns.is_none() && peer.handshake_rtt_ns.is_some(),
         }),
-        actor: None,
-        remembered: None,
-        sock: 0,
-        closed_later: None,
-        process: None,
-        pair: None,
         wire: Some(case.wire.clone()),
-        known_middlebox: None,
-        ignored: false,
-        learnt_idle: None,
         capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known: case.local_known })),
+        ..Reset::bare(id, timestamp, direction, tuple, role)
     }
 }
 
