@@ -1,7 +1,5 @@
 //! Ways through the network that change, differ or split, and who is to blame for a RST then.
 
-use std::net::IpAddr;
-
 use rstblame_lab::{
     Result,
     net::routed,
@@ -109,7 +107,7 @@ fn asymmetric_return_path() -> Result<()> {
 
 /// The client's way out moves to a second router, which has never seen the connection and rejects it. The server's segments came from the
 /// first router, and the RST comes from the second.
-fn a_second_router_rejects_over(ip: Ip, second_at: IpAddr) -> Result<()> {
+fn a_second_router_rejects_over(ip: Ip) -> Result<()> {
     let net = routed()?;
     let second = router::second_router(&net)?;
     router::reject_unknown(&second, router::CLIENT_LAN)?;
@@ -118,18 +116,18 @@ fn a_second_router_rejects_over(ip: Ip, second_at: IpAddr) -> Result<()> {
     router::use_second_router(&trial.net.client)?;
     case.victim_speaks()?;
     case.wait_reset()?;
-    trial.judge(&case, &Truth::MIDDLEBOX.at(second_at))?;
+    trial.judge(&case, &Truth::MIDDLEBOX)?;
     trial.finish()
 }
 
 #[test]
 fn a_second_router_rejects() -> Result<()> {
-    a_second_router_rejects_over(Ip::V4, [192, 0, 2, 3].into())
+    a_second_router_rejects_over(Ip::V4)
 }
 
 #[test]
 fn a_second_router_rejects_over_ipv6() -> Result<()> {
-    a_second_router_rejects_over(Ip::V6, [0x2001, 0xdb8, 1, 0, 0, 0, 0, 3].into())
+    a_second_router_rejects_over(Ip::V6)
 }
 
 /// The server's way moves to the second router, and then the server ends the connection: another MAC address, and nobody in between.

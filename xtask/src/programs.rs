@@ -20,10 +20,14 @@ struct Program {
     why: &'static str,
 }
 
-const PROGRAMS: [Program; 9] = [
+/// A module and no program: looked for where Debian has it.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+const PROGRAMS: [Program; 10] = [
     Program { name: "rabbitmq-server", package: "rabbitmq-server", why: "the broker whose connections are reset" },
     Program { name: "haproxy", package: "haproxy", why: "a proxy that resets" },
     Program { name: "nginx", package: "nginx-light", why: "a proxy that resets" },
+    Program { name: NGINX_STREAM, package: "libnginx-mod-stream", why: "lets nginx pass plain TCP through" },
     Program { name: "nft", package: "nftables", why: "a firewall that rejects with a RST" },
     Program { name: "conntrack", package: "conntrack", why: "to make a firewall forget a connection" },
     Program { name: "ip", package: "iproute2", why: "network namespaces and links" },

@@ -29,6 +29,9 @@ struct Entry {
 pub struct Wires {
     entries: HashMap<Place, Entry>,
     order: VecDeque<(u64, Place)>,
+    /// Sockets ended by a RST whose packet is still to come: since Linux 6.15 packet sockets of one namespace come after the protocols
+    /// (<https://github.com/torvalds/linux/blob/v6.15/net/core/dev.c>, `__netif_receive_skb_core`).
+    expected: HashMap<Place, Option<TcpFacts>>,
     capacity: usize,
     window: Duration,
     evicted: u64,
@@ -37,13 +40,18 @@ pub struct Wires {
 impl Wires {
     /// Keeps at most `capacity` connections, each until `window` has passed since its RST.
     pub fn new(window: Duration, capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), capacity, window, evicted: 0 }
+        Self { entries: HashMap::new(), order: VecDeque::new(), expected: HashMap::new(), capacity, window, evicted: 0 }
     }
 
     /// Takes in a RST. One that ends nothing and is followed by another is remembered with that one.
     pub fn arrived(&mut self, place: Place, mut wire: Box<Wire>) {
+        let expected = self.expected.remove(&place);
+        let claimed = expected.is_some();
+        if let Some(Some(tcp)) = &expected {
+            complete(&mut wire, tcp);
+        }
         if let Some(known) = self.entries.get_mut(&place) {
-            if known.claimed {
+            if known.claimed && !claimed {
                 known.wire.follow(&wire.rst, true);
                 return;
             }
@@ -51,6 +59,7 @@ impl Wires {
                 wire.others.push(*earlier);
             }
             known.wire = wire;
+            known.claimed = claimed;
             return;
         }
         if self.entries.len() >= self.capacity
@@ -60,7 +69,7 @@ impl Wires {
             self.evicted += 1;
         }
         self.order.push_back((wire.rst.time_ns, place));
-        self.entries.insert(place, Entry { wire, claimed: false });
+        self.entries.insert(place, Entry { wire, claimed });
     }
 
     /// Takes in a packet that arrived after a RST.
@@ -70,12 +79,23 @@ impl Wires {
         }
     }
 
-    /// A socket was ended by the RST that just arrived for it; what the socket knows completes what the wire showed.
+    /// A socket was ended by a RST; what the socket knows completes what the wire showed. Its packet may be the one that came last, or
+    /// still be on its way here.
     pub fn claim(&mut self, place: Place, tcp: Option<&TcpFacts>) {
-        if let Some(known) = self.entries.get_mut(&place) {
-            known.claimed = true;
-            if let Some(tcp) = tcp {
-                complete(&mut known.wire, tcp);
+        let exact = |wire: &Wire| tcp.is_none_or(|tcp| acceptable(wire, tcp));
+        match self.entries.get_mut(&place) {
+            Some(known) if exact(&known.wire) => {
+                known.claimed = true;
+                if let Some(tcp) = tcp {
+                    complete(&mut known.wire, tcp);
+                }
+            }
+            _ => {
+                // Without a tap nothing ever comes: as many as there can be connections to come are enough.
+                if self.expected.len() >= self.capacity {
+                    self.expected.clear();
+                }
+                self.expected.insert(place, tcp.cloned());
             }
         }
     }
@@ -90,9 +110,12 @@ impl Wires {
         let window = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX);
         while self.order.front().is_some_and(|(at, _)| at.saturating_add(window) <= now_ns) {
             let (_, place) = self.order.pop_front()?;
-            // Those with a socket leave when its reset does.
-            if self.entries.get(&place).is_some_and(|entry| !entry.claimed) {
-                return self.take(place).map(|wire| (place, wire));
+            // Those with a socket leave when its reset does, or here when that has left before them.
+            let unclaimed = self.entries.get(&place).is_some_and(|entry| !entry.claimed);
+            if let Some(wire) = self.take(place)
+                && unclaimed
+            {
+                return Some((place, wire));
             }
         }
         None
@@ -102,6 +125,13 @@ impl Wires {
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
+}
+
+/// Whether a socket acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3), or in answer
+/// to a SYN.
+fn acceptable(wire: &Wire, tcp: &TcpFacts) -> bool {
+    let ahead = tcp.rcv_nxt.wrapping_sub(wire.rst.seq);
+    ahead <= 1 || tcp.bytes_received == 0 && wire.rst.flags.ack()
 }
 
 /// The tap sees only what arrives; of what this host sent, its socket knows the sequence numbers and the time of the last.
@@ -118,5 +148,87 @@ fn complete(wire: &mut Wire, tcp: &TcpFacts) {
     {
         // This host spoke last, and was not answered.
         wire.silence = Some(Silence { length: silence.length.saturating_sub(since_sent), broken_by_receiver: true });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use super::{Place, Wires};
+    use crate::{
+        flow::{
+            TcpFacts,
+            wire::{End, Flags, Segment, Wire, WireFlow},
+        },
+        testing,
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn place() -> Place {
+        Place { tuple: testing::reset().tuple, netns: 1 }
+    }
+
+    fn rst(seq: u32) -> Box<Wire> {
+        let segment = Segment { time_ns: SECOND, seq, flags: Flags(Flags::RST), ..Segment::default() };
+        Box::new(WireFlow::default().reset(&segment, End::First, None))
+    }
+
+    fn socket(rcv_nxt: u32) -> TcpFacts {
+        TcpFacts { rcv_nxt, bytes_received: 1, ..TcpFacts::default() }
+    }
+
+    fn wires() -> Wires {
+        Wires::new(Duration::from_secs(1), 2)
+    }
+
+    #[test]
+    fn the_packet_and_the_socket_meet_in_either_order() {
+        for packet_first in [true, false] {
+            let mut wires = wires();
+            if packet_first {
+                wires.arrived(place(), rst(7));
+                wires.claim(place(), Some(&socket(7)));
+            } else {
+                wires.claim(place(), Some(&socket(7)));
+                wires.arrived(place(), rst(7));
+            }
+            let wire = wires.take(place()).unwrap();
+            assert_eq!((wire.rst.seq, wire.receiver.last_ack), (7, Some(7)), "packet first: {packet_first}");
+            assert!(wires.pop_unclaimed(u64::MAX).is_none());
+        }
+    }
+
+    #[test]
+    fn a_stale_rst_is_not_the_one_that_ended_the_socket() {
+        let mut wires = wires();
+        wires.arrived(place(), rst(3_000));
+        wires.claim(place(), Some(&socket(9_000)));
+        wires.arrived(place(), rst(9_000));
+        let wire = wires.take(place()).unwrap();
+        assert_eq!(wire.rst.seq, 9_000);
+        assert_eq!(wire.others.iter().map(|other| other.seq).collect::<Vec<_>>(), [3_000]);
+    }
+
+    #[test]
+    fn one_without_a_socket_comes_out_after_its_window() {
+        let mut wires = wires();
+        wires.arrived(place(), rst(7));
+        assert!(wires.pop_unclaimed(SECOND).is_none());
+        assert_eq!(wires.pop_unclaimed(2 * SECOND).unwrap().1.rst.seq, 7);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut wires = wires();
+        for port in 1..=5 {
+            let mut place = place();
+            place.tuple.peer.set_port(port);
+            wires.arrived(place, rst(7));
+        }
+        assert_eq!((wires.entries.len(), wires.evicted()), (2, 3));
     }
 }

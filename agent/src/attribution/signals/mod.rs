@@ -15,6 +15,7 @@ mod mirror;
 pub mod path;
 mod sequence;
 mod stack;
+mod unprompted;
 mod vendor_text;
 mod went_on;
 
@@ -76,7 +77,7 @@ impl Group {
 type Signal = (Group, &'static str, fn(&Scene) -> Option<Finding>);
 
 /// All signals.
-const SIGNALS: [Signal; 14] = [
+const SIGNALS: [Signal; 15] = [
     (Group::NearProof, "peer_kept_talking", went_on::look),
     (Group::NearProof, "challenge_ack_answered", challenge::look),
     (Group::NearProof, "acknowledged_too_early", causality::acknowledged_too_early),
@@ -89,6 +90,7 @@ const SIGNALS: [Signal; 14] = [
     (Group::Stack, "stack_template", stack::look),
     (Group::Path, "ttl", path::look),
     (Group::Timing, "after_fin", closing::look),
+    (Group::Timing, "unprompted_answer", unprompted::look),
     (Group::Timing, "answer_delay", answer_delay::look),
     (Group::Timing, "idle_timeout", idle::look),
 ];

@@ -6,7 +6,7 @@
 //! (`ip_send_unicast_reply()`), and its route is looked up afresh, so that the signal never decides on a bare answer: 5 at most. The sign says
 //! nothing: injectors arrive with less as often as with more.
 
-use super::{Finding, Scene};
+use super::{Finding, Scene, stack::lacks_timestamp};
 use crate::{
     attribution::shape::Shape,
     flow::wire::{PathTtl, Wire},
@@ -73,7 +73,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let ratio = match (distance, established) {
         (Distance::Unknown, _) => return None,
         // Copying the TTL is what an injector does that gets the rest wrong.
-        (Distance::Same, _) if scene.shape == Shape::Foreign => 0.4,
+        (Distance::Same, _) if scene.shape == Shape::Foreign || lacks_timestamp(scene) => 0.4,
         (Distance::Same, true) => same(baseline),
         (Distance::Same, false) => 0.35,
         // A constant baseline with a bare answer just beside it: a router next to the peer, or a route that changed while all was quiet.
@@ -82,6 +82,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         (Distance::OwnTtl, _) => 1.5,
         (Distance::Far, true) => 5.0,
         (Distance::Far, false) => 2.5,
+        (Distance::OtherInitial, true) if on_link(wire) => 20.0,
         (Distance::OtherInitial, true) if bare => 5.0,
         (Distance::OtherInitial, false) if bare => 4.0,
         (Distance::OtherInitial, true) => 20.0,
@@ -95,6 +96,12 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         format!("{} on the peer's part of the handshake", wire.sender.handshake_ttl.unwrap_or_default())
     };
     Some(Finding::new(ratio, format!("TTL {ttl} ({initial} less {away}), against {against}")))
+}
+
+/// A TTL of 255 has passed no router (RFC 5082, section 3), and the peer's packets pass some: whoever made the RST is nearer than the peer.
+fn on_link(wire: &Wire) -> bool {
+    let baseline = &wire.sender.ttl;
+    wire.rst.ttl == u8::MAX && baseline.count >= 3 && baseline.constant() && hops(baseline.mode).1 > 0
 }
 
 fn same(baseline: &PathTtl) -> f64 {

@@ -80,6 +80,8 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
         let step = id.wrapping_sub(last);
         if sender.ip_ids.per_connection() {
             match step {
+                // A copied counter does not make up for what the socket would not have left out.
+                1..=NEXT if lacks_timestamp(scene) => {}
                 1 => remarks.add(0.05, format!("IP-ID {id} is the next of the socket's counter")),
                 2..=NEXT => remarks.add(0.2, format!("IP-ID {id} is {step} on in the socket's counter")),
                 _ => remarks.add(6.0, format!("IP-ID {id}, while the socket's counter stood at {last}")),
@@ -92,6 +94,11 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     if sender.window == Some(rst.window) && rst.window != 0 {
         remarks.add(0.6, format!("window {} as on the peer's latest packet", rst.window));
     }
+}
+
+/// The RST looks like a living socket's, but for the timestamp that such a socket would not leave out (RFC 7323, section 3.2).
+pub fn lacks_timestamp(scene: &Scene) -> bool {
+    scene.shape == Shape::Active && scene.wire.rst.timestamps.is_none() && scene.wire.sender.uses_timestamps()
 }
 
 fn answer(scene: &Scene, remarks: &mut Remarks) {

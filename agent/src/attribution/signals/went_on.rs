@@ -44,7 +44,9 @@ fn may_be_peers_firewall(scene: &Scene) -> bool {
     if scene.shape != Shape::Answer {
         return false;
     }
-    let window = scene.wire.min_rtt().map_or(ANSWER, |rtt| (rtt * 3).max(Duration::from_millis(50)));
+    // A tap of what arrives does not time the handshake; then the socket has to say how far the peer is.
+    let rtt = scene.wire.min_rtt().or_else(|| scene.reset.tcp.as_ref().and_then(|tcp| tcp.min_rtt));
+    let window = rtt.map_or(ANSWER, |rtt| (rtt * 3).max(Duration::from_millis(50)));
     // The receiver's segments are not seen by a tap of what arrives; then the socket has to say when it spoke.
     let spoke = scene.wire.since_receiver_spoke().or_else(|| scene.reset.tcp.as_ref().and_then(|tcp| tcp.since_sent));
     let answers = spoke.is_none_or(|since| since <= window);
