@@ -30,6 +30,10 @@ impl Truth {
     /// A machine between the ends that has the address this host talks to, so that it is peer and middlebox at once.
     pub const TRANSLATOR: Self = Self { kinds: &["middlebox", "remote_peer", "unknown"], possible: "middlebox", name: None, address: None };
 
+    /// Something in between whose RST differs in nothing from the peer's. Only that nothing had asked for it speaks against it, and how long that
+    /// takes to tell depends on the round-trip time the socket measured. To rule the middlebox out is wrong.
+    pub const PERFECT_COPY: Self = Self::TRANSLATOR;
+
     /// A machine that the agent was told about.
     pub const fn known(name: &'static str) -> Self {
         Self { name: Some(name), ..Self::MIDDLEBOX }

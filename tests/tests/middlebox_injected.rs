@@ -76,7 +76,7 @@ const DISGUISED: Forgery = Forgery { copies_label: true, ..Forgery::PASSIVE };
 
 #[test]
 fn exact_sequence_and_copied_ttl() -> Result<()> {
-    injected("exact, copied TTL", &[DISGUISED], When::Quiet, &Truth::HIDDEN_MIDDLEBOX)
+    injected("exact, copied TTL", &[DISGUISED], When::Quiet, &Truth::PERFECT_COPY)
 }
 
 #[test]

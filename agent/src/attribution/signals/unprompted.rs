@@ -28,7 +28,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     }
     let (quiet, rtt) = match &scene.reset.tcp {
         // A socket times its payload only; its acknowledgements follow what it heard.
-        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)), tcp.srtt),
+        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)), tcp.min_rtt.or(tcp.srtt)),
         None => (scene.wire.since_receiver_spoke()?, scene.wire.min_rtt()),
     };
     let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
