@@ -155,8 +155,37 @@ pub struct Stopped {
     /// so they are not part of `seen`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_by_kernel: u64,
+    /// What had to make room, or found none: the resets were reported all the same, with less known of them.
+    #[serde(default, skip_serializing_if = "FellOut::is_empty")]
+    pub fell_out: FellOut,
     pub by_origin: BTreeMap<OriginKind, u64>,
     pub by_cause: BTreeMap<CauseId, u64>,
+}
+
+/// What bounded memory could not hold. A place where nothing fell out is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FellOut {
+    /// Connections the kernel side had no room to remember: raise `--max-connections`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub connections: u64,
+    /// Processes whose facts were forgotten: raise `--max-processes`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub processes: u64,
+    /// Records of processes the ring buffer had no room for: raise `--ring-size`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub process_records: u64,
+    /// Packets of the tap the ring buffer had no room for: raise `--ring-size`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub packets: u64,
+    /// RSTs that were forgotten before their reset was known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rsts: u64,
+}
+
+impl FellOut {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// JSON has only text for keys, and inside a tagged enum serde does not turn it back into numbers.

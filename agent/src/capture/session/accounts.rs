@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
 use crate::{
     capture::CaptureError,
-    event::{Event, EventsLost, SCHEMA, Stopped},
+    event::{Event, EventsLost, FellOut, SCHEMA, Stopped},
     output::writer::OutputError,
 };
 
@@ -98,6 +98,13 @@ impl Session<'_> {
             lost: lost_by.total(),
             lost_by,
             skipped_by_kernel: self.armed.skipped(),
+            fell_out: FellOut {
+                connections: counters.connections_full,
+                processes: self.owners.evicted(),
+                process_records: counters.tasks_lost,
+                packets: counters.packets_lost,
+                rsts: self.wires.evicted(),
+            },
             by_origin: self.tally.by_origin.clone(),
             by_cause: self.tally.by_cause.clone(),
         })
