@@ -81,7 +81,7 @@ fn exact_sequence_and_copied_ttl() -> Result<()> {
 
 #[test]
 fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
-    injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::MIDDLEBOX)
+    injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::HIDDEN_MIDDLEBOX)
 }
 
 /// It has passed no router at all (RFC 5082), and the peer's segments have.

@@ -28,7 +28,9 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     }
     let (quiet, rtt) = match &scene.reset.tcp {
         // A socket times its payload only; its acknowledgements follow what it heard.
-        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)), tcp.min_rtt.or(tcp.srtt)),
+        // What is in flight may have been held up on its way, by the search for a neighbour for a second and more, and be answered late.
+        Some(tcp) if tcp.bytes_in_flight > 0 => return None,
+        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)), tcp.srtt),
         None => (scene.wire.since_receiver_spoke()?, scene.wire.min_rtt()),
     };
     let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
@@ -36,4 +38,44 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         let quiet = quiet.as_secs_f64() * 1e3;
         Finding::new(10.0, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Scene, Shape, look};
+    use crate::{
+        event::Direction,
+        flow::{
+            Reset, TcpFacts,
+            wire::{End, Flags, Segment, WireFlow},
+        },
+        testing,
+    };
+
+    /// Whether the signal speaks of a bare RST on an open connection with these facts.
+    fn speaks(tcp: TcpFacts) -> bool {
+        let rst = Segment { time_ns: 1, seq: 7, flags: Flags(Flags::RST), ..Segment::default() };
+        let wire = WireFlow::default().reset(&rst, End::First, None);
+        let reset = Reset { direction: Direction::Received, active: false, tcp: Some(tcp), ..testing::reset() };
+        look(&Scene { reset: &reset, wire: &wire, shape: Shape::Answer }).is_some()
+    }
+
+    fn quiet_for(milliseconds: u64) -> TcpFacts {
+        let time = Some(Duration::from_millis(milliseconds));
+        TcpFacts { since_heard: time, since_sent: time, srtt: Some(Duration::from_millis(10)), ..TcpFacts::default() }
+    }
+
+    #[test]
+    fn silence_on_both_sides_leaves_nothing_to_answer() {
+        assert!(speaks(quiet_for(1_000)));
+        assert!(!speaks(quiet_for(200)));
+    }
+
+    #[test]
+    fn what_is_in_flight_may_be_answered_late() {
+        assert!(!speaks(TcpFacts { bytes_in_flight: 1, ..quiet_for(1_000) }));
+        assert!(!speaks(TcpFacts { srtt: Some(Duration::from_millis(600)), ..quiet_for(1_000) }));
+    }
 }

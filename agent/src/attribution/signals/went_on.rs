@@ -45,10 +45,12 @@ fn may_be_peers_firewall(scene: &Scene) -> bool {
         return false;
     }
     // A tap of what arrives does not time the handshake; then the socket has to say how far the peer is.
-    let rtt = scene.wire.min_rtt().or_else(|| scene.reset.tcp.as_ref().and_then(|tcp| tcp.min_rtt));
+    let tcp = scene.reset.tcp.as_ref();
+    let rtt = scene.wire.min_rtt().or_else(|| tcp.and_then(|tcp| tcp.srtt));
     let window = rtt.map_or(ANSWER, |rtt| (rtt * 3).max(Duration::from_millis(50)));
     // The receiver's segments are not seen by a tap of what arrives; then the socket has to say when it spoke.
-    let spoke = scene.wire.since_receiver_spoke().or_else(|| scene.reset.tcp.as_ref().and_then(|tcp| tcp.since_sent));
-    let answers = spoke.is_none_or(|since| since <= window);
+    let spoke = scene.wire.since_receiver_spoke().or_else(|| tcp.and_then(|tcp| tcp.since_sent));
+    // What is in flight may have been held up, and be answered late.
+    let answers = spoke.is_none_or(|since| since <= window) || tcp.is_some_and(|tcp| tcp.bytes_in_flight > 0);
     answers && matches!(distance(scene.wire), Distance::Unknown | Distance::Same | Distance::OwnTtl)
 }
