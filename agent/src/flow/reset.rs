@@ -303,6 +303,14 @@ impl Reset {
         }
     }
 
+    /// The watched port, on whichever side it is.
+    pub const fn service_port(&self) -> u16 {
+        match self.role {
+            Role::Broker => self.tuple.local.port(),
+            Role::Client => self.tuple.peer.port(),
+        }
+    }
+
     /// Name of the kernel's reason, where it has one to give.
     pub fn reason_name(&self) -> Option<&str> {
         self.reason.as_ref().and_then(|reason| reason.name.as_deref())

@@ -10,7 +10,6 @@ use rstblame_ebpf::{ABSENT, Config, config, counter};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    btf,
     decode::Decoder,
     error::KernelError,
     hooks::{self, Attached, Ladder},
@@ -280,9 +279,4 @@ where
 
 pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::NoMap { name })
-}
-
-/// Where the running kernel's BTF is.
-pub fn default_btf() -> PathBuf {
-    PathBuf::from(btf::VMLINUX)
 }

@@ -263,9 +263,10 @@ impl<'a> Scan<'a> {
         if reset.direction == Direction::Received
             && let Some(wire) = &reset.wire
         {
-            let service = if reset.role == Role::Broker { reset.tuple.local.port() } else { reset.tuple.peer.port() };
-            reset.learnt_idle =
-                self.memory.learn(Destination::new(reset.tuple.peer, service), wire.silence, wire.longest_survived).map(Box::new);
+            reset.learnt_idle = self
+                .memory
+                .learn(Destination::new(reset.tuple.peer, reset.service_port()), wire.silence, wire.longest_survived)
+                .map(Box::new);
         }
         reset.known_middlebox = known::name_of(self.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
         let verdict = attribution::attribute(&reset);

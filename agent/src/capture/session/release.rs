@@ -9,7 +9,7 @@ use super::{LOSS_MEMORY, Session, place};
 use crate::{
     attribution::attribute,
     event::{Direction, Event},
-    flow::{Pair, Reset, Role, idle::Destination, known},
+    flow::{Pair, Reset, idle::Destination, known},
     kernel::clock,
     report,
 };
@@ -48,11 +48,7 @@ impl Session<'_> {
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
     pub(super) fn learn_idle(&mut self, reset: &mut Reset) {
         let Some(wire) = &reset.wire else { return };
-        let service = match reset.role {
-            Role::Broker => reset.tuple.local.port(),
-            Role::Client => reset.tuple.peer.port(),
-        };
-        let destination = Destination::new(reset.tuple.peer, service);
+        let destination = Destination::new(reset.tuple.peer, reset.service_port());
         reset.learnt_idle = self.idle.learn(destination, wire.silence, wire.longest_survived).map(Box::new);
     }
 
