@@ -1,18 +1,23 @@
 //! The lab checked without the agent: what a scenario calls the truth must be what the kernel did.
 
-use std::{io::ErrorKind, net::SocketAddr, path::PathBuf};
+use std::{io::ErrorKind, net::SocketAddr, path::PathBuf, time::Duration};
 
 use rstblame_lab::{
     Result,
     command::spawn,
     net::{lone_host, routed, two_hosts},
     peer::{self, AMQP, Connection},
+    poll,
 };
 
 #[test]
 fn a_host_is_gone_with_what_ran_on_it() -> Result<()> {
     let host = lone_host()?;
-    let mut sleeper = spawn(host.command("sleep").arg("600"))?;
+    let mut sleeper = spawn(host.command("sleep").arg("60"))?;
+    // `ip netns exec` runs before it has moved: only then is the process one of this host's.
+    poll::until("sleep to be on the host", Duration::from_secs(20), || {
+        Ok(host.processes()?.contains(&sleeper.id()).then_some(()))
+    })?;
     let path: PathBuf = host.path();
     assert!(path.exists());
     drop(host);
