@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+mod amqp;
 mod cause;
 mod reset;
 mod schema;
 
+pub use amqp::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
 pub use cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength};
 pub use reset::{
     Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, KnownFrom, Kubernetes, Network, NetworkType, Origin, Owner,

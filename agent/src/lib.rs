@@ -3,6 +3,7 @@
 //! One way through: a kernel record ([`kernel`]) becomes a [`flow::Reset`], that a verdict ([`attribution`]), that an [`event`], and that a line
 //! ([`output`]). Each stage takes a plain value and gives one back.
 
+pub mod amqp;
 pub mod attribution;
 pub mod capture;
 pub mod check;

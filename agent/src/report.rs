@@ -1,5 +1,7 @@
 //! A reset and its verdict into the line of the contract. Says nothing that the two do not.
 
+mod amqp;
+
 use std::{net::SocketAddr, time::Duration};
 
 use crate::{
@@ -62,6 +64,8 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
         k8s: cgroup.and_then(|cgroup| cgroup.k8s_pod_uid.clone()).map(|uid| Kubernetes { pod: Pod { uid } }),
         systemd: cgroup.and_then(|cgroup| cgroup.systemd_unit.clone()).map(|unit| Systemd { unit }),
         process,
+        amqp: amqp::amqp(reset),
+        tls: amqp::tls(reset),
         peer_process: reset
             .pair
             .as_ref()

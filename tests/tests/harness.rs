@@ -15,9 +15,7 @@ fn a_host_is_gone_with_what_ran_on_it() -> Result<()> {
     let host = lone_host()?;
     let mut sleeper = spawn(host.command("sleep").arg("60"))?;
     // `ip netns exec` runs before it has moved: only then is the process one of this host's.
-    poll::until("sleep to be on the host", Duration::from_secs(20), || {
-        Ok(host.processes()?.contains(&sleeper.id()).then_some(()))
-    })?;
+    poll::until("sleep to be on the host", Duration::from_secs(20), || Ok(host.processes()?.contains(&sleeper.id()).then_some(())))?;
     let path: PathBuf = host.path();
     assert!(path.exists());
     drop(host);

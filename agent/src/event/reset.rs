@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Host,
+    Amqp, Host, Tls,
     cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength},
 };
 
@@ -45,6 +45,12 @@ pub struct ResetEvent {
     pub k8s: Option<Kubernetes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub systemd: Option<Systemd>,
+    /// The conversation, where AMQP was spoken in the clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amqp: Option<Amqp>,
+    /// Where it was TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The owner of the other end, where that is on this host too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_process: Option<ProcessName>,

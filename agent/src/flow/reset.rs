@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{idle::Learnt, tcp_state::TcpState, wire::Wire};
 use crate::{
+    amqp::Conversation,
     event::{Direction, KnownFrom},
     host::process::ProcessFacts,
 };
@@ -40,6 +41,17 @@ pub enum Role {
     Broker,
     /// The watched port is the peer's.
     Client,
+}
+
+impl Role {
+    /// That of the other end.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Broker => Self::Client,
+            Self::Client => Self::Broker,
+        }
+    }
 }
 
 /// Why the kernel sent a RST, in its own words.
@@ -235,6 +247,8 @@ pub struct Reset {
     pub pair: Option<Pair>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,
+    /// What was seen of the AMQP conversation.
+    pub amqp: Option<Box<Conversation>>,
     /// The kernel did not act on the RST.
     pub ignored: bool,
     /// Name of the load balancer or proxy that the configuration says the peer address is.
@@ -296,6 +310,7 @@ impl Reset {
             process: None,
             pair: None,
             wire: None,
+            amqp: None,
             ignored: false,
             known_middlebox: None,
             learnt_idle: None,

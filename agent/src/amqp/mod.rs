@@ -1,0 +1,140 @@
+//! What an AMQP conversation gave away before its connection was reset: plain values, bounded, without credentials or content.
+//!
+//! The live tap and a capture file fill the same values. What could not be followed is absent, never guessed.
+
+use std::time::Duration;
+
+/// Which end of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// This host's end.
+    Local,
+    /// The other.
+    Peer,
+}
+
+/// What the connection spoke, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `AMQP 0 0 9 1` (AMQP 0-9-1, section 4.2.2).
+    Amqp091,
+    /// `AMQP 0|2|3 1 0 0` (OASIS AMQP 1.0, section 2.2).
+    Amqp10,
+    /// A TLS record (RFC 8446, section 5.1).
+    Tls,
+    /// Bytes, but none of these.
+    Other,
+}
+
+/// How far an AMQP 0-9-1 connection had come, in the order of the handshake (AMQP 0-9-1, section 2.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The client's protocol header was sent.
+    Header,
+    /// `connection.start` was sent.
+    Start,
+    /// `connection.start-ok` (or `secure`, `secure-ok`) was sent: credentials are being checked.
+    StartOk,
+    /// `connection.tune` was sent.
+    Tune,
+    /// `connection.tune-ok` was sent.
+    TuneOk,
+    /// `connection.open` was sent.
+    Opening,
+    /// `connection.open-ok` was sent.
+    Open,
+    /// `connection.close` was sent by either end.
+    Closing,
+    /// `connection.close-ok` was sent: AMQP is done with this connection.
+    Closed,
+}
+
+/// `connection.close`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    pub from: Side,
+    /// `reply-code`.
+    pub code: u16,
+    /// `reply-text`, invalid UTF-8 replaced; cut after 127 bytes.
+    pub text: String,
+    /// The method that failed, as class and method id; `None` when the close was not about one (both zero).
+    pub method: Option<(u16, u16)>,
+    /// How long before the reset.
+    pub before: Duration,
+}
+
+/// A `connection.blocked` that may have been lifted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Since the latest `connection.blocked` or `connection.unblocked`.
+    pub before: Duration,
+    /// No `connection.unblocked` came after it.
+    pub still: bool,
+}
+
+/// What was seen of TLS, by record type alone: the rest is encrypted.
+#[expect(clippy::struct_excessive_bools, reason = "independent sightings on the wire")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    pub client_hello: bool,
+    pub server_hello: bool,
+    /// A record of application data, or of anything that TLS 1.3 hides as such.
+    pub application_data: bool,
+    /// An alert in a record that says so: up to TLS 1.2, or before keys exist. TLS 1.3 hides its `close_notify`.
+    pub alert_from_local: bool,
+    pub alert_from_peer: bool,
+}
+
+/// How long before the reset each end last did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastSeen {
+    pub local: Option<Duration>,
+    pub peer: Option<Duration>,
+}
+
+/// One conversation, as far as it could be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    pub protocol: Protocol,
+    /// Of AMQP 0-9-1 only.
+    pub phase: Option<Phase>,
+    /// Seconds in `connection.tune`: the broker's proposal.
+    pub heartbeat_offered: Option<u16>,
+    /// Seconds in `connection.tune-ok`: what was agreed on; 0 is off.
+    pub heartbeat: Option<u16>,
+    /// Of `connection.open`; cut after 63 bytes.
+    pub vhost: Option<String>,
+    pub blocked: Option<Blocked>,
+    /// The first one.
+    pub close: Option<Close>,
+    /// Heartbeat frames.
+    pub last_heartbeat: LastSeen,
+    /// Payload of any kind.
+    pub last_payload: LastSeen,
+    /// Only with [`Protocol::Tls`].
+    pub tls: Option<Tls>,
+    /// Frames of this host's end were followed up to the reset: what it is not said to have sent, it did not send.
+    pub followed_local: bool,
+    /// The same of the peer's end.
+    pub followed_peer: bool,
+}
+
+impl Conversation {
+    /// A conversation of which only the protocol is known.
+    pub const fn of(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            phase: None,
+            heartbeat_offered: None,
+            heartbeat: None,
+            vhost: None,
+            blocked: None,
+            close: None,
+            last_heartbeat: LastSeen { local: None, peer: None },
+            last_payload: LastSeen { local: None, peer: None },
+            tls: None,
+            followed_local: false,
+            followed_peer: false,
+        }
+    }
+}

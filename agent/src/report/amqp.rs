@@ -1,0 +1,77 @@
+//! A conversation into `amqp` or `tls` of the line.
+
+use super::milliseconds;
+use crate::{
+    amqp::{Close, Phase, Protocol, Side},
+    event::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage},
+    flow::{Reset, Role},
+};
+
+/// `amqp`, where AMQP was spoken in the clear.
+pub(super) fn amqp(reset: &Reset) -> Option<Amqp> {
+    let conversation = reset.amqp.as_deref()?;
+    let version = match conversation.protocol {
+        Protocol::Amqp091 => "0-9-1",
+        Protocol::Amqp10 => "1.0",
+        Protocol::Tls | Protocol::Other => return None,
+    };
+    let heard = conversation.last_heartbeat;
+    Some(Amqp {
+        version: version.to_owned(),
+        role: role(reset.role),
+        phase: conversation.phase.map(phase),
+        heartbeat_s: conversation.heartbeat,
+        vhost: conversation.vhost.clone(),
+        blocked: conversation.blocked.map(|blocked| blocked.still),
+        close: conversation.close.as_ref().map(|it| close(it, reset.role)),
+        last_heartbeat_ms: heard.local.into_iter().chain(heard.peer).min().map(milliseconds),
+    })
+}
+
+/// `tls`, where it was TLS.
+pub(super) fn tls(reset: &Reset) -> Option<Tls> {
+    let conversation = reset.amqp.as_deref()?;
+    let seen = conversation.tls?;
+    let stage = match seen {
+        seen if seen.application_data => TlsStage::ApplicationData,
+        seen if seen.server_hello => TlsStage::Handshake,
+        _ => TlsStage::ClientHello,
+    };
+    // A record of application data may be an alert of TLS 1.3: then only the sight of one says something.
+    let alert = |seen_one: bool, followed: bool| {
+        if seen_one { Some(true) } else { (followed && stage != TlsStage::ApplicationData).then_some(false) }
+    };
+    Some(Tls {
+        stage,
+        alert_sent: alert(seen.alert_from_local, conversation.followed_local),
+        alert_received: alert(seen.alert_from_peer, conversation.followed_peer),
+    })
+}
+
+fn close(close: &Close, local: Role) -> AmqpClose {
+    let from = match close.from {
+        Side::Local => role(local),
+        Side::Peer => role(local.other()),
+    };
+    AmqpClose { from, code: close.code, text: (!close.text.is_empty()).then(|| close.text.clone()) }
+}
+
+const fn role(role: Role) -> AmqpRole {
+    match role {
+        Role::Broker => AmqpRole::Broker,
+        Role::Client => AmqpRole::Client,
+    }
+}
+
+const fn phase(phase: Phase) -> AmqpPhase {
+    match phase {
+        Phase::Header => AmqpPhase::Header,
+        Phase::Start => AmqpPhase::Start,
+        Phase::StartOk => AmqpPhase::Authentication,
+        Phase::Tune => AmqpPhase::Tune,
+        Phase::TuneOk | Phase::Opening => AmqpPhase::Opening,
+        Phase::Open => AmqpPhase::Open,
+        Phase::Closing => AmqpPhase::Closing,
+        Phase::Closed => AmqpPhase::Closed,
+    }
+}
