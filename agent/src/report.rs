@@ -104,6 +104,7 @@ fn network(reset: &Reset) -> Network {
         transport: Transport::Tcp,
         community_id: community_id(reset),
         netns: reset.netns,
+        netns_name: reset.netns_name.clone(),
         local: end(reset.tuple.local),
         peer: end(reset.tuple.peer),
     }

@@ -26,7 +26,10 @@ use crate::{
         settle::Settle,
         wires::{Place, Wires},
     },
-    host::owners::{Owners, Snapshot},
+    host::{
+        netns::Names,
+        owners::{Owners, Snapshot},
+    },
     kernel::{
         Armed, clock,
         decode::{self, Record},
@@ -78,6 +81,7 @@ pub struct Session<'a> {
     idle: IdleMemory,
     last_loss: Option<Instant>,
     owners: Owners,
+    names: Names,
     /// What was there at the start, once it is known.
     snapshot: Option<oneshot::Receiver<Snapshot>>,
     /// Resets that may go on, but for their owner.
@@ -114,6 +118,7 @@ impl<'a> Session<'a> {
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             last_loss: None,
             owners: Owners::new(plan.max_processes),
+            names: Names::default(),
             snapshot: Some(snapshot),
             ready: Vec::new(),
             tally: Tally::default(),
@@ -211,6 +216,7 @@ impl<'a> Session<'a> {
                 self.taken += 1;
                 // Now, and not when it is written: a process that just closed may be gone in a moment.
                 self.owners.name(&mut reset);
+                self.name_netns(&mut reset);
                 if reset.direction == Direction::Received {
                     self.wires.claim(place(&reset), reset.tcp.as_ref());
                 }

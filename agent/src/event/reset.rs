@@ -87,6 +87,9 @@ pub struct Network {
     /// Inode number of the network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
+    /// Its name, where iproute2 or a CNI plugin gave it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns_name: Option<String>,
     /// This host's side, whichever side sent the RST.
     pub local: Endpoint,
     /// The other side.

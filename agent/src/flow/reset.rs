@@ -222,6 +222,8 @@ pub struct Reset {
     pub tuple: Tuple,
     pub role: Role,
     pub netns: Option<u32>,
+    /// What iproute2 or a CNI plugin named the namespace.
+    pub netns_name: Option<String>,
     /// Sent without being asked: close(), abort, a timer. The opposite is an answer to a segment.
     pub active: bool,
     pub socket_kind: SocketKind,
@@ -294,6 +296,7 @@ impl Reset {
             tuple,
             role,
             netns: None,
+            netns_name: None,
             active: false,
             socket_kind: SocketKind::Unseen,
             state: None,

@@ -57,7 +57,8 @@ impl Session<'_> {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
         while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
             if self.plan.ignored && !lossy {
-                let reset = self.armed.decoder.ignored(place, wire);
+                let mut reset = self.armed.decoder.ignored(place, wire);
+                self.name_netns(&mut reset);
                 self.tally.ignored += 1;
                 self.emit(reset);
             }
@@ -111,8 +112,7 @@ impl Session<'_> {
         ready
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]
-    pub(super) fn emit(&mut self, reset: Reset) {
+    pub(super) fn emit(&mut self, mut reset: Reset) {
         if !self.plan.owners.admits(&reset) {
             self.tally.filtered += 1;
             return;
@@ -125,6 +125,7 @@ impl Session<'_> {
             Some(remaining) => *remaining -= 1,
             None => {}
         }
+        reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
         let event = report::event(&reset, attribute(&reset), &self.plan.host);
         self.tally.emit(&event);
         self.enqueue(&Event::Rst(Box::new(event)), true);
