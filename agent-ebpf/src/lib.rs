@@ -6,6 +6,7 @@
 //! values than this code.
 #![no_std]
 
+pub mod amqp;
 mod layout;
 pub mod wire;
 

@@ -100,12 +100,12 @@ impl Decoder {
             }
             kind::ARRIVED_RST => {
                 let record: ArrivedRst = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Arrived(place, Box::new(arrived::wire(&record, self.jiffy))))
             }
             kind::FOLLOWED => {
                 let record: Followed = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Followed(place, Box::new(arrived::segment(&record.packet))))
             }
             other => Err(DecodeError::Kind(other)),

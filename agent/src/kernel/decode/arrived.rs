@@ -64,17 +64,34 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
     (rst.options, rst.timestamps) = options(record.options.as_flattened());
     let text = record.text.as_flattened().split(|byte| *byte == 0).next().unwrap_or_default();
     let clock = Clock { now_ns: rst.time_ns, now: record.now, jiffy };
-    let silent = clock.since(record.flow.last);
+    let ipv4 = record.key.family == AF_INET;
+    let (silence, longest_survived) = silence(&record.flow, &record.sent, &clock);
     Wire {
         rst,
         text: VendorText::recognise(text),
-        sender: side(&record.flow, &clock),
-        receiver: Side::default(),
+        sender: side(&record.flow, ipv4, &clock),
+        receiver: side(&record.sent, ipv4, &clock),
         others: crate::flow::wire::Ring::default(),
-        // What this host sent is not seen here: whether it broke the silence is for the socket to say.
-        silence: (record.flow.packets > 0 && silent >= PAUSE).then_some(Silence { length: silent, broken_by_receiver: false }),
-        longest_survived: jiffy.saturating_mul(record.flow.longest_pause),
+        silence,
+        longest_survived,
         after: crate::flow::wire::After::default(),
+    }
+}
+
+/// The silence that the RST ended, and the longest that the connection survived.
+fn silence(flow: &FlowState, sent: &FlowState, clock: &Clock) -> (Option<Silence>, Duration) {
+    let broken = |length: Duration, broken_by_receiver| (length >= PAUSE).then_some(Silence { length, broken_by_receiver });
+    let jiffies = |count: u32| clock.jiffy.saturating_mul(count);
+    match (flow.packets, sent.packets) {
+        (0, 0) => (None, Duration::ZERO),
+        // What this host sent is not seen: whether it broke the silence is for the socket to say.
+        (_, 0) => (broken(clock.since(flow.last), false), jiffies(flow.longest_pause)),
+        (0, _) => (broken(clock.since(sent.last), false), Duration::ZERO),
+        _ => {
+            let survived = jiffies(flow.survived.max(sent.survived));
+            let unanswered = (sent.asked != 0).then(|| broken(jiffies(sent.asked_pause), true)).flatten();
+            (unanswered.or_else(|| broken(clock.since(flow.last).min(clock.since(sent.last)), false)), survived)
+        }
     }
 }
 
@@ -122,7 +139,7 @@ impl Clock {
     }
 }
 
-fn side(flow: &FlowState, clock: &Clock) -> Side {
+fn side(flow: &FlowState, ipv4: bool, clock: &Clock) -> Side {
     let has = |bit: u8| flow.seen & bit != 0;
     let mut side = Side::default();
     if flow.packets == 0 {
@@ -137,7 +154,6 @@ fn side(flow: &FlowState, clock: &Clock) -> Side {
         side.ttl.highest = flow.ttl_highest;
         side.ttl.count = u64::from(flow.ttl_count);
     }
-    let ipv4 = has(seen::IP_ID);
     if has(seen::HANDSHAKE) {
         side.handshake_ttl = Some(flow.handshake_ttl);
         side.initial_seq = Some(flow.initial_seq);
@@ -146,14 +162,14 @@ fn side(flow: &FlowState, clock: &Clock) -> Side {
             side.handshake_ip_id = Some(flow.handshake_ip_id);
         }
     }
-    if ipv4 {
+    if has(seen::IP_ID) {
         side.ip_ids.last = Some(flow.id_last);
         side.ip_ids.by_one = flow.id_by_one;
         side.ip_ids.zeros = flow.id_zeros;
         side.ip_ids.forward = flow.id_forward;
         side.ip_ids.other = flow.id_other;
         side.ip_ids.recent.push(flow.id_last);
-    } else if has(seen::ESTABLISHED) {
+    } else if !ipv4 && has(seen::ESTABLISHED) {
         side.flow_label = Some(flow.flow_label);
     }
     side.dont_fragment = (u64::from(flow.dont_fragment_set), u64::from(flow.dont_fragment_clear));
