@@ -7,7 +7,7 @@ mod follow;
 mod frame;
 mod method;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 use std::time::Duration;

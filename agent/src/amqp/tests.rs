@@ -1,7 +1,7 @@
 //! Conversations as they are, and what becomes of them in segments.
 
 mod any;
-mod script;
+pub mod script;
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use script::{PASSWORD, close, frame, method, open, start, start_ok, tune};
 use super::{Blocked, Chunk, Conversation, Follower, Phase, Protocol, Side};
 use crate::flow::Role;
 
-const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
+pub const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 const ISN: u32 = u32::MAX - 20;
 
 /// A follower that is fed segment by segment, one a second, without holes.
