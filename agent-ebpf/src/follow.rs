@@ -7,7 +7,7 @@
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
     amqp::{Spoken, TEXT_MAX, VHOST_MAX, method, protocol, record, spoken, stage},
-    wire::{CARRY, FlowKey, FlowState, Packet},
+    wire::{FlowKey, FlowState, Packet},
 };
 
 use crate::{
@@ -37,8 +37,8 @@ const FRAME_MAX: u32 = 1 << 30;
 /// The largest TLS record (RFC 8446, section 5.2; RFC 5246, section 6.2.3).
 const RECORD_MAX: u32 = (1 << 14) + 2048;
 
-/// Room for what is there of a text, and for what one segment adds.
-const ROOM: usize = 256;
+/// Room for a text and as much again, in words.
+const ROOM: usize = 32;
 
 /// A segment on its way from `tap` or `egress` to `amqp`.
 #[repr(C)]
@@ -51,7 +51,9 @@ pub struct Handover {
     payload_at: u32,
     /// Jiffies, low 32 bits.
     now: u32,
-    room: [u8; ROOM],
+    reserved: u32,
+    /// What is there already of a unit, and behind it what the segment adds.
+    room: [u64; ROOM],
 }
 
 /// Hands a segment over that holds something to look at. Does not return then.
@@ -128,25 +130,23 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
     if left.cast_signed() <= 0 || flow.stage == stage::NONE {
         return false;
     }
-    let missing = u32::from(flow.want).wrapping_sub(u32::from(flow.have));
+    // `have` is always less than `want`, and that at most `TEXT_MAX`; the masks tell the verifier.
+    let have = u32::from(flow.have & 0x7f);
+    let missing = u32::from(flow.want).wrapping_sub(have);
     let taken = if left < missing { left } else { missing };
+    let taken = (taken.wrapping_sub(1) & 0x7f) + 1;
     let at = handover.payload_at.wrapping_add(flow.next.wrapping_sub(handover.seq));
     let room = handover.room.as_mut_ptr();
-    // SAFETY: the room is 256 bytes, and what is put there at most 128.
+    // SAFETY: all of them are aligned to 8 and as long as is copied.
     unsafe {
         match flow.stage {
-            stage::VHOST => room.cast::<[u8; 64]>().write(said.vhost),
-            stage::TEXT => room.cast::<[u8; 128]>().write(said.text),
-            _ => room.cast::<[u8; CARRY]>().write(flow.carry),
+            stage::VHOST => copy::<8>(said.vhost.as_ptr().cast(), room),
+            stage::TEXT => copy::<16>(said.text.as_ptr().cast(), room),
+            _ => copy::<3>(flow.carry.as_ptr().cast(), room),
         }
     }
-    let have = u32::from(flow.have & 0x7f);
-    if taken == 0 || taken > TEXT_MAX {
-        lose(said, flow);
-        return false;
-    }
-    // SAFETY: `have` and `taken` are at most 127 each, and the room is 256 bytes; the helper checks the bounds of the packet.
-    let failed = unsafe { bpf_skb_load_bytes(ctx.as_ptr().cast(), at, room.add(have as usize).cast(), taken) };
+    // SAFETY: `have` is at most 127 and `taken` at most 128, and the room is 256 bytes; the helper checks the bounds of the packet.
+    let failed = unsafe { bpf_skb_load_bytes(ctx.as_ptr().cast(), at, room.cast::<u8>().add(have as usize).cast(), taken) };
     if failed != 0 {
         lose(said, flow);
         return false;
@@ -154,9 +154,9 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
     // SAFETY: as above.
     unsafe {
         match flow.stage {
-            stage::VHOST => said.vhost = room.cast::<[u8; 64]>().read(),
-            stage::TEXT => said.text = room.cast::<[u8; 128]>().read(),
-            _ => flow.carry = room.cast::<[u8; CARRY]>().read(),
+            stage::VHOST => copy::<8>(room, said.vhost.as_mut_ptr().cast()),
+            stage::TEXT => copy::<16>(room, said.text.as_mut_ptr().cast()),
+            _ => copy::<3>(room, flow.carry.as_mut_ptr().cast()),
         }
     }
     flow.next = flow.next.wrapping_add(taken);
@@ -170,6 +170,19 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
         lose(said, flow);
     }
     true
+}
+
+/// Copies words one by one: `memmove` would be a loop of single bytes.
+///
+/// # Safety
+///
+/// Both are aligned to 8 and valid for `WORDS` words.
+#[inline(always)]
+unsafe fn copy<const WORDS: usize>(from: *const u64, to: *mut u64) {
+    for index in 0..WORDS {
+        // SAFETY: the caller's; volatile, lest the compiler make a call of it again.
+        unsafe { to.add(index).write_volatile(from.add(index).read_volatile()) };
+    }
 }
 
 /// The octet that ends a frame: what the frame said counts from now on.
@@ -268,7 +281,8 @@ fn first(said: &mut Spoken, flow: &mut FlowState) -> bool {
     match flow.carry[0] {
         b'A' => wait_for(flow, stage::PROTOCOL, 0, 8),
         1 => first_frame(flow),
-        20..=24 => wait_for(flow, stage::RECORD, 0, 5),
+        // A client begins with its hello, a server with its own or with an alert.
+        21 | 22 => wait_for(flow, stage::RECORD, 0, 5),
         _ => other(said, flow),
     }
     true
@@ -361,21 +375,21 @@ fn ids(said: &Spoken, flow: &mut FlowState) -> bool {
         done(flow, 0);
         return true;
     }
-    let size = size(flow);
-    let (what, sender) = match id {
-        10 => (method::START, !client),
-        11 => (method::START_OK, client),
-        20 => (method::SECURE, !client),
-        21 => (method::SECURE_OK, client),
-        30 => (method::TUNE, !client),
-        31 => (method::TUNE_OK, client),
-        40 => (method::OPEN, client),
-        41 => (method::OPEN_OK, !client),
-        50 => (method::CLOSE, true),
-        51 => (method::CLOSE_OK, size == 4),
-        60 => (method::BLOCKED, !client),
-        61 => (method::UNBLOCKED, !client && size == 4),
-        _ => (0, true),
+    // What it is; whether this end sends it; the smallest and the largest size that it can have, where more is read.
+    let (what, sent, smallest, largest) = match id {
+        10 => (method::START, !client, 4, FRAME_MAX),
+        11 => (method::START_OK, client, 4, FRAME_MAX),
+        20 => (method::SECURE, !client, 4, FRAME_MAX),
+        21 => (method::SECURE_OK, client, 4, FRAME_MAX),
+        30 => (method::TUNE, !client, 12, 12),
+        31 => (method::TUNE_OK, client, 12, 12),
+        40 => (method::OPEN, client, 7, 517),
+        41 => (method::OPEN_OK, !client, 5, 260),
+        50 => (method::CLOSE, true, 11, 266),
+        51 => (method::CLOSE_OK, true, 4, 4),
+        60 => (method::BLOCKED, !client, 5, 260),
+        61 => (method::UNBLOCKED, !client, 4, 4),
+        _ => (0, true, 4, FRAME_MAX),
     };
     match what {
         method::TUNE | method::TUNE_OK => wait_for(flow, stage::ARGUMENTS, 12, 20),
@@ -383,7 +397,8 @@ fn ids(said: &Spoken, flow: &mut FlowState) -> bool {
         method::CLOSE => wait_for(flow, stage::ARGUMENTS, 12, 15),
         what => done(flow, what),
     }
-    sender && (flow.stage != stage::ARGUMENTS || size >= (flow.want as u32).wrapping_sub(8))
+    let size = size(flow);
+    sent && size >= smallest && size <= largest
 }
 
 /// The fixed beginning of the arguments of those methods. None of them is sent twice by one end.
@@ -441,7 +456,7 @@ fn after_vhost(flow: &mut FlowState, kept: u8) {
 fn tls(said: &mut Spoken, flow: &mut FlowState) -> bool {
     let [kind, major, _, a, b, ..] = flow.carry;
     let length = u16::from_be_bytes([a, b]);
-    if major != 3 || u32::from(length) > RECORD_MAX {
+    if major != 3 || u32::from(length) > RECORD_MAX || said.records == record::ALERT && kind == 22 {
         return false;
     }
     said.protocol = protocol::TLS;

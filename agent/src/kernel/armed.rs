@@ -11,16 +11,19 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     clock,
-    decode::Decoder,
+    decode::{Decoder, said::Jiffies},
     error::KernelError,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
     memlock,
     ports::PortSet,
+    talk::Talk,
     tap::{Extras, Tap, TapError},
 };
 use crate::{
+    amqp::Conversation,
     event::{Coverage, CoverageState},
+    flow::Reset,
     host::netns::Handle,
 };
 
@@ -79,6 +82,7 @@ pub struct Armed {
     attached: Vec<Attached>,
     /// The packet tap, or why there is none.
     tap: Result<Tap, String>,
+    talk: Talk,
     skipped: u64,
     pub coverage: BTreeMap<String, Coverage>,
     pub decoder: Decoder,
@@ -113,6 +117,7 @@ impl Armed {
         }
 
         let tap = Tap::load(&mut ebpf, options.extras).map_err(|error| hooks::explain(&error));
+        let talk = Talk::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
         // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
@@ -120,7 +125,7 @@ impl Armed {
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
-        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, skipped: 0, coverage, decoder })
+        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, talk, skipped: 0, coverage, decoder })
     }
 
     /// One line for each hook that could not be attached: what the agent does not see without it, and why.
@@ -160,6 +165,11 @@ impl Armed {
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
         })
+    }
+
+    /// What was said on the connection of a reset that the tracepoint reported at this time in jiffies.
+    pub fn conversation(&mut self, reset: &Reset, jiffies: u32) -> Option<Conversation> {
+        self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
     }
 
     /// Listens for packets in these namespaces, and says in `coverage` how far that went.
@@ -273,7 +283,7 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
 }
 
 /// Sets the filter before anything is attached.
-fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
+pub(super) fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
     let mut ports: Array<_, u64> = open(ebpf, "PORTS")?;
     for (index, word) in options.ports.words() {
         ports.set(index, word, 0).map_err(|error| KernelError::map("PORTS", error))?;

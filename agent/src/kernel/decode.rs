@@ -1,12 +1,15 @@
 //! Ring bytes into [`Reset`] values.
 
 mod arrived;
+mod jiffies;
+pub mod said;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
+pub use arrived::key;
 use rstblame_ebpf::{
     Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
     wire::{ArrivedRst, Followed},
@@ -112,6 +115,11 @@ impl Decoder {
         }
     }
 
+    /// Length of a jiffy.
+    pub const fn jiffy(&self) -> Duration {
+        self.jiffy
+    }
+
     /// The reset that a RST without effect would have been.
     pub fn ignored(&self, place: Place, wire: Box<Wire>) -> Reset {
         let Place { tuple, netns } = place;
@@ -180,6 +188,7 @@ impl Decoder {
         let firing = Firing {
             sock: record.sock,
             cpu: record.header.cpu,
+            jiffies: record.jiffies,
             receive_side_shut: direction == Direction::Received && (!has(valid::SOCK) || record.shutdown & RCV_SHUTDOWN != 0),
         };
         Ok(Record::Reset(Box::new(reset), firing))

@@ -67,6 +67,9 @@ pub struct Extras {
 }
 
 impl Tap {
+    /// Name of the program for what arrives.
+    pub(super) const ARRIVING: &str = TAP;
+
     /// Loads the programs.
     ///
     /// # Errors
@@ -156,7 +159,7 @@ fn follow(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
     Ok(followers)
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SocketFilter, ProgramError> {
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SocketFilter, ProgramError> {
     ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use rstblame_ebpf::wire::{ArrivedRst, FlowKey, FlowState, Packet, packet_bit, seen};
 
+use super::jiffies::Jiffies;
 use crate::flow::{
     Tuple,
     wire::{Flags, OptionKinds, Segment, Side, Silence, Timestamps, VendorText, Wire},
@@ -31,6 +32,20 @@ pub fn tuple(key: &FlowKey) -> Option<Tuple> {
         }
     };
     Some(Tuple::new(SocketAddr::new(address(key.local)?, key.local_port), SocketAddr::new(address(key.peer)?, key.peer_port)))
+}
+
+/// Under which key the kernel side keeps one direction of a connection.
+pub fn key(tuple: Tuple, direction: u16, netns: u32) -> FlowKey {
+    let widen = |address: IpAddr| match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            (AF_INET, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+        IpAddr::V6(address) => (AF_INET6, address.octets()),
+    };
+    let (family, local) = widen(tuple.local.ip());
+    let (_, peer) = widen(tuple.peer.ip());
+    FlowKey { local, peer, local_port: tuple.local.port(), peer_port: tuple.peer.port(), family, direction, netns }
 }
 
 /// The header facts of one packet.
@@ -63,7 +78,7 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
     let mut rst = segment(&record.packet);
     (rst.options, rst.timestamps) = options(record.options.as_flattened());
     let text = record.text.as_flattened().split(|byte| *byte == 0).next().unwrap_or_default();
-    let clock = Clock { now_ns: rst.time_ns, now: record.now, jiffy };
+    let clock = Jiffies { now_ns: rst.time_ns, now: record.now, length: jiffy };
     let ipv4 = record.key.family == AF_INET;
     let (silence, longest_survived) = silence(&record.flow, &record.sent, &clock);
     Wire {
@@ -79,17 +94,16 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
 }
 
 /// The silence that the RST ended, and the longest that the connection survived.
-fn silence(flow: &FlowState, sent: &FlowState, clock: &Clock) -> (Option<Silence>, Duration) {
+fn silence(flow: &FlowState, sent: &FlowState, clock: &Jiffies) -> (Option<Silence>, Duration) {
     let broken = |length: Duration, broken_by_receiver| (length >= PAUSE).then_some(Silence { length, broken_by_receiver });
-    let jiffies = |count: u32| clock.jiffy.saturating_mul(count);
     match (flow.packets, sent.packets) {
         (0, 0) => (None, Duration::ZERO),
         // What this host sent is not seen: whether it broke the silence is for the socket to say.
-        (_, 0) => (broken(clock.since(flow.last), false), jiffies(flow.longest_pause)),
+        (_, 0) => (broken(clock.since(flow.last), false), clock.times(flow.longest_pause)),
         (0, _) => (broken(clock.since(sent.last), false), Duration::ZERO),
         _ => {
-            let survived = jiffies(flow.survived.max(sent.survived));
-            let unanswered = (sent.asked != 0).then(|| broken(jiffies(sent.asked_pause), true)).flatten();
+            let survived = clock.times(flow.survived.max(sent.survived));
+            let unanswered = (sent.asked != 0).then(|| broken(clock.times(sent.asked_pause), true)).flatten();
             (unanswered.or_else(|| broken(clock.since(flow.last).min(clock.since(sent.last)), false)), survived)
         }
     }
@@ -122,24 +136,7 @@ fn options(bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
     }
 }
 
-/// Turns the kernel side's jiffies into times of the segment's clock.
-struct Clock {
-    now_ns: u64,
-    now: u32,
-    jiffy: Duration,
-}
-
-impl Clock {
-    fn since(&self, stamp: u32) -> Duration {
-        self.jiffy.saturating_mul(self.now.wrapping_sub(stamp))
-    }
-
-    fn time_ns(&self, stamp: u32) -> u64 {
-        self.now_ns.saturating_sub(u64::try_from(self.since(stamp).as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-fn side(flow: &FlowState, ipv4: bool, clock: &Clock) -> Side {
+fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
     let has = |bit: u8| flow.seen & bit != 0;
     let mut side = Side::default();
     if flow.packets == 0 {
