@@ -1,25 +1,63 @@
 //! Folding one packet into what is remembered of its direction.
 
-use rstblame_ebpf::wire::{FlowState, Packet, packet_bit, seen};
+use rstblame_ebpf::{
+    amqp::stage,
+    wire::{CARRY, FlowKey, FlowState, Packet, direction, packet_bit, seen},
+};
 
-const FIN: u16 = 1;
-const SYN: u16 = 1 << 1;
-const ACK: u16 = 1 << 4;
+use crate::{handshake, maps::FLOWS};
 
-/// Takes in a packet that is no RST. `now` in jiffies.
+pub const FIN: u16 = 1;
+pub const SYN: u16 = 1 << 1;
+pub const RST: u16 = 1 << 2;
+pub const ACK: u16 = 1 << 4;
+
+/// Jiffies a second (`CONFIG_HZ`); overwritten and frozen by user space before load.
+#[unsafe(no_mangle)]
+static SECOND: u32 = 1000;
+
+/// Jiffies a second.
 #[inline(always)]
-pub fn observe(flow: &mut FlowState, packet: &Packet, now: u32) {
+pub fn second() -> u32 {
+    // SAFETY: a valid, aligned static of a plain integer; volatile, since the value in the object is not the final one.
+    unsafe { core::ptr::read_volatile(&raw const SECOND) }
+}
+
+/// Makes an entry for a direction, with what its handshake showed.
+#[inline(always)]
+pub fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
+    // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+    let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
+    let known = FLOWS.get_ptr_mut(key)?;
+    // SAFETY: the value stays valid while the program runs.
+    let flow = unsafe { &mut *known };
+    handshake::apply(key, flow);
+    // A handshake may be long past, and the sequence numbers have come round since.
+    if packet.seq != flow.next {
+        flow.stage = stage::NONE;
+    }
+    Some(known)
+}
+
+/// Takes in a packet that is neither SYN nor RST. `now` in jiffies. `key` is changed meanwhile.
+#[inline(always)]
+pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u32) {
     if flow.packets == 0 {
         flow.first = now;
-        flow.ifindex = packet.ifindex;
     } else {
         flow.pause = now.wrapping_sub(flow.last);
         if flow.pause > flow.longest_pause {
             flow.longest_pause = flow.pause;
         }
-        if flow.ifindex != packet.ifindex {
-            flow.other_interfaces = flow.other_interfaces.wrapping_add(1);
+        if flow.pause >= second() {
+            silence(flow, key, now);
         }
+    }
+    if flow.ifindex == 0 {
+        flow.ifindex = packet.ifindex;
+    } else if flow.ifindex != packet.ifindex {
+        flow.other_interfaces = flow.other_interfaces.wrapping_add(1);
     }
     flow.last = now;
     flow.packets += 1;
@@ -27,11 +65,7 @@ pub fn observe(flow: &mut FlowState, packet: &Packet, now: u32) {
         flow.bytes += u64::from(packet.payload);
         flow.last_payload = now;
     }
-    if packet.flags & SYN != 0 {
-        handshake(flow, packet);
-    } else {
-        established(flow, packet);
-    }
+    established(flow, packet);
     sequence(flow, packet);
     flow.window = packet.window;
     flow.tos = packet.tos;
@@ -55,15 +89,30 @@ pub fn observe(flow: &mut FlowState, packet: &Packet, now: u32) {
     }
 }
 
-/// A SYN-ACK, which a proxy may have made: kept apart from what comes later.
+/// A packet after a pause of its direction: it answers the other one, or breaks the silence of both.
 #[inline(always)]
-fn handshake(flow: &mut FlowState, packet: &Packet) {
-    flow.handshake_ttl = packet.ttl;
-    flow.handshake_ip_id = packet.ip_id;
-    flow.initial_seq = packet.seq;
-    flow.seen |= seen::HANDSHAKE;
-    if packet.bits & packet_bit::DONT_FRAGMENT != 0 {
-        flow.seen |= seen::HANDSHAKE_DONT_FRAGMENT;
+fn silence(flow: &mut FlowState, key: &mut FlowKey, now: u32) {
+    key.direction ^= direction::OUT;
+    let other = FLOWS.get_ptr_mut(&*key);
+    key.direction ^= direction::OUT;
+    let Some(other) = other else {
+        return;
+    };
+    // SAFETY: the value stays valid while the program runs. Its own direction may change it meanwhile, on another CPU; what is lost then is
+    // a pause, as if the two packets had come in the other order.
+    let other = unsafe { &mut *other };
+    if other.asked != 0 {
+        if other.asked_pause > flow.survived {
+            flow.survived = other.asked_pause;
+        }
+        other.asked = 0;
+        return;
+    }
+    let quiet = now.wrapping_sub(other.last);
+    let quiet = if quiet < flow.pause { quiet } else { flow.pause };
+    if flow.asked == 0 && quiet >= second() {
+        flow.asked = now | 1;
+        flow.asked_pause = quiet;
     }
 }
 
@@ -127,11 +176,16 @@ fn ip_id(flow: &mut FlowState, id: u16) {
     flow.seen |= seen::IP_ID;
 }
 
+/// The sequence number that follows a packet that is no SYN.
+#[inline(always)]
+pub fn end(packet: &Packet) -> u32 {
+    packet.seq.wrapping_add(packet.payload).wrapping_add(u32::from(packet.flags & FIN != 0))
+}
+
 #[inline(always)]
 fn sequence(flow: &mut FlowState, packet: &Packet) {
-    let syn = u32::from(packet.flags & SYN != 0);
     let fin = u32::from(packet.flags & FIN != 0);
-    let end = packet.seq.wrapping_add(packet.payload).wrapping_add(syn).wrapping_add(fin);
+    let end = end(packet);
     if flow.packets == 1 || end.wrapping_sub(flow.end_seq).cast_signed() > 0 {
         flow.end_seq = end;
     }
@@ -145,3 +199,61 @@ fn sequence(flow: &mut FlowState, packet: &Packet) {
         flow.seen |= seen::FIN;
     }
 }
+
+/// A direction of which nothing was seen.
+pub static NOTHING_SEEN: FlowState = FlowState {
+    packets: 0,
+    bytes: 0,
+    first: 0,
+    last: 0,
+    last_payload: 0,
+    pause: 0,
+    longest_pause: 0,
+    end_seq: 0,
+    last_ack: 0,
+    initial_seq: 0,
+    first_ts_value: 0,
+    first_ts: 0,
+    last_ts_value: 0,
+    last_ts_echo: 0,
+    last_ts: 0,
+    flow_label: 0,
+    ifindex: 0,
+    other_interfaces: 0,
+    other_macs: 0,
+    ttl_count: 0,
+    ttl_votes: 0,
+    id_by_one: 0,
+    id_zeros: 0,
+    id_forward: 0,
+    id_other: 0,
+    dont_fragment_set: 0,
+    dont_fragment_clear: 0,
+    with_timestamps: 0,
+    without_timestamps: 0,
+    watch_until: 0,
+    asked: 0,
+    asked_pause: 0,
+    survived: 0,
+    next: 0,
+    resume: 0,
+    id_last: 0,
+    handshake_ip_id: 0,
+    window: 0,
+    followed: 0,
+    ttl_mode: 0,
+    ttl_last: 0,
+    ttl_lowest: 0,
+    ttl_highest: 0,
+    handshake_ttl: 0,
+    tos: 0,
+    seen: 0,
+    rsts: 0,
+    source_mac: [0; 6],
+    stage: 0,
+    want: 0,
+    have: 0,
+    reserved: [0; 5],
+    pending: 0,
+    carry: [0; CARRY],
+};

@@ -1,14 +1,19 @@
 //! From the start of a packet to its payload: IPv4 and IPv6 with their options and extensions, and TCP.
 
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
-use rstblame_ebpf::wire::{FlowKey, Packet, packet_bit};
+use rstblame_ebpf::wire::{FlowKey, Packet, direction, packet_bit};
 
 use crate::{
     address::{AF_INET, AF_INET6, widen},
     filter,
+    packet::netns_of,
 };
 
 const TCP: u8 = 6;
+
+/// `ETH_P_IP` and `ETH_P_IPV6` (include/uapi/linux/if_ether.h), network byte order.
+const IPV4: u32 = 0x0800_u16.to_be() as u32;
+const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -84,7 +89,7 @@ pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
 
 /// Fills in what the IPv4 header says; false for what is not a watched segment.
 #[inline(always)]
-fn ipv4(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
+fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
     // SAFETY: integers only.
     let mut ip: V4 = unsafe { core::mem::zeroed() };
     if !load_into(skb, 0, &mut ip) {
@@ -103,12 +108,14 @@ fn ipv4(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
         0 => ctx.len(),
         total => u32::from(total),
     };
-    if !tcp(segment, &ip.tcp, tcp_at, total) {
+    if !tcp(segment, &ip.tcp, tcp_at, total, direction) {
         return false;
     }
     segment.key.family = AF_INET;
-    segment.key.local = widen(ip.destination);
-    segment.key.peer = widen(ip.source);
+    (segment.key.local, segment.key.peer) = match direction {
+        direction::OUT => (widen(ip.source), widen(ip.destination)),
+        _ => (widen(ip.destination), widen(ip.source)),
+    };
     segment.packet.ttl = ip.ttl;
     segment.packet.tos = ip.tos;
     segment.packet.ip_id = u16::from_be_bytes(ip.identification);
@@ -120,7 +127,7 @@ fn ipv4(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
 
 /// Fills in what the IPv6 header says; false for what is not a watched segment.
 #[inline(always)]
-fn ipv6(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
+fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
     // SAFETY: integers only.
     let mut ip: V6 = unsafe { core::mem::zeroed() };
     if !load_into(skb, 0, &mut ip) {
@@ -149,13 +156,15 @@ fn ipv6(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
         0 => ctx.len(),
         payload => u32::from(payload) + 40,
     };
-    if !tcp(segment, &ip.tcp, tcp_at, total) {
+    if !tcp(segment, &ip.tcp, tcp_at, total, direction) {
         return false;
     }
     let word = u32::from_be_bytes(ip.version_class_label);
     segment.key.family = AF_INET6;
-    segment.key.local = ip.destination;
-    segment.key.peer = ip.source;
+    (segment.key.local, segment.key.peer) = match direction {
+        direction::OUT => (ip.source, ip.destination),
+        _ => (ip.destination, ip.source),
+    };
     segment.packet.ttl = ip.hop_limit;
     segment.packet.tos = (word >> 20) as u8;
     segment.packet.flow_label = word & 0xf_ffff;
@@ -165,9 +174,13 @@ fn ipv6(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
 
 /// Fills in what the TCP header says; false when neither port is watched.
 #[inline(always)]
-fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32) -> bool {
-    segment.key.local_port = u16::from_be_bytes(tcp.destination);
-    segment.key.peer_port = u16::from_be_bytes(tcp.source);
+fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32, direction: u16) -> bool {
+    let (source, destination) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
+    (segment.key.local_port, segment.key.peer_port) = match direction {
+        direction::OUT => (source, destination),
+        _ => (destination, source),
+    };
+    segment.key.direction = direction;
     if !filter::ports_watched(segment.key.local_port, segment.key.peer_port) {
         return false;
     }
@@ -182,7 +195,7 @@ fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32) -> bool {
     true
 }
 
-const NO_KEY: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, family: 0, reserved: 0 };
+const NO_KEY: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, family: 0, direction: 0, netns: 0 };
 
 const NO_PACKET: Packet = Packet {
     boottime_ns: 0,
@@ -210,10 +223,34 @@ pub const NO_SEGMENT: Segment = Segment { key: NO_KEY, packet: NO_PACKET, tcp_at
 
 /// Fills in what the headers say; false for what is not a segment of a watched connection.
 #[inline(always)]
-pub fn read(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) -> bool {
-    match load::<u8>(skb, 0).unwrap_or(0) >> 4 {
-        4 => ipv4(ctx, skb, segment),
-        6 => ipv6(ctx, skb, segment),
+pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
+    // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
+    let watched = match unsafe { (*ctx.skb.skb).protocol } {
+        IPV4 => ipv4(ctx, skb, direction, segment),
+        IPV6 => ipv6(ctx, skb, direction, segment),
         _ => false,
+    };
+    if watched {
+        // SAFETY: as above.
+        segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
+        segment.key.netns = netns_of(skb).unwrap_or(0);
+    }
+    watched
+}
+
+/// Reads the timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
+#[inline(always)]
+pub fn read_timestamps(skb: u64, packet: &mut Packet, tcp_at: u32, payload_at: u32) {
+    if payload_at < tcp_at + 32 {
+        return;
+    }
+    let mut words = [[0_u8; 4]; 3];
+    if load_into(skb, tcp_at + 20, &mut words) {
+        let [nops, value, echo] = words;
+        if nops == [1, 1, 8, 10] {
+            packet.ts_value = u32::from_be_bytes(value);
+            packet.ts_echo = u32::from_be_bytes(echo);
+            packet.bits |= packet_bit::TIMESTAMPS;
+        }
     }
 }

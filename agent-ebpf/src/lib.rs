@@ -6,6 +6,7 @@
 //! values than this code.
 #![no_std]
 
+pub mod amqp;
 mod layout;
 pub mod wire;
 
@@ -265,6 +266,10 @@ pub struct ResetRecord {
     pub last_data_sent: u32,
     /// Jiffies since `tp->rcv_tstamp`: last acceptable ACK.
     pub last_ack_received: u32,
+    /// Jiffies when the tracepoint fired, low 32 bits.
+    pub jiffies: u32,
+    /// Explicit padding, zero.
+    pub reserved2: u32,
     /// Sequence number of the offending segment.
     pub trigger_seq: u32,
     /// Acknowledgement number of the offending segment.
@@ -304,20 +309,30 @@ const _: () = assert!(size_of::<Task>() == 48);
 const _: () = assert!(size_of::<Signal>() == 40);
 const _: () = assert!(size_of::<Connection>() == 72);
 const _: () = assert!(size_of::<TaskRecord>() == 120);
-const _: () = assert!(size_of::<ResetRecord>() == 320);
+const _: () = assert!(size_of::<ResetRecord>() == 328);
 
 #[cfg(feature = "records-as-pod")]
 mod pod {
-    use super::{Config, Connection, Layout, RecordFormat, ResetRecord};
+    use super::{
+        Config, Connection, Layout, RecordFormat, ResetRecord,
+        amqp::Spoken,
+        wire::{FlowKey, FlowState},
+    };
 
     // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Connection {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for FlowKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FlowState {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
     // SAFETY: as above.
     unsafe impl aya::Pod for RecordFormat {}
     // SAFETY: as above.
     unsafe impl aya::Pod for ResetRecord {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Spoken {}
 }

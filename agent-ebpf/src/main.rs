@@ -16,6 +16,7 @@
 mod address;
 mod filter;
 mod flow;
+mod handshake;
 mod headers;
 mod maps;
 mod memory;
@@ -25,6 +26,8 @@ mod socket;
 mod task;
 
 mod destroy_sock;
+mod egress;
+mod follow;
 mod oom;
 mod receive_reset;
 mod send_reset;

@@ -2,12 +2,16 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rstblame_ebpf::{
-    Config, Connection, PORT_WORDS, Signal, counter,
-    wire::{FlowKey, FlowState},
+    Config, Connection, PORT_WORDS, Signal,
+    amqp::Spoken,
+    counter,
+    wire::{FlowKey, FlowState, Handshake},
 };
+
+use crate::follow::Handover;
 
 /// `BPF_F_NO_PREALLOC`: memory is taken for connections that exist, not for those that might
 /// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
@@ -49,6 +53,22 @@ pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024,
 /// What the tap remembers of the packets of watched connections; the least recently used make room. User space sets the size.
 #[map]
 pub static FLOWS: LruHashMap<FlowKey, FlowState> = LruHashMap::with_max_entries(131_072, 0);
+
+/// The latest SYNs and SYN-ACKs. As many as a burst of new connections, or some of a flood.
+#[map]
+pub static HANDSHAKES: LruHashMap<FlowKey, Handshake> = LruHashMap::with_max_entries(16_384, 0);
+
+/// What was said on connections whose beginning was seen; the least recently used make room. User space sets the size.
+#[map]
+pub static SPOKEN: LruHashMap<FlowKey, Spoken> = LruHashMap::with_max_entries(32_768, 0);
+
+/// The program that follows AMQP, so that the verifier looks at it on its own. Empty when that is turned off.
+#[map]
+pub static FOLLOWERS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The segment that is handed over to that program.
+#[map]
+pub static HANDOVER: PerCpuArray<Handover> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds one to a counter of this CPU.
 ///

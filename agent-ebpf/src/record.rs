@@ -1,6 +1,6 @@
 //! Reading plain tracepoint records, and submitting reset records.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns};
 use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
 use crate::{
@@ -45,6 +45,8 @@ pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
         &mut *entry.as_mut_ptr()
     };
     record.header = header(kind);
+    // SAFETY: a helper without arguments.
+    record.jiffies = unsafe { bpf_jiffies64() } as u32;
     fill(record);
     entry.submit(0);
 }

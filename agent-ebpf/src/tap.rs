@@ -12,26 +12,22 @@ use aya_ebpf::{
 };
 use rstblame_ebpf::{
     counter, kind,
-    wire::{ArrivedRst, FlowKey, FlowState, Followed, Packet, packet_bit},
+    wire::{ArrivedRst, FlowKey, FlowState, Followed, Packet, direction, packet_bit},
 };
 
 use crate::{
-    flow,
+    flow::{self, RST, SYN, second},
+    follow, handshake,
     headers::{self, NO_SEGMENT, Segment, load, load_into},
     maps::{EVENTS, FLOWS, count},
-    packet::netns_of,
     record::{boottime_ns, header},
 };
-
-const SYN: u16 = 1 << 1;
-const RST: u16 = 1 << 2;
-const ACK: u16 = 1 << 4;
 
 /// Packets reported after a RST at most.
 const FOLLOWED_MAX: u16 = 16;
 
-/// How long packets are reported after a RST, jiffies: two seconds at 1000 Hz, up to twenty at 100 Hz.
-const WATCH: u32 = 2_000;
+/// How long packets are reported after a RST, seconds.
+const WATCH: u32 = 2;
 
 /// `BPF_HDR_START_MAC` (include/uapi/linux/bpf.h).
 const FROM_MAC: u32 = 0;
@@ -49,7 +45,7 @@ struct Ethernet {
 pub fn tap(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
     let mut segment = NO_SEGMENT;
-    if headers::read(&ctx, skb, &mut segment) {
+    if headers::read(&ctx, skb, direction::IN, &mut segment) {
         ours(&ctx, skb, &mut segment);
     }
     0
@@ -59,79 +55,47 @@ pub fn tap(ctx: SkBuffContext) -> i64 {
 #[inline(always)]
 fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let Segment { key, packet, tcp_at, payload_at } = segment;
-    // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
-    packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let key = &*key;
-    let known = FLOWS.get_ptr_mut(key);
+    let known = FLOWS.get_ptr_mut(&*key);
     if packet.flags & RST != 0 {
         if let Some(flow) = known {
             // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
             // which costs precision of a baseline and nothing else.
             let flow = unsafe { &mut *flow };
             flow.rsts = flow.rsts.saturating_add(1);
-            flow.watch_until = now.wrapping_add(WATCH) | 1;
+            flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
             flow.followed = 0;
         }
         complete(ctx, skb, packet);
         report_rst(skb, key, packet, known, now, *tcp_at, *payload_at);
         return;
     }
-    read_timestamps(skb, packet, *tcp_at, *payload_at);
-    let Some(flow) = known.or_else(|| begin(key, packet)) else {
+    if packet.flags & SYN != 0 {
+        handshake::seen(key, packet, known, now);
+        return;
+    }
+    headers::read_timestamps(skb, packet, *tcp_at, *payload_at);
+    let Some(flow) = known.or_else(|| flow::begin(key, packet)) else {
         return;
     };
     // SAFETY: as above.
     let flow = unsafe { &mut *flow };
-    if packet.flags & (SYN | ACK) == SYN {
-        // A new connection with the addresses and ports of an old one.
-        *flow = NOTHING_SEEN;
-        return;
-    }
     if flow.watch_until != 0 {
         if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
             flow.watch_until = 0;
         } else {
             flow.followed += 1;
             complete(ctx, skb, packet);
-            report_followed(skb, key, packet);
+            report_followed(key, packet);
         }
     }
     // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
-    if flow.packets.is_multiple_of(16) {
+    if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
         read_mac(skb, packet);
     }
-    flow::observe(flow, packet, now);
-}
-
-/// Makes an entry for a connection. A scan sends SYNs and nothing else: it shall not drive live connections out.
-#[inline(always)]
-fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
-    if packet.flags & (SYN | ACK) == SYN {
-        return None;
-    }
-    // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
-    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-    let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
-    FLOWS.get_ptr_mut(key)
-}
-
-/// Reads the timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
-#[inline(always)]
-fn read_timestamps(skb: u64, packet: &mut Packet, tcp_at: u32, payload_at: u32) {
-    if payload_at < tcp_at + 32 || packet.flags & SYN != 0 {
-        return;
-    }
-    let mut words = [[0_u8; 4]; 3];
-    if load_into(skb, tcp_at + 20, &mut words) {
-        let [nops, value, echo] = words;
-        if nops == [1, 1, 8, 10] {
-            packet.ts_value = u32::from_be_bytes(value);
-            packet.ts_echo = u32::from_be_bytes(echo);
-            packet.bits |= packet_bit::TIMESTAMPS;
-        }
-    }
+    flow::observe(flow, key, packet, now);
+    follow::hand_over(ctx, flow, key, packet, *payload_at, now);
 }
 
 /// Reads the source address of the link, where it has one of Ethernet's form.
@@ -165,7 +129,7 @@ fn complete(ctx: &SkBuffContext, skb: u64, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn report_rst(skb: u64, key: &FlowKey, packet: &Packet, flow: Option<*mut FlowState>, now: u32, tcp_at: u32, payload_at: u32) {
+fn report_rst(skb: u64, key: &mut FlowKey, packet: &Packet, flow: Option<*mut FlowState>, now: u32, tcp_at: u32, payload_at: u32) {
     let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
         count(counter::PACKETS_LOST);
         return;
@@ -178,12 +142,10 @@ fn report_rst(skb: u64, key: &FlowKey, packet: &Packet, flow: Option<*mut FlowSt
     record.header = header(kind::ARRIVED_RST);
     record.key = *key;
     record.packet = *packet;
-    if let Some(flow) = flow {
-        // SAFETY: map values stay readable while the program runs.
-        record.flow = unsafe { *flow };
-    }
     record.now = now;
-    record.netns = netns_of(skb).unwrap_or(0);
+    copy_flow(key, flow, &mut record.flow);
+    key.direction = direction::OUT;
+    copy_flow(key, FLOWS.get_ptr_mut(&*key), &mut record.sent);
     // Options come in words of four bytes, ten at most.
     for (index, word) in record.options.iter_mut().enumerate() {
         let at = tcp_at + 20 + index as u32 * 4;
@@ -193,6 +155,16 @@ fn report_rst(skb: u64, key: &FlowKey, packet: &Packet, flow: Option<*mut FlowSt
     }
     read_vendor_text(skb, payload_at, packet.payload, &mut record.text);
     entry.submit(0);
+}
+
+/// What is known of a direction: its packets, or its handshake alone.
+#[inline(always)]
+fn copy_flow(key: &FlowKey, known: Option<*mut FlowState>, place: &mut FlowState) {
+    match known {
+        // SAFETY: map values stay readable while the program runs.
+        Some(flow) => *place = unsafe { *flow },
+        None => handshake::apply(key, place),
+    }
 }
 
 /// Reads the payload of a RST if, and only if, it begins with the mark of a device that explains itself there. Any other payload may be
@@ -212,7 +184,7 @@ fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
 }
 
 #[inline(always)]
-fn report_followed(skb: u64, key: &FlowKey, packet: &Packet) {
+fn report_followed(key: &FlowKey, packet: &Packet) {
     let Some(mut entry) = EVENTS.reserve::<Followed>(0) else {
         count(counter::PACKETS_LOST);
         return;
@@ -225,54 +197,5 @@ fn report_followed(skb: u64, key: &FlowKey, packet: &Packet) {
     record.header = header(kind::FOLLOWED);
     record.key = *key;
     record.packet = *packet;
-    record.netns = netns_of(skb).unwrap_or(0);
     entry.submit(0);
 }
-
-/// A direction of which nothing was seen.
-static NOTHING_SEEN: FlowState = FlowState {
-    packets: 0,
-    bytes: 0,
-    first: 0,
-    last: 0,
-    last_payload: 0,
-    pause: 0,
-    longest_pause: 0,
-    end_seq: 0,
-    last_ack: 0,
-    initial_seq: 0,
-    first_ts_value: 0,
-    first_ts: 0,
-    last_ts_value: 0,
-    last_ts_echo: 0,
-    last_ts: 0,
-    flow_label: 0,
-    ifindex: 0,
-    other_interfaces: 0,
-    other_macs: 0,
-    ttl_count: 0,
-    ttl_votes: 0,
-    id_by_one: 0,
-    id_zeros: 0,
-    id_forward: 0,
-    id_other: 0,
-    dont_fragment_set: 0,
-    dont_fragment_clear: 0,
-    with_timestamps: 0,
-    without_timestamps: 0,
-    watch_until: 0,
-    id_last: 0,
-    handshake_ip_id: 0,
-    window: 0,
-    followed: 0,
-    ttl_mode: 0,
-    ttl_last: 0,
-    ttl_lowest: 0,
-    ttl_highest: 0,
-    handshake_ttl: 0,
-    tos: 0,
-    seen: 0,
-    rsts: 0,
-    source_mac: [0; 6],
-    reserved: [0; 2],
-};

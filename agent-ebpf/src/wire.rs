@@ -1,14 +1,14 @@
-//! What the packet tap keeps of a connection and tells of its RSTs: header facts only, of packets that arrived.
+//! What the packet tap keeps of a connection and tells of its RSTs: header facts only.
 
 use crate::Header;
 
-/// One direction of a connection: packets from `peer` to `local`. IPv4 addresses are the first four bytes.
+/// One direction of a connection in one network namespace. IPv4 addresses are the first four bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowKey {
-    /// Destination of the packets.
+    /// Destination of packets that arrive, source of those that leave.
     pub local: [u8; 16],
-    /// Source of the packets.
+    /// The other end.
     pub peer: [u8; 16],
     /// Host byte order.
     pub local_port: u16,
@@ -16,8 +16,33 @@ pub struct FlowKey {
     pub peer_port: u16,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
-    /// Explicit padding, zero.
-    pub reserved: u16,
+    /// [`direction`].
+    pub direction: u16,
+    /// Inode number of the network namespace; 0 when it could not be read. A host that routes for its containers sees the packets of one
+    /// connection in several, with another TTL in each.
+    pub netns: u32,
+}
+
+/// `FlowKey::direction`. On loopback a packet leaves one end and arrives at the other in the same namespace.
+pub mod direction {
+    /// Packets that arrive.
+    pub const IN: u16 = 0;
+    /// Packets that leave.
+    pub const OUT: u16 = 1;
+}
+
+/// A SYN or SYN-ACK, kept apart from the flow until the first packet after it: a flood of them shall not drive live connections out.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// Initial sequence number.
+    pub seq: u32,
+    /// Jiffies, low 32 bits.
+    pub at: u32,
+    pub ip_id: u16,
+    pub ttl: u8,
+    /// [`packet_bit`].
+    pub bits: u8,
 }
 
 /// Header facts of one packet, integers in host byte order.
@@ -68,7 +93,7 @@ pub mod packet_bit {
 
 /// Bits of `FlowState::seen`.
 pub mod seen {
-    /// A SYN-ACK: the `handshake_*` members.
+    /// A SYN or SYN-ACK: the `handshake_*` members and `initial_seq`.
     pub const HANDSHAKE: u8 = 1 << 0;
     /// A packet after the handshake.
     pub const ESTABLISHED: u8 = 1 << 1;
@@ -80,13 +105,16 @@ pub mod seen {
     pub const FIN: u8 = 1 << 4;
     /// A timestamp.
     pub const TIMESTAMP: u8 = 1 << 5;
-    /// DF on the SYN-ACK.
+    /// DF on the SYN or SYN-ACK.
     pub const HANDSHAKE_DONT_FRAGMENT: u8 = 1 << 6;
     /// The IPv4 identification counters.
     pub const IP_ID: u8 = 1 << 7;
 }
 
-/// What the packets of one direction had in common before the RST. Times are jiffies, low 32 bits.
+/// Size of `FlowState::carry`.
+pub const CARRY: usize = 24;
+
+/// What the packets of one direction have in common. Times are jiffies, low 32 bits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState {
@@ -127,6 +155,16 @@ pub struct FlowState {
     pub without_timestamps: u32,
     /// Until when packets are reported after a RST; 0 when there was none.
     pub watch_until: u32,
+    /// When a packet broke a silence of both directions that the other has not answered; 0 when there is none such.
+    pub asked: u32,
+    /// How long that silence was.
+    pub asked_pause: u32,
+    /// Longest silence of both directions that the other direction broke and this one answered.
+    pub survived: u32,
+    /// The sequence number of the next byte that is needed to follow what is spoken.
+    pub next: u32,
+    /// Where the next frame begins, with the end octet of this one.
+    pub resume: u32,
     pub id_last: u16,
     pub handshake_ip_id: u16,
     pub window: u16,
@@ -143,8 +181,18 @@ pub struct FlowState {
     /// RSTs.
     pub rsts: u8,
     pub source_mac: [u8; 6],
+    /// [`stage`](crate::amqp::stage).
+    pub stage: u8,
+    /// Bytes that this stage needs.
+    pub want: u8,
+    /// How many of them are there.
+    pub have: u8,
     /// Explicit padding, zero.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 5],
+    /// [`method`](crate::amqp::method): a frame that counts once its end octet is there.
+    pub pending: u16,
+    /// Those bytes: of headers, and of the methods that are looked at.
+    pub carry: [u8; CARRY],
 }
 
 /// A RST arrived.
@@ -153,12 +201,13 @@ pub struct FlowState {
 pub struct ArrivedRst {
     pub header: Header,
     pub key: FlowKey,
-    pub packet: Packet,
-    pub flow: FlowState,
-    /// Jiffies now, low 32 bits: `flow` counts in them.
+    /// Jiffies now, low 32 bits: `flow` and `sent` count in them.
     pub now: u32,
-    /// Inode number of the network namespace; 0 when it could not be read.
-    pub netns: u32,
+    pub packet: Packet,
+    /// The packets before it, of the same direction.
+    pub flow: FlowState,
+    /// The packets of the other direction, which left; nothing where those are not watched.
+    pub sent: FlowState,
     /// The TCP options as they are on the wire.
     pub options: [[u8; 4]; 10],
     /// The beginning of the payload, if it bears the mark of a device that explains itself there.
@@ -171,15 +220,14 @@ pub struct ArrivedRst {
 pub struct Followed {
     pub header: Header,
     pub key: FlowKey,
-    pub packet: Packet,
-    /// Inode number of the network namespace; 0 when it could not be read.
-    pub netns: u32,
     /// Explicit padding, zero.
     pub reserved: u32,
+    pub packet: Packet,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<FlowKey>() == 44);
+const _: () = assert!(size_of::<Handshake>() == 12);
 const _: () = assert!(size_of::<Packet>() == 56);
-const _: () = assert!(size_of::<FlowState>() == 152);
-const _: () = assert!(size_of::<ArrivedRst>() == 16 + 40 + 56 + 152 + 8 + 40 + 64);
-const _: () = assert!(size_of::<Followed>() == 16 + 40 + 56 + 8);
+const _: () = assert!(size_of::<FlowState>() == 208);
+const _: () = assert!(size_of::<ArrivedRst>() == 16 + 44 + 4 + 56 + 2 * 208 + 40 + 64);
+const _: () = assert!(size_of::<Followed>() == 16 + 44 + 4 + 56);

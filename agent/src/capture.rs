@@ -12,11 +12,11 @@ use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
-    cli::{BtfSource, CaptureArgs, KernelArgs},
+    cli::{BtfSource, CaptureArgs, KernelArgs, Switch},
     event::{Event, Filter, Host, Kernel, SCHEMA, Started},
     flow::known::KnownMiddlebox,
     host::{self, netns::NetnsError, owners::Snapshot},
-    kernel::{ArmOptions, Armed, KernelError, ports::PortSet},
+    kernel::{ArmOptions, Armed, KernelError, ports::PortSet, tap::Extras},
     output::{
         Format,
         pretty::Style,
@@ -118,6 +118,8 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
         netns: netns.map(|inode| vec![inode]),
         ring_size: args.ring_size,
         max_connections: args.max_connections,
+        max_conversations: args.max_conversations,
+        extras: Extras { egress: args.egress == Switch::On, amqp: args.amqp == Switch::On },
         ladder: args.hooks,
         btf: match &args.btf {
             BtfSource::File(path) => Some(path.clone()),

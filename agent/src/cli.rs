@@ -119,12 +119,29 @@ pub struct KernelArgs {
     /// Processes whose facts are kept, so that one that ended is still named.
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_processes: usize,
+    /// Watch packets that leave, too: what this host said itself testifies about the resets it gets.
+    #[arg(long, value_enum, default_value_t)]
+    pub egress: Switch,
+    /// Follow AMQP on plain connections: heartbeat, vhost, close and the like, never credentials or content.
+    #[arg(long, value_enum, default_value_t)]
+    pub amqp: Switch,
+    /// Connections at once of which is remembered what AMQP said.
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub max_conversations: u32,
     /// How to attach to tracepoints.
     #[arg(long, value_enum, default_value_t)]
     pub hooks: Ladder,
     /// The kernel's type information; `none` does without, as on kernels that have none.
     #[arg(long, value_name = "FILE|none", default_value = "/sys/kernel/btf/vmlinux", value_parser = btf)]
     pub btf: BtfSource,
+}
+
+/// Something to be had or left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    #[default]
+    On,
+    Off,
 }
 
 /// Where struct layouts come from.

@@ -2,7 +2,17 @@
 //!
 //! The live tap and a capture file fill the same values. What could not be followed is absent, never guessed.
 
+mod direction;
+mod follow;
+mod frame;
+mod method;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tls;
+
 use std::time::Duration;
+
+pub use follow::{Chunk, Follower};
 
 /// Which end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

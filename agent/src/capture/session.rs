@@ -217,6 +217,7 @@ impl<'a> Session<'a> {
                 // Now, and not when it is written: a process that just closed may be gone in a moment.
                 self.owners.name(&mut reset);
                 self.name_netns(&mut reset);
+                reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);
                 if reset.direction == Direction::Received {
                     self.wires.claim(place(&reset), reset.tcp.as_ref());
                 }

@@ -24,6 +24,8 @@ pub struct Firing {
     /// Identity of the socket; 0 without one.
     pub sock: u64,
     pub cpu: u32,
+    /// Jiffies, low 32 bits.
+    pub jiffies: u32,
     /// The socket's receive side was shut down.
     pub receive_side_shut: bool,
 }
@@ -92,7 +94,7 @@ impl Settle {
 
     /// Takes back a reset whose owner is about to end, until `due_ns`: the kernel will tell who that was.
     pub fn await_end(&mut self, reset: Reset, due_ns: u64) {
-        self.hold(due_ns, Firing { sock: reset.sock, cpu: 0, receive_side_shut: false }, reset);
+        self.hold(due_ns, Firing { sock: reset.sock, cpu: 0, jiffies: 0, receive_side_shut: false }, reset);
     }
 
     /// Notes that a process closed a socket that may have been reset a moment ago.
@@ -195,7 +197,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn firing(sock: u64, shut: bool) -> Firing {
-        Firing { sock, cpu: 0, receive_side_shut: shut }
+        Firing { sock, cpu: 0, jiffies: 0, receive_side_shut: shut }
     }
 
     fn received(at_ms: u64) -> Reset {

@@ -134,11 +134,14 @@ fn acceptable(wire: &Wire, tcp: &TcpFacts) -> bool {
     ahead <= 1 || tcp.bytes_received == 0 && wire.rst.flags.ack()
 }
 
-/// The tap sees only what arrives; of what this host sent, its socket knows the sequence numbers and the time of the last.
+/// Of what this host sent, its socket knows the sequence numbers, and the time of the last where the tap does not see what leaves.
 fn complete(wire: &mut Wire, tcp: &TcpFacts) {
     wire.receiver.last_ack = Some(tcp.rcv_nxt);
     wire.receiver.end_seq = Some(tcp.snd_nxt);
     wire.receiver.acks.push(tcp.rcv_nxt);
+    if wire.receiver.times.last_ns.is_some() {
+        return;
+    }
     let Some(since_sent) = tcp.since_sent else { return };
     let nanoseconds = u64::try_from(since_sent.as_nanos()).unwrap_or(u64::MAX);
     wire.receiver.times.last_ns = Some(wire.rst.time_ns.saturating_sub(nanoseconds));

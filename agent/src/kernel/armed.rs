@@ -10,16 +10,20 @@ use rstblame_ebpf::{ABSENT, Config, config, counter};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    decode::Decoder,
+    clock,
+    decode::{Decoder, said::Jiffies},
     error::KernelError,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
     memlock,
     ports::PortSet,
-    tap::{Tap, TapError},
+    talk::Talk,
+    tap::{Extras, Tap, TapError},
 };
 use crate::{
+    amqp::Conversation,
     event::{Coverage, CoverageState},
+    flow::Reset,
     host::netns::Handle,
 };
 
@@ -39,6 +43,10 @@ pub struct ArmOptions {
     pub ring_size: u64,
     /// Connections remembered at once.
     pub max_connections: u32,
+    /// Connections at once of which is remembered what was said.
+    pub max_conversations: u32,
+    /// What the tap watches beside what arrives.
+    pub extras: Extras,
     pub ladder: Ladder,
     /// The kernel's type information; `None` to do without.
     pub btf: Option<PathBuf>,
@@ -74,6 +82,7 @@ pub struct Armed {
     attached: Vec<Attached>,
     /// The packet tap, or why there is none.
     tap: Result<Tap, String>,
+    talk: Talk,
     skipped: u64,
     pub coverage: BTreeMap<String, Coverage>,
     pub decoder: Decoder,
@@ -107,7 +116,8 @@ impl Armed {
             return Err(KernelError::NoHook(failures.join("; ")));
         }
 
-        let tap = Tap::load(&mut ebpf).map_err(|error| hooks::explain(&error));
+        let tap = Tap::load(&mut ebpf, options.extras).map_err(|error| hooks::explain(&error));
+        let talk = Talk::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
         // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
@@ -115,7 +125,7 @@ impl Armed {
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
-        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, skipped: 0, coverage, decoder })
+        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, talk, skipped: 0, coverage, decoder })
     }
 
     /// One line for each hook that could not be attached: what the agent does not see without it, and why.
@@ -157,6 +167,11 @@ impl Armed {
         })
     }
 
+    /// What was said on the connection of a reset that the tracepoint reported at this time in jiffies.
+    pub fn conversation(&mut self, reset: &Reset, jiffies: u32) -> Option<Conversation> {
+        self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
+    }
+
     /// Listens for packets in these namespaces, and says in `coverage` how far that went.
     pub fn listen(&mut self, namespaces: &[Handle]) {
         let failures: Vec<String> = namespaces.iter().filter_map(|netns| self.follow(netns).err()).map(|error| error.to_string()).collect();
@@ -171,7 +186,18 @@ impl Armed {
                 Some(format!("not in {} of {} network namespaces: {}", failures.len(), namespaces.len(), first.unwrap_or_default())),
             ),
         };
+        let sent = match self.tap.as_ref().map(Tap::egress) {
+            Ok(Err(error)) => state(CoverageState::Unavailable, Some(error.to_owned())),
+            _ => coverage.clone(),
+        };
+        let amqp = match self.tap.as_ref().map(|tap| (tap.amqp(), tap.egress())) {
+            Ok((Err(error), _)) => state(CoverageState::Unavailable, Some(error.to_owned())),
+            Ok((Ok(()), Err(error))) => state(CoverageState::Degraded, Some(format!("of this host's own end nothing: {error}"))),
+            _ => coverage.clone(),
+        };
+        self.coverage.insert("amqp".to_owned(), amqp);
         self.coverage.insert("packet_headers".to_owned(), coverage);
+        self.coverage.insert("packet_headers_sent".to_owned(), sent);
     }
 
     /// Listens for packets in one more namespace.
@@ -228,6 +254,7 @@ pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
 }
 
 pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
+    let second = clock::jiffies_a_second();
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
     let mut loader = EbpfLoader::new();
     loader
@@ -235,7 +262,9 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
         .map_max_entries("FLOWS", options.max_connections.max(1))
+        .map_max_entries("SPOKEN", if options.extras.amqp { options.max_conversations.saturating_mul(2).max(1) } else { 1 })
         .override_global("LAYOUT", &knowledge.layout, true)
+        .override_global("SECOND", &second, true)
         .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true)
         .override_global("OOM_HAS_TASK", &knowledge.oom_has_task, true);
     for (name, format) in &formats {
@@ -254,7 +283,7 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
 }
 
 /// Sets the filter before anything is attached.
-fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
+pub(super) fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
     let mut ports: Array<_, u64> = open(ebpf, "PORTS")?;
     for (index, word) in options.ports.words() {
         ports.set(index, word, 0).map_err(|error| KernelError::map("PORTS", error))?;

@@ -18,6 +18,12 @@ pub fn jiffy() -> Duration {
     Duration::from_nanos(nanoseconds(clock_getres(ClockId::MonotonicCoarse)))
 }
 
+/// `CONFIG_HZ`.
+pub fn jiffies_a_second() -> u32 {
+    let length = jiffy().as_nanos().max(1);
+    u32::try_from((1_000_000_000 + length / 2) / length).unwrap_or(1000)
+}
+
 /// Wall-clock time of a moment on `CLOCK_BOOTTIME`, by the present distance of the two clocks: after a step of the wall clock, events
 /// carry the corrected time.
 pub fn wall_time(moment_ns: u64) -> Timestamp {

@@ -1,12 +1,15 @@
 //! Ring bytes into [`Reset`] values.
 
 mod arrived;
+mod jiffies;
+pub mod said;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
+pub use arrived::key;
 use rstblame_ebpf::{
     Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
     wire::{ArrivedRst, Followed},
@@ -100,16 +103,21 @@ impl Decoder {
             }
             kind::ARRIVED_RST => {
                 let record: ArrivedRst = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Arrived(place, Box::new(arrived::wire(&record, self.jiffy))))
             }
             kind::FOLLOWED => {
                 let record: Followed = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.netns };
+                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Followed(place, Box::new(arrived::segment(&record.packet))))
             }
             other => Err(DecodeError::Kind(other)),
         }
+    }
+
+    /// Length of a jiffy.
+    pub const fn jiffy(&self) -> Duration {
+        self.jiffy
     }
 
     /// The reset that a RST without effect would have been.
@@ -180,6 +188,7 @@ impl Decoder {
         let firing = Firing {
             sock: record.sock,
             cpu: record.header.cpu,
+            jiffies: record.jiffies,
             receive_side_shut: direction == Direction::Received && (!has(valid::SOCK) || record.shutdown & RCV_SHUTDOWN != 0),
         };
         Ok(Record::Reset(Box::new(reset), firing))

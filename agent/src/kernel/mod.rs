@@ -4,6 +4,7 @@ pub mod armed;
 pub mod btf;
 pub mod clock;
 pub mod decode;
+pub mod dry;
 pub mod error;
 pub mod hooks;
 mod knowledge;
@@ -12,6 +13,7 @@ pub mod memlock;
 pub mod ports;
 pub mod probe;
 pub mod reasons;
+pub mod talk;
 pub mod tap;
 pub mod tracefs;
 

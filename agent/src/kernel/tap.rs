@@ -1,7 +1,8 @@
-//! Where the packet tap listens: a pair of packet sockets in each watched network namespace.
+//! Where the packet tap listens: packet sockets in each watched network namespace.
 //!
-//! The sockets are bound to one protocol each, so that they see what arrives and nothing that leaves, and cost nothing on the way out
-//! (packet(7)). They keep their namespace alive, so those of a namespace that nothing else keeps are closed ([`Tap::retain`]).
+//! Two are bound to one protocol each, so that they see what arrives and nothing that leaves, each packet once, and cost nothing on the way
+//! out (packet(7)). A third for all protocols sees what leaves; it can be left out. All keep their namespace alive, so those of a namespace
+//! that nothing else keeps are closed ([`Tap::retain`]).
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::{MapData, ProgramArray},
     programs::{ProgramError, SocketFilter},
 };
 use thiserror::Error;
@@ -20,8 +22,16 @@ use crate::host::netns::{Handle, NetnsError};
 /// Namespaces listened in at once.
 const MAX_NAMESPACES: usize = 4096;
 
-/// Name of the program.
-const PROGRAM: &str = "tap";
+/// Programs for what arrives and for what leaves.
+const TAP: &str = "tap";
+const EGRESS: &str = "egress";
+
+/// The program that both of them hand segments to that AMQP is followed in, and the map by which they find it.
+const FOLLOWER: &str = "amqp";
+const FOLLOWERS: &str = "FOLLOWERS";
+
+/// Says `1` on a kernel with `PREEMPT_RT` (kernel/ksysfs.c).
+const REALTIME: &str = "/sys/kernel/realtime";
 
 /// Why the tap does not listen in a namespace.
 #[derive(Debug, Error)]
@@ -39,20 +49,51 @@ pub enum TapError {
 }
 
 /// The sockets, by the inode number of their namespace.
-#[derive(Debug, Default)]
 pub struct Tap {
-    sockets: HashMap<u32, [OwnedFd; 2]>,
+    sockets: HashMap<u32, Vec<OwnedFd>>,
+    /// Why what leaves is not seen.
+    egress: Result<(), String>,
+    /// The kernel empties this map when nobody in user space holds it any more.
+    followers: Result<ProgramArray<MapData>, String>,
+}
+
+/// Which programs are wanted beside that for what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extras {
+    /// What leaves.
+    pub egress: bool,
+    /// What AMQP says.
+    pub amqp: bool,
 }
 
 impl Tap {
-    /// Loads the program.
+    /// Name of the program for what arrives.
+    pub(super) const ARRIVING: &str = TAP;
+
+    /// Loads the programs.
     ///
     /// # Errors
     ///
-    /// What the verifier said.
-    pub fn load(ebpf: &mut Ebpf) -> Result<Self, ProgramError> {
-        program(ebpf)?.load()?;
-        Ok(Self::default())
+    /// What the verifier said of the one for what arrives.
+    pub fn load(ebpf: &mut Ebpf, extras: Extras) -> Result<Self, ProgramError> {
+        program(ebpf, TAP)?.load()?;
+        let followers = if extras.amqp { follow(ebpf) } else { Err("turned off by --amqp off".to_owned()) };
+        let egress = if extras.egress {
+            program(ebpf, EGRESS).and_then(SocketFilter::load).map_err(|error| super::hooks::explain(&error))
+        } else {
+            Err("turned off by --egress off".to_owned())
+        };
+        Ok(Self { sockets: HashMap::new(), egress, followers })
+    }
+
+    /// Why AMQP is not followed.
+    pub fn amqp(&self) -> Result<(), &str> {
+        self.followers.as_ref().map(|_| ()).map_err(String::as_str)
+    }
+
+    /// Why what leaves is not seen.
+    pub fn egress(&self) -> Result<(), &str> {
+        self.egress.as_ref().copied().map_err(String::as_str)
     }
 
     /// Listens in a namespace. Does nothing where it does so already.
@@ -67,14 +108,19 @@ impl Tap {
         if self.sockets.len() >= MAX_NAMESPACES {
             return Err(TapError::TooMany);
         }
-        let sockets = netns.enter(|| Ok([open()?, open()?]))?.map_err(|error: io::Error| match error.raw_os_error() {
+        let mut wanted = vec![(TAP, libc::ETH_P_IP), (TAP, libc::ETH_P_IPV6)];
+        if self.egress.is_ok() {
+            wanted.push((EGRESS, libc::ETH_P_ALL));
+        }
+        let opened = netns.enter(|| wanted.iter().map(|_| open()).collect::<io::Result<Vec<_>>>())?;
+        let sockets = opened.map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM) => TapError::Denied(error),
             _ => TapError::Socket(error),
         })?;
-        let program = program(ebpf).map_err(|error| TapError::Attach(super::error::first_line(&error)))?;
-        for (socket, protocol) in sockets.iter().zip([libc::ETH_P_IP, libc::ETH_P_IPV6]) {
+        for (socket, (name, protocol)) in sockets.iter().zip(wanted) {
+            let attach = |error: &ProgramError| TapError::Attach(super::error::first_line(error));
             // The filter first: a bound socket without one would collect packets.
-            program.attach(socket).map_err(|error| TapError::Attach(super::error::first_line(&error)))?;
+            program(ebpf, name).map_err(|error| attach(&error))?.attach(socket).map_err(|error| attach(&error))?;
             bind(socket, protocol).map_err(TapError::Socket)?;
         }
         self.sockets.insert(netns.inode(), sockets);
@@ -97,8 +143,24 @@ impl Tap {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut SocketFilter, ProgramError> {
-    ebpf.program_mut(PROGRAM).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
+/// Loads the program that follows AMQP, and puts it where it is found.
+fn follow(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
+    // Segments are handed over by a map of this CPU's own, and with PREEMPT_RT one socket filter may run in the midst of another.
+    if std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1") {
+        return Err("not on a kernel with PREEMPT_RT".to_owned());
+    }
+    let explain = |error: &ProgramError| super::hooks::explain(error);
+    let follower = program(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
+    follower.load().map_err(|error| explain(&error))?;
+    let fd = follower.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(|error| explain(&error))?;
+    let map = ebpf.take_map(FOLLOWERS).ok_or_else(|| format!("the object has no map {FOLLOWERS}"))?;
+    let mut followers = ProgramArray::try_from(map).map_err(|error| super::error::first_line(&error))?;
+    followers.set(0, &fd, 0).map_err(|error| super::error::first_line(&error))?;
+    Ok(followers)
+}
+
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SocketFilter, ProgramError> {
+    ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?.try_into()
 }
 
 /// A packet socket that is bound to no protocol yet, in the namespace of the calling thread.

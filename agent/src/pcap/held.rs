@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 
 use super::table::Key;
-use crate::flow::{
-    LocalKnown,
-    wire::{End, Segment, Wire},
+use crate::{
+    amqp::Conversation,
+    flow::{
+        LocalKnown,
+        wire::{End, Segment, Wire},
+    },
 };
 
 /// How long what follows may testify, in capture time.
@@ -23,6 +26,9 @@ pub struct Case {
     pub local_known: LocalKnown,
     pub frame: u64,
     pub wire: Box<Wire>,
+    /// Who opened the connection.
+    pub client: Option<End>,
+    pub amqp: Option<Box<Conversation>>,
 }
 
 /// The queue.

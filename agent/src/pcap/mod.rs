@@ -2,6 +2,7 @@
 //!
 //! Frames stream through; what is remembered is bounded ([`table`], [`held`]).
 
+mod amqp;
 mod error;
 mod held;
 mod local;
@@ -204,7 +205,7 @@ impl<'a> Scan<'a> {
             }
         };
         while let Some(case) = self.held.pop() {
-            self.decide(&case, emit);
+            self.decide(case, emit);
         }
         self.counts.evicted = self.table.evicted();
         match self.unknown_link {
@@ -221,7 +222,7 @@ impl<'a> Scan<'a> {
         self.counts.frames += 1;
         self.first_ns = self.first_ns.or(Some(frame.time_ns));
         while let Some(case) = self.held.pop_due(frame.time_ns) {
-            self.decide(&case, emit);
+            self.decide(case, emit);
         }
         match packet::parse(frame) {
             Ok(packet) => {
@@ -253,12 +254,15 @@ impl<'a> Scan<'a> {
             let text = VendorText::recognise(packet.payload);
             let wire = Box::new(entry.flow.reset(segment, from, text));
             let (local, local_known) = local::local_end(&key, self.local, entry.votes, &entry.flow, from);
-            entry.watching.push(self.held.push(Case { key, from, local, local_known, frame, wire }));
+            let (client, amqp) = (entry.spoken.client(), entry.spoken.conversation(segment.time_ns, local));
+            entry.watching.push(self.held.push(Case { key, from, local, local_known, frame, wire, client, amqp }));
+        } else {
+            entry.spoken.observe(segment, from, packet.payload);
         }
         entry.flow.observe(segment, from);
     }
 
-    fn decide(&mut self, case: &Case, emit: &mut impl FnMut(ResetEvent)) {
+    fn decide(&mut self, case: Case, emit: &mut impl FnMut(ResetEvent)) {
         let mut reset = reset(case, self.file, self.ports, self.first_ns.unwrap_or_default());
         if reset.direction == Direction::Received
             && let Some(wire) = &reset.wire
@@ -275,11 +279,17 @@ impl<'a> Scan<'a> {
 }
 
 /// The reset of a case, without host or process.
-fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Reset {
+fn reset(case: Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Reset {
     let tuple = Tuple::new(case.key.address(case.local), case.key.address(case.local.other()));
     let direction = if case.from == case.local { Direction::Sent } else { Direction::Received };
     let wire = &case.wire;
-    let local_serves = ports.map_or(tuple.local.port() <= tuple.peer.port(), |ports| ports.contains(tuple.local.port()));
+    let watched = |port| ports.is_some_and(|ports| ports.contains(port));
+    let local_serves = match (watched(tuple.local.port()), watched(tuple.peer.port()), case.client) {
+        (true, false, _) => true,
+        (false, true, _) => false,
+        (_, _, Some(client)) => client != case.local,
+        (_, _, None) => tuple.local.port() <= tuple.peer.port(),
+    };
     let (local, peer) = if direction == Direction::Sent { (&wire.sender, &wire.receiver) } else { (&wire.receiver, &wire.sender) };
     let opened_ns = local.times.first_ns.filter(|_| local.initial_seq.is_some() && peer.initial_seq.is_some());
     let opens = wire.receiver.packets == 1 && wire.sender.packets == 0;
@@ -293,7 +303,8 @@ fn reset(case: &Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Res
             age: opened_ns.map(|opened| std::time::Duration::from_nanos(wire.rst.time_ns.saturating_sub(opened))),
             active_open: local.handshake_rtt_ns.is_none() && peer.handshake_rtt_ns.is_some(),
         }),
-        wire: Some(case.wire.clone()),
+        wire: Some(case.wire),
+        amqp: case.amqp,
         capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known: case.local_known })),
         ..Reset::bare(id, timestamp, direction, tuple, role)
     }

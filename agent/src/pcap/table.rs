@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use super::local::Votes;
+use super::{amqp::Spoken, local::Votes};
 use crate::flow::wire::{End, RSTS, Ring, WireFlow};
 
 /// The two ends of a connection, the lower address first, whichever sent first.
@@ -36,6 +36,7 @@ impl Key {
 pub struct Entry {
     pub flow: WireFlow,
     pub votes: Votes,
+    pub spoken: Spoken,
     /// Numbers of the held RSTs that want to know what follows.
     pub watching: Ring<u64, RSTS>,
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod spoken;
+
 use std::{
     collections::BTreeMap,
     io::{Cursor, Write as _},

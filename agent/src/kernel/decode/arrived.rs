@@ -7,6 +7,7 @@ use std::{
 
 use rstblame_ebpf::wire::{ArrivedRst, FlowKey, FlowState, Packet, packet_bit, seen};
 
+use super::jiffies::Jiffies;
 use crate::flow::{
     Tuple,
     wire::{Flags, OptionKinds, Segment, Side, Silence, Timestamps, VendorText, Wire},
@@ -31,6 +32,20 @@ pub fn tuple(key: &FlowKey) -> Option<Tuple> {
         }
     };
     Some(Tuple::new(SocketAddr::new(address(key.local)?, key.local_port), SocketAddr::new(address(key.peer)?, key.peer_port)))
+}
+
+/// Under which key the kernel side keeps one direction of a connection.
+pub fn key(tuple: Tuple, direction: u16, netns: u32) -> FlowKey {
+    let widen = |address: IpAddr| match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            (AF_INET, [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+        IpAddr::V6(address) => (AF_INET6, address.octets()),
+    };
+    let (family, local) = widen(tuple.local.ip());
+    let (_, peer) = widen(tuple.peer.ip());
+    FlowKey { local, peer, local_port: tuple.local.port(), peer_port: tuple.peer.port(), family, direction, netns }
 }
 
 /// The header facts of one packet.
@@ -63,18 +78,34 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
     let mut rst = segment(&record.packet);
     (rst.options, rst.timestamps) = options(record.options.as_flattened());
     let text = record.text.as_flattened().split(|byte| *byte == 0).next().unwrap_or_default();
-    let clock = Clock { now_ns: rst.time_ns, now: record.now, jiffy };
-    let silent = clock.since(record.flow.last);
+    let clock = Jiffies { now_ns: rst.time_ns, now: record.now, length: jiffy };
+    let ipv4 = record.key.family == AF_INET;
+    let (silence, longest_survived) = silence(&record.flow, &record.sent, &clock);
     Wire {
         rst,
         text: VendorText::recognise(text),
-        sender: side(&record.flow, &clock),
-        receiver: Side::default(),
+        sender: side(&record.flow, ipv4, &clock),
+        receiver: side(&record.sent, ipv4, &clock),
         others: crate::flow::wire::Ring::default(),
-        // What this host sent is not seen here: whether it broke the silence is for the socket to say.
-        silence: (record.flow.packets > 0 && silent >= PAUSE).then_some(Silence { length: silent, broken_by_receiver: false }),
-        longest_survived: jiffy.saturating_mul(record.flow.longest_pause),
+        silence,
+        longest_survived,
         after: crate::flow::wire::After::default(),
+    }
+}
+
+/// The silence that the RST ended, and the longest that the connection survived.
+fn silence(flow: &FlowState, sent: &FlowState, clock: &Jiffies) -> (Option<Silence>, Duration) {
+    let broken = |length: Duration, broken_by_receiver| (length >= PAUSE).then_some(Silence { length, broken_by_receiver });
+    match (flow.packets, sent.packets) {
+        (0, 0) => (None, Duration::ZERO),
+        // What this host sent is not seen: whether it broke the silence is for the socket to say.
+        (_, 0) => (broken(clock.since(flow.last), false), clock.times(flow.longest_pause)),
+        (0, _) => (broken(clock.since(sent.last), false), Duration::ZERO),
+        _ => {
+            let survived = clock.times(flow.survived.max(sent.survived));
+            let unanswered = (sent.asked != 0).then(|| broken(clock.times(sent.asked_pause), true)).flatten();
+            (unanswered.or_else(|| broken(clock.since(flow.last).min(clock.since(sent.last)), false)), survived)
+        }
     }
 }
 
@@ -105,24 +136,7 @@ fn options(bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
     }
 }
 
-/// Turns the kernel side's jiffies into times of the segment's clock.
-struct Clock {
-    now_ns: u64,
-    now: u32,
-    jiffy: Duration,
-}
-
-impl Clock {
-    fn since(&self, stamp: u32) -> Duration {
-        self.jiffy.saturating_mul(self.now.wrapping_sub(stamp))
-    }
-
-    fn time_ns(&self, stamp: u32) -> u64 {
-        self.now_ns.saturating_sub(u64::try_from(self.since(stamp).as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-fn side(flow: &FlowState, clock: &Clock) -> Side {
+fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
     let has = |bit: u8| flow.seen & bit != 0;
     let mut side = Side::default();
     if flow.packets == 0 {
@@ -137,7 +151,6 @@ fn side(flow: &FlowState, clock: &Clock) -> Side {
         side.ttl.highest = flow.ttl_highest;
         side.ttl.count = u64::from(flow.ttl_count);
     }
-    let ipv4 = has(seen::IP_ID);
     if has(seen::HANDSHAKE) {
         side.handshake_ttl = Some(flow.handshake_ttl);
         side.initial_seq = Some(flow.initial_seq);
@@ -146,14 +159,14 @@ fn side(flow: &FlowState, clock: &Clock) -> Side {
             side.handshake_ip_id = Some(flow.handshake_ip_id);
         }
     }
-    if ipv4 {
+    if has(seen::IP_ID) {
         side.ip_ids.last = Some(flow.id_last);
         side.ip_ids.by_one = flow.id_by_one;
         side.ip_ids.zeros = flow.id_zeros;
         side.ip_ids.forward = flow.id_forward;
         side.ip_ids.other = flow.id_other;
         side.ip_ids.recent.push(flow.id_last);
-    } else if has(seen::ESTABLISHED) {
+    } else if !ipv4 && has(seen::ESTABLISHED) {
         side.flow_label = Some(flow.flow_label);
     }
     side.dont_fragment = (u64::from(flow.dont_fragment_set), u64::from(flow.dont_fragment_clear));

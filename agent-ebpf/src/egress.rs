@@ -1,0 +1,75 @@
+//! The packet tap's other half: a socket filter on a packet socket for all protocols, the only kind that sees what leaves.
+//!
+//! It keeps for the leaving direction of watched connections the same facts as the tap, and reports nothing: what becomes of a RST that
+//! leaves is told by its tracepoint. Arriving packets, which such a socket sees too, it lets go at once.
+
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_jiffies64, macros::socket_filter, programs::SkBuffContext};
+use rstblame_ebpf::wire::{FlowState, Packet, direction, packet_bit};
+
+use crate::{
+    flow::{self, ACK, RST, SYN},
+    follow, handshake,
+    headers::{self, NO_SEGMENT, Segment},
+    maps::FLOWS,
+};
+
+/// `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
+const OUTGOING: u32 = 4;
+
+#[socket_filter]
+pub fn egress(ctx: SkBuffContext) -> i64 {
+    // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
+    if unsafe { (*ctx.skb.skb).pkt_type } != OUTGOING {
+        return 0;
+    }
+    let skb = ctx.as_ptr() as u64;
+    let mut segment = NO_SEGMENT;
+    if headers::read(&ctx, skb, direction::OUT, &mut segment) {
+        ours(&ctx, skb, &mut segment);
+    }
+    0
+}
+
+/// A segment of a watched connection.
+#[inline(always)]
+fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
+    let Segment { key, packet, tcp_at, payload_at } = segment;
+    if packet.flags & RST != 0 {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_jiffies64() } as u32;
+    let known = FLOWS.get_ptr_mut(&*key);
+    if packet.flags & SYN != 0 {
+        handshake::seen(key, packet, known, now);
+        return;
+    }
+    headers::read_timestamps(skb, packet, *tcp_at, *payload_at);
+    let Some(flow) = known.or_else(|| flow::begin(key, packet)) else {
+        return;
+    };
+    // SAFETY: the value stays valid while the program runs. Packets of one connection leave one after the other, under its socket's lock or
+    // that of the queue.
+    let flow = unsafe { &mut *flow };
+    if again(flow, packet) {
+        return;
+    }
+    flow::observe(flow, key, packet, now);
+    flow.ifindex = packet.ifindex;
+    // A packet that is still to be cut into segments uses up an identification for each.
+    // SAFETY: as for `pkt_type`.
+    let segments = unsafe { (*ctx.skb.skb).gso_segs };
+    if segments > 1 && packet.bits & packet_bit::IPV6 == 0 {
+        flow.id_last = flow.id_last.wrapping_add(segments as u16 - 1);
+    }
+    follow::hand_over(ctx, flow, key, packet, *payload_at, now);
+}
+
+/// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device below.
+#[inline(always)]
+fn again(flow: &FlowState, packet: &Packet) -> bool {
+    flow.ifindex != 0
+        && flow.ifindex != packet.ifindex
+        && flow::end(packet).wrapping_sub(flow.end_seq).cast_signed() <= 0
+        && (packet.flags & ACK == 0 || packet.ack.wrapping_sub(flow.last_ack).cast_signed() <= 0)
+}

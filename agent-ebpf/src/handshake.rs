@@ -1,0 +1,57 @@
+//! SYNs and SYN-ACKs, which a proxy or a flood may have made: kept apart from what comes later.
+
+use rstblame_ebpf::{
+    amqp::stage,
+    wire::{FlowKey, FlowState, Handshake, Packet, packet_bit, seen},
+};
+
+use crate::{
+    flow::NOTHING_SEEN,
+    maps::{FLOWS, HANDSHAKES, SPOKEN},
+};
+
+/// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
+#[inline(always)]
+pub fn seen(key: &FlowKey, packet: &Packet, known: Option<*mut FlowState>, now: u32) {
+    if let Some(handshake) = HANDSHAKES.get_ptr(key) {
+        // SAFETY: the value stays valid while the program runs.
+        if unsafe { (*handshake).seq } == packet.seq {
+            return;
+        }
+    }
+    let handshake = Handshake { seq: packet.seq, at: now, ip_id: packet.ip_id, ttl: packet.ttl, bits: packet.bits };
+    let _best_effort = HANDSHAKES.insert(key, handshake, 0);
+    let _none_perhaps = SPOKEN.remove(key);
+    if known.is_some() {
+        #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
+        if let Some(flow) = FLOWS.get_ptr_mut(key) {
+            // SAFETY: as above.
+            apply(key, unsafe { &mut *flow });
+        }
+    }
+}
+
+/// Puts down what the handshake of a direction showed, as its first packet.
+#[inline(always)]
+pub fn apply(key: &FlowKey, flow: &mut FlowState) {
+    let Some(handshake) = HANDSHAKES.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: as above.
+    let handshake = unsafe { &*handshake };
+    flow.packets = 1;
+    flow.first = handshake.at;
+    flow.last = handshake.at;
+    flow.initial_seq = handshake.seq;
+    flow.end_seq = handshake.seq.wrapping_add(1);
+    flow.handshake_ttl = handshake.ttl;
+    flow.handshake_ip_id = handshake.ip_id;
+    flow.seen |= seen::HANDSHAKE;
+    flow.stage = stage::FIRST;
+    flow.want = 1;
+    flow.next = flow.end_seq;
+    if handshake.bits & packet_bit::DONT_FRAGMENT != 0 {
+        flow.seen |= seen::HANDSHAKE_DONT_FRAGMENT;
+    }
+}

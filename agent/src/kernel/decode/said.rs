@@ -1,0 +1,164 @@
+//! What the kernel side kept of a conversation into a [`Conversation`].
+
+use std::time::Duration;
+
+use rstblame_ebpf::{
+    amqp::{Spoken, method, protocol, record, spoken, stage},
+    wire::FlowState,
+};
+
+pub use super::jiffies::Jiffies;
+use crate::{
+    amqp::{Blocked, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls},
+    flow::Role,
+};
+
+/// What is known of one direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Direction {
+    /// Its packets.
+    pub flow: Option<FlowState>,
+    /// What was said.
+    pub said: Option<Spoken>,
+}
+
+impl Direction {
+    fn methods(&self) -> u16 {
+        self.said.map_or(0, |said| said.methods)
+    }
+
+    fn records(&self) -> u8 {
+        self.said.map_or(0, |said| said.records)
+    }
+
+    fn protocol(&self) -> Option<u8> {
+        self.said.map(|said| said.protocol)
+    }
+
+    /// It has begun with something other than a frame.
+    fn begins_otherwise(&self) -> bool {
+        self.flow.is_some_and(|flow| matches!(flow.stage, stage::PROTOCOL | stage::RECORD))
+    }
+
+    /// Followed to its last packet.
+    fn followed(&self) -> bool {
+        self.flow.is_some_and(|flow| flow.stage != stage::NONE) && self.said.is_none_or(|said| said.flags & spoken::LOST == 0)
+    }
+
+    fn last_payload(&self, clock: &Jiffies) -> Option<Duration> {
+        self.flow.filter(|flow| flow.bytes > 0).map(|flow| clock.since(flow.last_payload))
+    }
+
+    fn last_heartbeat(&self, clock: &Jiffies) -> Option<Duration> {
+        let said = self.said.filter(|said| said.methods & method::HEARTBEAT != 0 && self.followed())?;
+        Some(clock.since(said.heartbeat_at))
+    }
+
+    fn close(&self, from: Side, clock: &Jiffies) -> Option<Close> {
+        let said = self.said.filter(|said| said.methods & method::CLOSE != 0)?;
+        Some(Close {
+            from,
+            code: said.close_code,
+            text: text(&said.text, said.text_length),
+            method: Some((said.close_class, said.close_method)).filter(|ids| *ids != (0, 0)),
+            before: clock.since(said.close_at),
+        })
+    }
+}
+
+/// Joins the two directions of a connection; `None` when it is not known what was spoken. `role`: that of this host.
+pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jiffies) -> Option<Conversation> {
+    let (client, broker) = match role {
+        Role::Client => (local, peer),
+        Role::Broker => (peer, local),
+    };
+    let spoken = spoken_by(client, broker)?;
+    // A direction that speaks something else says nothing here.
+    let fits = |direction: &Direction, expected: u8| direction.protocol().is_none_or(|protocol| protocol == expected);
+    let nothing = Direction::default();
+    let (client, broker) = match spoken {
+        Protocol::Amqp091 => (
+            if fits(client, protocol::AMQP_091) { client } else { &nothing },
+            if fits(broker, protocol::UNKNOWN) && !broker.begins_otherwise() { broker } else { &nothing },
+        ),
+        Protocol::Tls => {
+            (if fits(client, protocol::TLS) { client } else { &nothing }, if fits(broker, protocol::TLS) { broker } else { &nothing })
+        }
+        Protocol::Amqp10 | Protocol::Other => (&nothing, &nothing),
+    };
+    let (said_local, said_peer) = match role {
+        Role::Client => (client, broker),
+        Role::Broker => (broker, client),
+    };
+    let closes = [said_local.close(Side::Local, clock), said_peer.close(Side::Peer, clock)];
+    Some(Conversation {
+        phase: phase(client, broker),
+        heartbeat_offered: broker.said.filter(|said| said.methods & method::TUNE != 0).map(|said| said.heartbeat),
+        heartbeat: client.said.filter(|said| said.methods & method::TUNE_OK != 0).map(|said| said.heartbeat),
+        vhost: client.said.filter(|said| said.methods & method::OPEN != 0).map(|said| text(&said.vhost, said.vhost_length)),
+        blocked: blocked(broker, clock),
+        close: closes.into_iter().flatten().max_by_key(|close| close.before),
+        last_heartbeat: LastSeen { local: said_local.last_heartbeat(clock), peer: said_peer.last_heartbeat(clock) },
+        last_payload: LastSeen { local: local.last_payload(clock), peer: peer.last_payload(clock) },
+        tls: (spoken == Protocol::Tls).then(|| Tls {
+            client_hello: client.records() & record::HANDSHAKE != 0,
+            server_hello: broker.records() & record::HANDSHAKE != 0,
+            application_data: (client.records() | broker.records()) & record::APPLICATION_DATA != 0,
+            alert_from_local: said_local.records() & record::ALERT != 0,
+            alert_from_peer: said_peer.records() & record::ALERT != 0,
+        }),
+        followed_local: said_local.followed(),
+        followed_peer: said_peer.followed(),
+        ..Conversation::of(spoken)
+    })
+}
+
+/// What the client's first bytes say; where they were not seen, the broker's. Nothing where the two contradict each other.
+fn spoken_by(client: &Direction, broker: &Direction) -> Option<Protocol> {
+    let hello = |direction: &Direction| (direction.records() & record::HANDSHAKE != 0).then_some(Protocol::Tls);
+    let client = match client.protocol() {
+        Some(protocol::AMQP_091) => Some(Protocol::Amqp091),
+        Some(protocol::AMQP_10) => Some(Protocol::Amqp10),
+        Some(protocol::OTHER) => Some(Protocol::Other),
+        // As yet they do not tell, or make no sense.
+        Some(_) => Some(hello(client)?),
+        None => None,
+    };
+    let broker = match broker.protocol() {
+        Some(protocol::UNKNOWN) => (broker.methods() & method::START != 0).then_some(Protocol::Amqp091),
+        Some(_) => hello(broker),
+        None => None,
+    };
+    match (client, broker) {
+        (Some(client), Some(broker)) => (client == broker).then_some(client),
+        (one, other) => one.or(other),
+    }
+}
+
+fn phase(client: &Direction, broker: &Direction) -> Option<Phase> {
+    const PHASES: [(u16, Phase); 8] = [
+        (method::CLOSE_OK, Phase::Closed),
+        (method::CLOSE, Phase::Closing),
+        (method::OPEN_OK, Phase::Open),
+        (method::OPEN, Phase::Opening),
+        (method::TUNE_OK, Phase::TuneOk),
+        (method::TUNE, Phase::Tune),
+        (method::START_OK | method::SECURE | method::SECURE_OK, Phase::StartOk),
+        (method::START, Phase::Start),
+    ];
+    let sent = client.methods() | broker.methods();
+    let reached = PHASES.into_iter().find(|(methods, _)| sent & methods != 0).map(|(_, phase)| phase);
+    reached.or_else(|| (client.protocol() == Some(protocol::AMQP_091)).then_some(Phase::Header))
+}
+
+/// That it has blocked the connection is not told of a broker that is not followed any more.
+fn blocked(broker: &Direction, clock: &Jiffies) -> Option<Blocked> {
+    let said = broker.said.filter(|said| said.methods & (method::BLOCKED | method::UNBLOCKED) != 0)?;
+    let still = said.flags & spoken::BLOCKED != 0;
+    (!still || broker.followed()).then(|| Blocked { before: clock.since(said.blocked_at), still })
+}
+
+/// A text of a peer's, invalid UTF-8 replaced.
+fn text(bytes: &[u8], length: u8) -> String {
+    String::from_utf8_lossy(bytes.get(..usize::from(length)).unwrap_or(bytes)).into_owned()
+}

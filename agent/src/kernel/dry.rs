@@ -1,0 +1,82 @@
+//! The tap on packets that were never on a wire (`BPF_PROG_TEST_RUN`): the kernel program itself against the rules that it keeps.
+
+use aya::{
+    Ebpf,
+    programs::{ProgramError, SocketFilter, TestRun as _, TestRunOptions},
+};
+use thiserror::Error;
+
+use super::{
+    armed::{self, ArmOptions},
+    decode::said::{Jiffies, conversation},
+    error::{KernelError, first_line},
+    knowledge::Knowledge,
+    talk::Talk,
+    tap::{Tap, program},
+};
+use crate::{
+    amqp::Conversation,
+    flow::{Role, Tuple},
+};
+
+/// Why there is no dry run.
+#[derive(Debug, Error)]
+pub enum DryError {
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error("the tap cannot be run: {0}; it takes root")]
+    Run(String),
+}
+
+impl From<ProgramError> for DryError {
+    fn from(error: ProgramError) -> Self {
+        Self::Run(first_line(&error))
+    }
+}
+
+/// The programs, loaded and attached to nothing.
+pub struct DryRun {
+    ebpf: Ebpf,
+    /// Holds the map by which the programs find each other.
+    _tap: Tap,
+    talk: Talk,
+}
+
+impl DryRun {
+    /// Loads the programs.
+    ///
+    /// # Errors
+    ///
+    /// When they, or one of them that `options` asks for, cannot be loaded.
+    pub fn new(options: &ArmOptions) -> Result<Self, DryError> {
+        let knowledge = Knowledge::gather(options);
+        let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge)?;
+        armed::set_filter(&mut ebpf, options)?;
+        let tap = Tap::load(&mut ebpf, options.extras)?;
+        if options.extras.amqp {
+            tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;
+        }
+        let talk = Talk::new(&mut ebpf)?;
+        Ok(Self { ebpf, _tap: tap, talk })
+    }
+
+    /// Lets an Ethernet frame arrive.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run the program.
+    pub fn arrive(&mut self, frame: &[u8]) -> Result<(), DryError> {
+        let program: &mut SocketFilter = program(&mut self.ebpf, Tap::ARRIVING)?;
+        program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() })?;
+        Ok(())
+    }
+
+    /// What was said on a connection of which both ends arrived, in this network namespace. `role`: that of its local end.
+    pub fn conversation(&self, tuple: Tuple, role: Role, netns: u32) -> Option<Conversation> {
+        let [peer, _] = self.talk.directions(tuple, netns);
+        let [local, _] = self.talk.directions(tuple.reversed(), netns);
+        // Only whether there is a time is asked for.
+        let clock = Jiffies { now_ns: 0, now: 0, length: std::time::Duration::ZERO };
+        conversation(&local, &peer, role, &clock)
+    }
+}

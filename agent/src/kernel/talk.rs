@@ -1,0 +1,89 @@
+//! Looking up what was said on a connection that was reset.
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
+};
+use rstblame_ebpf::{
+    amqp::Spoken,
+    wire::{FlowKey, FlowState, direction},
+};
+
+use super::{
+    armed::take,
+    decode::{
+        key,
+        said::{Direction, Jiffies, conversation},
+    },
+    error::KernelError,
+};
+use crate::{
+    amqp::Conversation,
+    flow::{Reset, SocketKind, Tuple},
+};
+
+/// Resets without a connection of their own, a second, for which it is looked up: a flood of refused connections has nothing to tell.
+const STRAY_LOOKUPS: u32 = 1000;
+
+/// By how much the first byte may seem to come before the handshake was finished: the end of a handshake is noted by another program.
+const SLACK_NS: u64 = 1_000_000_000;
+
+/// The maps of the kernel side that tell.
+pub struct Talk {
+    spoken: HashMap<MapData, FlowKey, Spoken>,
+    flows: HashMap<MapData, FlowKey, FlowState>,
+    /// The second of the last stray lookup, and how many there were in it.
+    strays: (u64, u32),
+}
+
+impl Talk {
+    /// Takes the maps.
+    ///
+    /// # Errors
+    ///
+    /// When the object has none such.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+        Ok(Self {
+            spoken: HashMap::try_from(take(ebpf, "SPOKEN")?).map_err(|error| KernelError::map("SPOKEN", error))?,
+            flows: HashMap::try_from(take(ebpf, "FLOWS")?).map_err(|error| KernelError::map("FLOWS", error))?,
+            strays: (0, 0),
+        })
+    }
+
+    /// What was said on the connection of a reset.
+    pub fn of(&mut self, reset: &Reset, clock: &Jiffies) -> Option<Conversation> {
+        if reset.socket_kind != SocketKind::Connection && !self.may_stray(reset.boottime_ns) {
+            return None;
+        }
+        let [peer, local] = self.directions(reset.tuple, reset.netns.unwrap_or(0));
+        // Not that of an earlier connection with the same addresses and ports, nor of a later one.
+        let age_ns = reset.connection.as_ref().and_then(|connection| connection.age).map_or(u128::MAX, |age| age.as_nanos());
+        let since = reset.boottime_ns.saturating_sub(u64::try_from(age_ns).unwrap_or(u64::MAX)).saturating_sub(SLACK_NS);
+        let same = |direction: Direction| match direction.said {
+            Some(said) if !(since..=reset.boottime_ns).contains(&said.began_ns) => Direction::default(),
+            _ => direction,
+        };
+        conversation(&same(local), &same(peer), reset.role, clock)
+    }
+
+    /// What arrived of a connection, and what left.
+    pub fn directions(&self, tuple: Tuple, netns: u32) -> [Direction; 2] {
+        let said = [direction::IN, direction::OUT].map(|direction| {
+            let key = key(tuple, direction, netns);
+            (key, self.spoken.get(&key, 0).ok())
+        });
+        if said.iter().all(|(_, said)| said.is_none()) {
+            return [Direction::default(); 2];
+        }
+        said.map(|(key, said)| Direction { flow: self.flows.get(&key, 0).ok(), said })
+    }
+
+    fn may_stray(&mut self, now_ns: u64) -> bool {
+        let second = now_ns / 1_000_000_000;
+        if self.strays.0 != second {
+            self.strays = (second, 0);
+        }
+        self.strays.1 += 1;
+        self.strays.1 <= STRAY_LOOKUPS
+    }
+}

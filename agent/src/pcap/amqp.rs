@@ -1,0 +1,85 @@
+//! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is dropped once it turns out to be neither AMQP
+//! nor TLS.
+
+use crate::{
+    amqp::{Chunk, Conversation, Follower, Protocol},
+    flow::{
+        Role,
+        wire::{End, Segment},
+    },
+};
+
+/// What is known of the payload of a connection.
+#[derive(Debug, Default)]
+pub enum Spoken {
+    /// Its beginning was not captured, or not yet.
+    #[default]
+    Unseen,
+    Followed {
+        /// Who sent the SYN.
+        client: End,
+        follower: Box<Follower>,
+    },
+    /// Neither AMQP nor TLS.
+    Other { client: End },
+}
+
+impl Spoken {
+    /// Takes in one segment that is no RST.
+    pub fn observe(&mut self, segment: &Segment, from: End, captured: &[u8]) {
+        if segment.flags.syn() {
+            self.open(segment, from);
+        }
+        let Self::Followed { client, follower } = self else {
+            return;
+        };
+        if segment.payload == 0 {
+            return;
+        }
+        let seq = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
+        let chunk = Chunk { seq, captured, length: segment.payload, time_ns: segment.time_ns };
+        follower.segment(role(from, *client), &chunk);
+        if follower.protocol() == Some(Protocol::Other) {
+            *self = Self::Other { client: *client };
+        }
+    }
+
+    /// Who opened the connection, if that was captured.
+    pub const fn client(&self) -> Option<End> {
+        match self {
+            Self::Unseen => None,
+            Self::Followed { client, .. } | Self::Other { client } => Some(*client),
+        }
+    }
+
+    /// What is known at this time, ns.
+    pub fn conversation(&self, at_ns: u64, local: End) -> Option<Box<Conversation>> {
+        match self {
+            Self::Unseen => None,
+            Self::Followed { client, follower } => follower.conversation(at_ns, role(local, *client)).map(Box::new),
+            Self::Other { .. } => Some(Box::new(Conversation::of(Protocol::Other))),
+        }
+    }
+
+    fn open(&mut self, segment: &Segment, from: End) {
+        let opens = segment.flags.opens();
+        let opener = if opens { from } else { from.other() };
+        if let Self::Followed { client, follower } = self
+            && *client == opener
+        {
+            follower.open(role(from, opener), segment.seq);
+        } else if opens || matches!(self, Self::Unseen) {
+            let mut follower = Box::<Follower>::default();
+            follower.open(role(from, opener), segment.seq);
+            if !opens && segment.flags.ack() {
+                // The SYN was not captured: what this acknowledges is the sequence number after it.
+                follower.open(Role::Client, segment.ack.wrapping_sub(1));
+            }
+            *self = Self::Followed { client: opener, follower };
+        }
+    }
+}
+
+fn role(end: End, client: End) -> Role {
+    if end == client { Role::Client } else { Role::Broker }
+}
