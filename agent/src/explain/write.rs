@@ -1,9 +1,6 @@
 //! Answers into text.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -108,27 +105,22 @@ fn detail(report: &Report, answer: &Answer) -> String {
 
 fn reset(report: &Report, found: &Found) -> String {
     let sure = |confidence: Option<f64>| confidence.map_or_else(String::new, |confidence| format!(" ({:.0}%)", confidence * 100.0));
-    let mut text = match found.direction {
-        Direction::Sent => "RST sent".to_owned(),
-        Direction::Received => "RST received".to_owned(),
-    };
-    let _infallible = match (&found.host, before_ms(report, found)) {
-        (Some(host), before @ 0..) => write!(text, " by {} {before} ms before", host.name),
-        (Some(host), before) => write!(text, " by {} {} ms after", host.name, before.saturating_neg()),
-        (None, before @ 0..) => write!(text, " {before} ms before"),
-        (None, before) => write!(text, " {} ms after", before.saturating_neg()),
+    let way = if found.direction == Direction::Sent { "sent" } else { "received" };
+    let host = found.host.as_ref().map_or_else(String::new, |host| format!(" by {}", host.name));
+    let when = match before_ms(report, found) {
+        0 => "in the same millisecond".to_owned(),
+        before @ 1.. => format!("{before} ms before"),
+        after => format!("{} ms after", after.saturating_neg()),
     };
     let name = found.origin.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    let _infallible = write!(
-        text,
-        ": {}{name}{}, {}{}: {}",
+    format!(
+        "RST {way}{host} {when}: {}{name}{}, {}{}: {}",
         token(found.origin.kind),
         sure(found.origin.confidence),
         token(found.cause.id),
         sure(found.cause.confidence),
         found.cause.summary
-    );
-    text
+    )
 }
 
 /// What it means that there was no RST, where that is certain.
