@@ -3,6 +3,7 @@
 //! A RST that this host sent is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove that
 //! a connection died of it, not who made it ([`received`]). Where the wire was seen, it testifies ([`wire`]).
 
+mod causes;
 mod evidence;
 mod received;
 mod sent;
