@@ -4,13 +4,14 @@
 mod tests;
 
 use super::{
-    Origin, Verdict, causes,
+    Origin, Verdict,
+    causes::{self, Source, Testimony},
     received::EITHER,
     shape::Shape,
     signals::{Findings, Scene, path},
 };
 use crate::{
-    event::{Effect, Evidence, OriginKind, Severity, Strength},
+    event::{Effect, Evidence, OriginKind, Strength},
     flow::{LocalKnown, Reset, TcpState, wire::Wire},
 };
 
@@ -33,9 +34,8 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
     }
     if reset.capture.is_some() && !acceptable(reset, wire) {
         verdict.effect = Effect::Ignored;
-        verdict.severity = Severity::Info;
     }
-    causes::by_wire(&scene, &findings, probability, verdict);
+    causes::decide(reset, &Source::Arrived(Some(Testimony { scene: &scene, findings: &findings, probability })), verdict);
     verdict.evidence.extend(findings.evidence());
     verdict.evidence.extend(assumption(reset));
 }

@@ -100,6 +100,11 @@ impl Trigger {
         self.flags & (Self::SYN | Self::ACK) == Self::SYN
     }
 
+    /// Whether it closed its sender's half.
+    pub const fn closes(self) -> bool {
+        self.flags & Self::FIN != 0
+    }
+
     /// Its flags in tcpdump's letters.
     pub fn flag_letters(self) -> String {
         [(Self::SYN, 'S'), (Self::FIN, 'F'), (Self::RST, 'R'), (Self::PSH, 'P'), (Self::URG, 'U'), (Self::ACK, '.')]
@@ -210,6 +215,16 @@ pub struct Pair {
     pub process: Option<(u32, String, Option<String>)>,
 }
 
+/// A reset of the same connection, a moment before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Its id.
+    pub id: String,
+    pub ago: Duration,
+    /// It belonged to normal operation.
+    pub routine: bool,
+}
+
 /// One reset.
 #[derive(Clone, Debug)]
 pub struct Reset {
@@ -251,6 +266,8 @@ pub struct Reset {
     pub wire: Option<Box<Wire>>,
     /// What was seen of the AMQP conversation.
     pub amqp: Option<Box<Conversation>>,
+    /// The reset of the same connection that this one followed, if it was a moment before.
+    pub earlier: Option<Box<Earlier>>,
     /// The kernel did not act on the RST.
     pub ignored: bool,
     /// Name of the load balancer or proxy that the configuration says the peer address is.
@@ -314,6 +331,7 @@ impl Reset {
             pair: None,
             wire: None,
             amqp: None,
+            earlier: None,
             ignored: false,
             known_middlebox: None,
             learnt_idle: None,
