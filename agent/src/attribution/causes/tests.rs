@@ -61,10 +61,6 @@ fn closed(from: Side, code: u16, text: &str) -> Conversation {
     Conversation { phase: Some(Phase::Closed), close: Some(close(from, code, text)), ..open() }
 }
 
-fn talking(conversation: Conversation) -> Option<Box<Conversation>> {
-    Some(Box::new(conversation))
-}
-
 fn task(comm: &str) -> Task {
     Task { pid: 4312, start_boottime_ns: Some(1), comm: comm.to_owned(), uid: 105, end: None }
 }

@@ -192,7 +192,7 @@ proptest! {
 
     #[test]
     fn an_amqp_connection_closed_in_order_is_no_loss(reset in any_reset(), from in any_side()) {
-        let answered = attribute(&Reset { amqp: talking(closed(from, 200, "bye")), ..reset });
+        let answered = attribute(&Reset { amqp: Some(Box::new(closed(from, 200, "bye"))), ..reset });
         let settled_by_the_kernel = [CauseId::NoListener, CauseId::StaleConnection, CauseId::ListenOverflow, CauseId::Refused];
         prop_assert!(
             answered.severity == Severity::Info || settled_by_the_kernel.contains(&answered.cause.id),

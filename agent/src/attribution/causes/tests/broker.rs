@@ -16,7 +16,7 @@ fn both(name: &'static str, code: u16, text: &str, expected: &'static str) -> [R
 #[test]
 fn the_brokers_close_says_why() {
     check(
-        [
+        vec![
             both("stop_app", 320, SHUTDOWN, "broker_shutdown warning"),
             both("drain", 320, DRAIN, "broker_shutdown warning"),
             both("320 without a text", 320, "", "broker_shutdown warning"),

@@ -50,7 +50,7 @@ fn what_the_socket_heard_counts_as_well() {
     check([
         ("the socket heard something later", Reset { tcp: Some(heard), ..reset.clone() }, "linger_abort warning"),
         ("the socket agrees", silent_for(seconds(125)), MISSED),
-        ("only the socket knows", Reset { amqp: talking(open()), ..silent_for(seconds(125)) }, MISSED),
+        ("only the socket knows", Reset { amqp: Some(Box::new(open())), ..silent_for(seconds(125)) }, MISSED),
     ]);
 }
 
