@@ -1,16 +1,22 @@
 //! What a broker says before it ends a connection: `connection.close`, `connection.blocked`.
 
+use std::time::Duration;
+
 use super::{
-    Candidate, Facts, Source,
+    Candidate, Facts,
     talk::{evidence, points_to},
 };
 use crate::{
     amqp::Close,
+    attribution::kernel_path::Path,
     event::{CauseId, Strength},
 };
 
 /// connection-forced (AMQP 0-9-1, section 1.3).
 const CONNECTION_FORCED: u16 = 320;
+
+/// A block that was lifted so recently may still be why an end had left.
+const JUST_LIFTED: Duration = Duration::from_secs(2);
 
 /// RabbitMQ's `reply-text` when it stops or drains a node, and not one connection (`rabbit_reader:handle_other/2`, `rabbit_maintenance`).
 const STOPPING: [&str; 2] = ["broker forced connection closure with reason", "was put into maintenance mode"];
@@ -61,29 +67,35 @@ pub fn client_gave_up(facts: &Facts) -> Option<Candidate> {
 }
 
 /// The connection was blocked by a memory or disk alarm. RabbitMQ stops reading from publishers then; a client that waits long enough gives up,
-/// and so may anything on the way.
+/// and so may anything on the way. It may have left long before: the broker notices when it lifts the block, and answers what waited.
 pub fn alarm(facts: &Facts) -> Option<Candidate> {
-    let blocked = facts.conversation()?.blocked.filter(|blocked| blocked.still)?;
-    if !facts.local_end_aborted() && !matches!(facts.source, Source::Arrived(_)) {
+    let blocked = facts.conversation()?.blocked.filter(|blocked| blocked.still || blocked.before < JUST_LIFTED && facts.an_end_left())?;
+    if let Some((Path::Destroyed | Path::Keepalive | Path::Memory | Path::Multipath(_), _)) = facts.path() {
         return None;
     }
     let seconds = blocked.before.as_secs_f64();
+    let (confidence, what) = if blocked.still {
+        (0.88, format!("the broker had blocked the connection {seconds:.1} s before, for lack of memory or disk space"))
+    } else {
+        (
+            0.86,
+            format!(
+                "an end left while the broker had blocked the connection, for lack of memory or disk space, until {seconds:.1} s before"
+            ),
+        )
+    };
+    let seen = if blocked.still {
+        format!("connection.blocked {seconds:.1} s before the reset, and no connection.unblocked since")
+    } else {
+        format!("connection.unblocked {seconds:.1} s before the reset, for an end that had left")
+    };
     Some(
-        Candidate::reason(
-            CauseId::BrokerResourceAlarm,
-            0.8,
-            format!("the broker had blocked the connection {seconds:.1} s before, for lack of memory or disk space"),
-        )
-        .advise(
-            "clear the alarm (rabbitmq-diagnostics alarms; vm_memory_high_watermark, disk_free_limit), and let publishers wait for \
+        Candidate::reason(CauseId::BrokerResourceAlarm, confidence, what)
+            .advise(
+                "clear the alarm (rabbitmq-diagnostics alarms; vm_memory_high_watermark, disk_free_limit), and let publishers wait for \
              connection.unblocked",
-        )
-        .because([evidence(
-            "amqp_blocked",
-            points_to(facts.broker()),
-            Strength::Strong,
-            format!("connection.blocked {seconds:.1} s before the reset, and no connection.unblocked since"),
-        )]),
+            )
+            .because([evidence("amqp_blocked", points_to(facts.broker()), Strength::Strong, seen)]),
     )
 }
 

@@ -35,8 +35,8 @@ fn gave_up(facts: &Facts, by: Side) -> Option<Candidate> {
     let conversation = facts.conversation()?;
     let interval = Duration::from_secs(conversation.heartbeat.filter(|heartbeat| *heartbeat > 0)?.into());
     let broker = by == facts.broker();
-    // A broker that blocks a connection does not ask for its heartbeats.
-    if conversation.close.is_some() || broker && conversation.blocked.is_some_and(|blocked| blocked.still) {
+    // An end that had left is not waited for. A broker that blocks a connection does not ask for its heartbeats.
+    if conversation.close.is_some() || facts.an_end_left() || broker && conversation.blocked.is_some_and(|blocked| blocked.still) {
         return None;
     }
     let (silent, seen, counted) = match by {

@@ -4,7 +4,7 @@ use super::Facts;
 use crate::{
     amqp::{Close, Conversation, Phase, Side},
     event::{Evidence, OriginKind, Strength},
-    flow::{Reset, Role},
+    flow::{Reset, Role, TcpState},
 };
 
 /// `reply-code`s of `connection.close` that mean no error: 200 is reply-success (AMQP 0-9-1, section 1.3), and some clients leave it at 0.
@@ -37,9 +37,16 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Both had opened the connection, and neither closed it.
+    /// The connection was open, and the peer took no leave: it sent no close, and answered none.
     pub(super) fn abandoned(&self) -> bool {
-        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_local && it.followed_peer)
+        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_peer)
+    }
+
+    /// A FIN of either end had gone by.
+    pub(super) fn an_end_left(&self) -> bool {
+        let socket = self.reset.socket.as_ref().is_some_and(|socket| socket.fin_received);
+        let state = self.reset.state.is_some_and(|state| state.fin_sent() || state == TcpState::CloseWait);
+        socket || state || self.reset.wire.as_deref().is_some_and(|wire| wire.sender.fin || wire.receiver.fin)
     }
 
     /// Not a byte of payload went either way, as far as the socket or a capture of the whole connection tells.

@@ -165,7 +165,7 @@ fn every_rule_is_in_the_table_once() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn every_cause_is_a_probability_with_a_sentence(reset in any_reset()) {

@@ -59,14 +59,24 @@ fn a_client_that_names_an_error_gave_up() {
     ]);
 }
 
+const ALARM: &str = "broker_resource_alarm warning";
+
 #[test]
 fn an_alarm_explains_what_happens_to_a_blocked_connection() {
     let blocked = |still| Conversation { blocked: Some(Blocked { before: seconds(40), still }), ..open() };
+    let lifted = |before| Conversation { blocked: Some(Blocked { before: seconds(before), still: false }), ..open() };
     let stopped = Conversation { blocked: blocked(true).blocked, ..closed(Side::Local, 320, SHUTDOWN) };
     check([
-        ("blocked, the client aborts", arrives(Role::Broker, Some(blocked(true))), "broker_resource_alarm warning"),
-        ("blocked, this client aborts", client_closes(Some(blocked(true))), "broker_resource_alarm warning"),
-        ("blocked, the broker aborts", broker_closes(Some(blocked(true))), "broker_resource_alarm warning"),
+        ("blocked, the client aborts", arrives(Role::Broker, Some(blocked(true))), ALARM),
+        ("blocked, this client aborts", client_closes(Some(blocked(true))), ALARM),
+        ("blocked, the broker aborts", broker_closes(Some(blocked(true))), ALARM),
+        (
+            "just lifted, and the client had left",
+            Reset { state: Some(TcpState::CloseWait), ..arrives(Role::Broker, Some(lifted(1))) },
+            ALARM,
+        ),
+        ("lifted long ago", Reset { state: Some(TcpState::CloseWait), ..arrives(Role::Broker, Some(lifted(9))) }, "peer_gone warning"),
+        ("just lifted, and nobody had left", arrives(Role::Broker, Some(lifted(1))), "peer_aborted warning"),
         ("no longer blocked", arrives(Role::Broker, Some(blocked(false))), "peer_aborted warning"),
         ("blocked, and stopped", broker_closes(Some(stopped)), "broker_shutdown warning"),
     ]);

@@ -58,6 +58,7 @@ fn what_the_socket_heard_counts_as_well() {
 fn something_better_than_a_missed_heartbeat() {
     let long = || silent(Side::Peer, 60, seconds(125));
     let stopped = Conversation { close: Some(close(Side::Local, 320, "CONNECTION_FORCED - maintenance")), ..long() };
+    let left = SocketFacts { owned: true, linger_zero: true, fin_received: true, ..SocketFacts::default() };
     let blocked = Conversation { blocked: Some(Blocked { before: seconds(130), still: true }), ..long() };
     let box_answers = Reset {
         wire: Some(Box::new(bare_answer(61, seconds(125), true))),
@@ -65,6 +66,7 @@ fn something_better_than_a_missed_heartbeat() {
     };
     check([
         ("closed by hand", without_socket(broker_closes(Some(stopped))), "forced_close warning"),
+        ("the client left", Reset { socket: Some(left), ..without_socket(broker_closes(Some(long()))) }, "peer_gone warning"),
         // RabbitMQ does not ask a client it has blocked for heartbeats.
         ("blocked", without_socket(broker_closes(Some(blocked))), "broker_resource_alarm warning"),
     ]);
