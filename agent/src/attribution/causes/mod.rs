@@ -173,7 +173,6 @@ const RULES: [Rule; 23] = [
 pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
     let facts = Facts { reset, origin: &verdict.origin, source };
     let mut candidates: Vec<Candidate> = RULES.iter().filter_map(|rule| rule(&facts)).collect();
-    let unexplained = unexplained(&facts);
     // Stable: of equals the first in the table wins.
     candidates.sort_by(|a, b| b.rank.cmp(&a.rank).then(b.cause.confidence.unwrap_or(0.0).total_cmp(&a.cause.confidence.unwrap_or(0.0))));
     let mut candidates = candidates.into_iter();
@@ -182,7 +181,7 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
         (verdict.cause, verdict.severity) = (winner.cause, winner.severity);
         found.extend(winner.evidence);
     } else {
-        (verdict.cause, verdict.severity) = (unexplained, Severity::Warning);
+        (verdict.cause, verdict.severity) = (unexplained(&facts), Severity::Warning);
     }
     for loser in candidates {
         let Candidate { cause, evidence, .. } = loser;
