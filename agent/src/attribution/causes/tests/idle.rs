@@ -1,5 +1,8 @@
 use super::*;
-use crate::{event::OriginKind, flow::idle::Learnt};
+use crate::{
+    event::OriginKind,
+    flow::{idle::Learnt, wire::VendorText},
+};
 
 /// A bare answer to the first segment after so much silence, on a conversation with this heartbeat.
 fn cut(heartbeat: Option<u16>, silence: u64, ttl: u8) -> Reset {
@@ -22,7 +25,7 @@ fn silence_that_nothing_interrupted_is_an_idle_timeout() {
         ("learnt, heartbeats off", taught(350, cut(Some(0), 350, 62)), IDLE),
         ("learnt, AMQP not seen", taught(350, cut(None, 350, 62)), IDLE),
         ("learnt, heartbeat too long", taught(61, cut(Some(600), 61, 62)), IDLE),
-        ("learnt, another silence", taught(350, cut(Some(0), 200, 62)), "unknown warning"),
+        ("learnt, another silence", taught(350, cut(Some(0), 200, 61)), "peer_gone warning"),
         ("a shipped default, heartbeats off", cut(Some(0), 350, 61), IDLE),
         ("a shipped default, heartbeat longer", cut(Some(580), 350, 61), IDLE),
         // Whatever the silence is, heartbeats of 60 s were to keep it short: something else is wrong.
@@ -63,11 +66,7 @@ fn heartbeats_are_named_as_the_reason() {
 
 #[test]
 fn a_box_that_is_convicted_needs_no_default() {
-    // Another link source than all of the peer's packets.
-    let mut wire = bare_answer(63, seconds(77), true);
-    wire.sender.source_mac = Some([2, 0, 0, 0, 0, 1]);
-    wire.sender.other_macs = 0;
-    wire.rst.source_mac = Some([2, 0, 0, 0, 0, 2]);
+    let wire = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(63, seconds(77), true) };
     let with = |heartbeat| Reset { wire: Some(Box::new(wire.clone())), ..cut(Some(heartbeat), 77, 63) };
     assert_eq!(attribute(&with(0)).origin.kind, OriginKind::Middlebox);
     check([("heartbeats off", with(0), IDLE), ("heartbeats on", with(60), "state_lost warning")]);
