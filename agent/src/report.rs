@@ -54,8 +54,10 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             confidence: verdict.cause.confidence,
             summary: verdict.cause.summary,
             advice: verdict.cause.advice,
+            more: Some(format!("README.md#{}", verdict.cause.id.token())),
         },
         evidence: verdict.evidence,
+        pattern: verdict.patterns,
         tcp: tcp(reset),
         packet: packet(reset),
         container: cgroup

@@ -19,6 +19,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    attribution::Memory,
     event::{Direction, Event, Lost},
     flow::{
         Reset,
@@ -79,6 +80,7 @@ pub struct Session<'a> {
     settle: Settle,
     wires: Wires,
     idle: IdleMemory,
+    memory: Memory,
     last_loss: Option<Instant>,
     owners: Owners,
     names: Names,
@@ -116,6 +118,7 @@ impl<'a> Session<'a> {
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
+            memory: Memory::default(),
             last_loss: None,
             owners: Owners::new(plan.max_processes),
             names: Names::default(),

@@ -7,7 +7,6 @@ use std::{
 
 use super::{LOSS_MEMORY, Session, place};
 use crate::{
-    attribution::attribute,
     event::{Direction, Event},
     flow::{Pair, Reset, idle::Destination, known},
     kernel::clock,
@@ -126,7 +125,8 @@ impl Session<'_> {
             None => {}
         }
         reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
-        let event = report::event(&reset, attribute(&reset), &self.plan.host);
+        let verdict = self.memory.attribute(&mut reset);
+        let event = report::event(&reset, verdict, &self.plan.host);
         self.tally.emit(&event);
         self.enqueue(&Event::Rst(Box::new(event)), true);
     }
