@@ -181,7 +181,9 @@ impl Trial {
         let evidence = event.get("evidence").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let signals: Vec<&str> = evidence.iter().filter_map(|one| one.get("signal")?.as_str()).collect();
         // `cargo test -- --nocapture` gives a table of these.
-        println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{}", self.name, truth.kinds.join("|"), signals.join(","));
+        let open = if truth.open.is_some() { " (open)" } else { "" };
+        println!("truth\t{}\t{side:?}\t{ip:?}\t{}{open}\t{kind}\t{confidence:.2}\t{}", self.name, truth.actual, signals.join(","));
+        truth.record(self.name, side, ip, &event)?;
         if !truth.is_told_by(&event) {
             self.wrong.push(format!("{side:?}'s view over {ip:?} is not {truth:?}:\n{event:#}"));
         }
