@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use super::{
     Cause, Origin, Verdict,
@@ -20,8 +20,12 @@ use crate::{
     },
 };
 
-/// Probability of a middlebox from which it is called one. Below the complement the peer is named; between lies `unknown`.
-const SURE: f64 = 0.9;
+/// Probability of a middlebox from which it is called one: an accusation that sends somebody to search a network must not be wrong.
+const ACCUSED: f64 = 0.9;
+
+/// Probability of a middlebox up to which the peer is named. To name it costs a look at its logs, and `confidence` says how sure it is; between
+/// the two lies `unknown`.
+const ACQUITTED: f64 = 0.2;
 
 /// Probability beyond which the other side is excluded, if nothing structural keeps it possible.
 const SETTLED: f64 = 0.97;
@@ -49,18 +53,19 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
     if open || middlebox {
         verdict.cause = cause(&scene, &findings, &verdict.origin, probability);
     }
-    verdict.evidence.extend(findings.evidence());
+    let others = std::mem::replace(&mut verdict.evidence, findings.evidence());
+    verdict.evidence.extend(others);
     verdict.evidence.extend(assumption(reset));
 }
 
 fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
-    let mut origin = if probability >= SURE {
+    let mut origin = if probability >= ACCUSED {
         // What an answer of the peer's own firewall would look like stays possible unless something proves more.
         let settled = probability >= SETTLED
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
         let possible = if settled { vec![OriginKind::Middlebox] } else { vec![OriginKind::Middlebox, OriginKind::RemotePeer] };
         Origin { possible, ..Origin::settled(OriginKind::Middlebox, probability.min(CEILING)) }
-    } else if probability <= 1.0 - SURE && findings.find("peer_kept_talking").is_none() {
+    } else if probability <= ACQUITTED && findings.find("peer_kept_talking").is_none() {
         // A bare answer is the same from any Linux box at the peer's distance. A full proxy that is the endpoint bears the peer's address.
         let settled = probability <= 1.0 - SETTLED && scene.shape == Shape::Active;
         let possible = if settled { vec![OriginKind::RemotePeer] } else { EITHER.to_vec() };
@@ -69,11 +74,20 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
         Origin::unknown(&EITHER)
     };
     if origin.kind == OriginKind::Middlebox {
-        origin.address = scene.wire.rst.outer_source.filter(|its| scene.wire.sender.outer_source.is_some_and(|theirs| theirs != *its));
+        origin.address = address(scene, findings);
         let copied = matches!(path::distance(scene.wire), path::Distance::Same);
         origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1).filter(|hops| *hops < 40);
     }
     origin
+}
+
+/// Address of the box: of the other end of another tunnel; or of the machine on the link, where its frames come from another machine than the
+/// peer's, or no router stands between.
+fn address(scene: &Scene, findings: &Findings) -> Option<IpAddr> {
+    let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
+    let tunnel = rst.outer_source.filter(|its| sender.outer_source.is_some_and(|theirs| theirs != *its));
+    let on_link = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
+    tunnel.or_else(|| scene.wire.way.as_ref().filter(|_| on_link)?.sender)
 }
 
 /// Whether a TCP acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3).

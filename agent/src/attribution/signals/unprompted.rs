@@ -1,24 +1,24 @@
-//! A bare answer that nothing asked for.
+//! Whether anything asked for a bare answer.
 //!
 //! Source: RFC 9293, section 3.5.2, and `tcp_v4_send_reset()`: a RST without ACK, window and options is an answer to a segment. No stack sends one
 //! of its own accord.
 //!
-//! Strength: 10. Failure modes: what this host sent and its socket does not time: keepalive probes (the signal is silent where keepalive is on),
+//! Strength: 30 where nothing did, which leaves 0.67 where something did: state lost on the way answers as well. Failure modes: what this host sent and its socket does not time: keepalive probes (the signal is silent where keepalive is on),
 //! window probes, and acknowledgements delayed by more than the quarter of a second that is allowed for them.
 
 use std::time::Duration;
 
 use super::{Finding, Scene};
-use crate::attribution::shape::Shape;
+use crate::{
+    attribution::shape::{Shape, answers_syn},
+    flow::TcpState,
+};
 
 /// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most; stacks in use take up to 200 ms).
 const DELAYED: Duration = Duration::from_millis(250);
 
 pub fn look(scene: &Scene) -> Option<Finding> {
-    if scene.shape != Shape::Answer
-        || scene.wire.rst.flags.ack()
-        || scene.reset.state.is_some_and(|state| state != crate::flow::TcpState::Established)
-    {
+    if scene.shape != Shape::Answer || scene.wire.rst.flags.ack() || scene.reset.state.is_some_and(|state| state != TcpState::Established) {
         return None;
     }
     let keepalive = scene.reset.socket.as_ref().is_some_and(|socket| socket.keepalive);
@@ -36,8 +36,28 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
     (quiet > window).then(|| {
         let quiet = quiet.as_secs_f64() * 1e3;
-        Finding::new(10.0, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))
+        Finding::new(30.0, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))
     })
+}
+
+/// The complement: there was something to answer.
+pub fn prompted(scene: &Scene) -> Option<Finding> {
+    if !scene.shape.answers() {
+        return None;
+    }
+    let tcp = scene.reset.tcp.as_ref();
+    let syn = answers_syn(&scene.wire.rst) && scene.reset.state == Some(TcpState::SynSent);
+    let unacknowledged = tcp.is_some_and(|tcp| tcp.bytes_in_flight > 0);
+    let rtt = scene.wire.min_rtt().or_else(|| tcp.and_then(|tcp| tcp.srtt));
+    let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
+    let recent = scene.wire.since_receiver_spoke().filter(|since| *since <= window);
+    let what = match recent {
+        _ if syn => "a SYN".to_owned(),
+        Some(since) => format!("what this host had sent {:.3} ms before", since.as_secs_f64() * 1e3),
+        None if unacknowledged => "what this host had sent, and the peer not acknowledged".to_owned(),
+        None => return None,
+    };
+    Some(Finding::new(0.67, format!("an answer to {what}")))
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
         silence: (record.flow.packets > 0 && silent >= PAUSE).then_some(Silence { length: silent, broken_by_receiver: false }),
         longest_survived: jiffy.saturating_mul(record.flow.longest_pause),
         after: crate::flow::wire::After::default(),
+        way: None,
     }
 }
 
