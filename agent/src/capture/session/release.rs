@@ -10,6 +10,7 @@ use crate::{
     attribution::attribute,
     event::{Direction, Event},
     flow::{Pair, Reset, idle::Destination, known},
+    host::neighbours::Question,
     kernel::clock,
     report,
 };
@@ -41,8 +42,19 @@ impl Session<'_> {
             reset.wire = self.wires.take(place(&reset));
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
             self.learn_idle(&mut reset);
+            self.look_up_way(&mut reset);
         }
         self.ready.push(reset);
+    }
+
+    /// Asks the tables of the RST's namespace which way it came.
+    fn look_up_way(&mut self, reset: &mut Reset) {
+        let place = place(reset);
+        let Some(wire) = &mut reset.wire else { return };
+        let Some(interface) = wire.rst.interface else { return };
+        let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());
+        let question = Question { netns: place.netns, local, peer, interface, source_mac: wire.rst.source_mac };
+        wire.way = self.armed.neighbours.ask(question, Instant::now());
     }
 
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
@@ -57,7 +69,8 @@ impl Session<'_> {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
         while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
             if self.plan.ignored && !lossy {
-                let reset = self.armed.decoder.ignored(place, wire);
+                let mut reset = self.armed.decoder.ignored(place, wire);
+                self.look_up_way(&mut reset);
                 self.tally.ignored += 1;
                 self.emit(reset);
             }
