@@ -77,7 +77,7 @@ impl Truth {
             "either" => matches!(kind, "middlebox" | "remote_peer"),
             actual => kind == actual,
         };
-        (right || kind == "unknown")
+        (right || kind == "unknown" && self.open.is_some())
             && possible.is_some_and(|kinds| kinds.iter().any(|kind| kind == self.possible))
             && self.name.is_none_or(|name| text("/origin/name") == Some(name))
             && self.address.is_none_or(|address| text("/origin/address") == Some(address.to_string().as_str()))
@@ -135,10 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn to_rule_out_who_did_it_is_wrong() {
+    fn unknown_is_right_only_where_it_cannot_be_told_and_nobody_is_ruled_out() {
         let open = json!({"origin": {"kind": "unknown", "possible": ["remote_peer", "middlebox"]}});
         let closed = json!({"origin": {"kind": "unknown", "possible": ["remote_peer"]}});
-        assert!(Truth::PEER.is_told_by(&open) && Truth::MIDDLEBOX.is_told_by(&open));
+        for truth in [Truth::PEER, Truth::MIDDLEBOX, Truth::TRANSLATOR] {
+            assert!(!truth.is_told_by(&open));
+            assert!(truth.open("it cannot be told").is_told_by(&open));
+        }
         assert!(!Truth::MIDDLEBOX.open("it cannot be told").is_told_by(&closed));
     }
 

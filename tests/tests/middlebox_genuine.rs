@@ -30,11 +30,16 @@ fn ends(case: &mut Case) -> Result<(std::net::TcpStream, std::net::TcpStream, st
 
 /// Lets the peer of each case do something that ends in a RST, and asserts that nobody else is accused of it.
 fn genuine(name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
+    genuine_as(&Truth::PEER, name, cases, act)
+}
+
+/// [`genuine`] with another truth.
+fn genuine_as(truth: &Truth, name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
     let mut trial = Trial::new(name)?;
     for (side, ip) in cases {
         let mut case = trial.open(*side, *ip)?;
         act(&trial, &mut case)?;
-        trial.judge(&case, &Truth::PEER)?;
+        trial.judge(&case, truth)?;
     }
     trial.finish()
 }
@@ -227,7 +232,8 @@ fn firewall_of_the_peers_host() -> Result<()> {
 /// The same, and the process there, which knows nothing of it, talks on: what looks like proof of a third party is the peer's host still.
 #[test]
 fn firewall_of_the_peers_host_while_its_process_talks_on() -> Result<()> {
-    genuine("peer's firewall, peer talks on", &ALL, |trial, case| {
+    let truth = Truth::PEER.open("a box that copies the TTL of the peer's packets and drops what it answers looks the same");
+    genuine_as(&truth, "peer's firewall, peer talks on", &ALL, |trial, case| {
         let host = trial.host(case.side.other());
         host.nft(REJECT)?;
         case.victim_speaks()?;

@@ -74,20 +74,26 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
         Origin::unknown(&EITHER)
     };
     if origin.kind == OriginKind::Middlebox {
-        origin.address = address(scene, findings);
+        (origin.address, origin.name) = box_on_link(scene, findings);
         let copied = matches!(path::distance(scene.wire), path::Distance::Same);
         origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1).filter(|hops| *hops < 40);
     }
     origin
 }
 
-/// Address of the box: of the other end of another tunnel; or of the machine on the link, where its frames come from another machine than the
-/// peer's, or no router stands between.
-fn address(scene: &Scene, findings: &Findings) -> Option<IpAddr> {
+/// Address and configured name of the box: the other end of another tunnel; or the machine on the link, where it made the RST and did not only
+/// hand it on.
+fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<String>) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     let tunnel = rst.outer_source.filter(|its| sender.outer_source.is_some_and(|theirs| theirs != *its));
-    let on_link = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
-    tunnel.or_else(|| scene.wire.way.as_ref().filter(|_| on_link)?.sender)
+    if tunnel.is_some() {
+        return (tunnel, None);
+    }
+    let made_there = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
+    let way = scene.wire.way.as_ref().filter(|_| made_there);
+    // An address on the link that packets come from beyond of is the translating machine's own.
+    let own = way.filter(|way| way.gateway.is_none()).map(|_| scene.reset.tuple.peer.ip());
+    (way.and_then(|way| way.sender).or(own), way.and_then(|way| way.sender_name.clone()))
 }
 
 /// Whether a TCP acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3).

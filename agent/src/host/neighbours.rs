@@ -125,7 +125,7 @@ fn way(socket: &OwnedFd, question: &Question) -> Result<Option<Way>, NetlinkErro
         })?;
     }
     let interface = index_to_name_inlined(socket, question.interface).ok().map(|name| name.as_str().to_owned());
-    Ok(gateway.map(|gateway| Way { gateway, sender, interface }))
+    Ok(gateway.map(|gateway| Way { gateway, sender, sender_name: None, interface }))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -33,6 +33,10 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         return Some(Finding::new(8.0, format!("TTL {ttl}: it has passed no router, and {peer} is reached by {gateway}")));
     }
     let away = path::hops(baseline.mode).1;
+    // The handshake of a translated connection comes from beyond as well; one from the link was the peer's, which then set IP_TTL.
+    if way.gateway.is_none() && wire.sender.handshake_ttl == Some(ttl) {
+        return None;
+    }
     if baseline.count < BASELINE || !baseline.constant() || away == 0 {
         return None;
     }

@@ -167,7 +167,7 @@ fn labels(scene: &Scene, remarks: &mut Remarks) {
         Shape::Active if its == 0 => remarks.add(8.0, "flow label 0, though the peer's packets have one, and a socket keeps it"),
         _ if its == 0 => remarks.add(2.5, "flow label 0, the peer's packets have one: netfilter, on the peer's host or on the way"),
         Shape::Active => remarks.add(3.0, format!("flow label {its:#07x}, against {theirs:#07x} of the connection")),
-        Shape::Answer => remarks.add(0.5, format!("flow label {its:#07x}, of no socket: the kernel of the addressed host answers so")),
+        Shape::Answer => remarks.add(0.4, format!("flow label {its:#07x}, of no socket: the kernel of the addressed host answers so")),
         Shape::OtherAnswer | Shape::Foreign => {}
     }
 }

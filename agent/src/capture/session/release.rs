@@ -55,6 +55,9 @@ impl Session<'_> {
         let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());
         let question = Question { netns: place.netns, local, peer, interface, source_mac: wire.rst.source_mac };
         wire.way = self.armed.neighbours.ask(question, Instant::now());
+        if let Some(way) = &mut wire.way {
+            way.sender_name = way.sender.and_then(|sender| known::name_of(&self.plan.middleboxes, sender)).map(ToOwned::to_owned);
+        }
     }
 
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.

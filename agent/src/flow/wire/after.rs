@@ -5,7 +5,7 @@ use super::segment::{Segment, seq_after, seq_at_or_after};
 /// A dead end of a connection sends nothing more; a RST that something else made does not silence it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct After {
-    /// First segment with payload or FIN from the RST's sender at or beyond the RST's sequence number: when it came, ns after the RST, and
+    /// Latest segment with payload or FIN from the RST's sender at or beyond the RST's sequence number: when it came, ns after the RST, and
     /// where it begins, relative to the RST.
     pub sender_went_on: Option<(u64, u32)>,
     /// First segment without payload from the sender that acknowledges what the receiver sent only after the RST: ns after the RST.
@@ -65,7 +65,7 @@ impl After {
         let comparable = !(rst.seq == 0 && rst.flags.ack());
         if comparable && seq_at_or_after(segment.seq, rst.seq) {
             if segment.payload > 0 || segment.flags.fin() {
-                self.sender_went_on = self.sender_went_on.or(Some((since, segment.seq.wrapping_sub(rst.seq))));
+                self.sender_went_on = Some((since, segment.seq.wrapping_sub(rst.seq)));
             } else if self.receiver_end.is_some_and(|end| segment.ack == end) {
                 self.sender_acknowledged = self.sender_acknowledged.or(Some(since));
             }

@@ -9,6 +9,8 @@ pub struct Way {
     pub gateway: Option<IpAddr>,
     /// Address of the machine on the link that has the RST's source MAC address; `None` if the neighbour table does not know it.
     pub sender: Option<IpAddr>,
+    /// Name of that machine from the configuration, if it is a known middlebox.
+    pub sender_name: Option<String>,
     /// Name of the interface the RST came in by.
     pub interface: Option<String>,
 }
