@@ -3,7 +3,7 @@
 use rstblame_lab::{
     Result,
     forge::{Forgery, Injector, IpId},
-    trial::{ALL, Trial},
+    trial::{ALL, Ip, Side, Trial},
     truth::Truth,
 };
 
@@ -91,6 +91,32 @@ fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
 #[test]
 fn ttl_255() -> Result<()> {
     injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], When::Busy, &Truth::MIDDLEBOX)
+}
+
+/// An answer as the router's own kernel would make it: all is right but that it has passed no router.
+#[test]
+fn ttl_64_from_the_link() -> Result<()> {
+    injected("TTL 64 on the link", &[Forgery { ttl: Some(64), ..DISGUISED }], When::Busy, &Truth::MIDDLEBOX)
+}
+
+/// Both ends are told, each in the other's name.
+#[test]
+fn both_directions() -> Result<()> {
+    let mut trial = Trial::new("both directions")?;
+    let forgery = Forgery { ip_id: IpId::Fixed(0x21f3), dont_fragment: false, window: 4128, ..Forgery::PASSIVE };
+    for ip in [Ip::V4, Ip::V6] {
+        let to_client = Injector::on(&trial.net.router, Side::Client.interface())?;
+        let to_server = Injector::on(&trial.net.router, Side::Server.interface())?;
+        let case = trial.open(Side::Client, ip)?;
+        let back = case.flow.reversed();
+        let (client, server) = (to_client.last(case.flow)?, to_server.last(back)?);
+        to_client.inject(&client, &forgery)?;
+        to_server.inject(&server, &forgery)?;
+        case.wait_reset()?;
+        trial.judge(&case, &Truth::MIDDLEBOX)?;
+        trial.judge_flow(Side::Server, ip, back, &Truth::MIDDLEBOX)?;
+    }
+    trial.finish()
 }
 
 /// Fragmentation allowed, a window, an identification out of nowhere: no end's kernel sends that.

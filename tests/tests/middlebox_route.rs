@@ -139,15 +139,16 @@ fn a_second_router_rejects_over_ipv6() -> Result<()> {
 #[test]
 fn failover_to_a_second_router() -> Result<()> {
     for how in [End::TalksAndAborts, End::Aborts, End::IsGone] {
-        let net = routed()?;
-        let _second = router::second_router(&net)?;
-        let mut trial = Trial::on("failover to a second router", net, &[])?;
-        let ip = if matches!(how, End::Aborts) { Ip::V6 } else { Ip::V4 };
-        let mut case = trial.open(Side::Client, ip)?;
-        router::use_second_router(&trial.net.server)?;
-        end(&trial, &mut case, how)?;
-        trial.judge(&case, &Truth::PEER)?;
-        trial.finish()?;
+        for (side, ip) in CLIENT {
+            let net = routed()?;
+            let _second = router::second_router(&net)?;
+            let mut trial = Trial::on("failover to a second router", net, &[])?;
+            let mut case = trial.open(side, ip)?;
+            router::use_second_router(&trial.net.server)?;
+            end(&trial, &mut case, how)?;
+            trial.judge(&case, &Truth::PEER)?;
+            trial.finish()?;
+        }
     }
     Ok(())
 }

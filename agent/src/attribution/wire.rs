@@ -62,6 +62,7 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
     let mut origin = if probability >= ACCUSED {
         // What an answer of the peer's own firewall would look like stays possible unless something proves more.
         let settled = probability >= SETTLED
+            && !translates(scene, findings)
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
         let possible = if settled { vec![OriginKind::Middlebox] } else { vec![OriginKind::Middlebox, OriginKind::RemotePeer] };
         Origin { possible, ..Origin::settled(OriginKind::Middlebox, probability.min(CEILING)) }
@@ -81,6 +82,12 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
     origin
 }
 
+/// Whether the RST came from the machine at the peer's address itself, which is on the link, while the peer's packets come from beyond it: a
+/// translating router is peer and middlebox at once.
+fn translates(scene: &Scene, findings: &Findings) -> bool {
+    findings.find("passed_no_router").is_some() && scene.wire.way.as_ref().is_some_and(|way| way.gateway.is_none())
+}
+
 /// Address and configured name of the box: the other end of another tunnel; or the machine on the link, where it made the RST and did not only
 /// hand it on.
 fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<String>) {
@@ -91,8 +98,7 @@ fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<St
     }
     let made_there = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
     let way = scene.wire.way.as_ref().filter(|_| made_there);
-    // An address on the link that packets come from beyond of is the translating machine's own.
-    let own = way.filter(|way| way.gateway.is_none()).map(|_| scene.reset.tuple.peer.ip());
+    let own = translates(scene, findings).then(|| scene.reset.tuple.peer.ip());
     (way.and_then(|way| way.sender).or(own), way.and_then(|way| way.sender_name.clone()))
 }
 

@@ -4,7 +4,7 @@
 //! 5082, section 3). A RST that arrives with just such a number was made by a machine on this very link. Where the host's routing table hands
 //! packets for the peer to a router, and the peer's own packets arrive with less, that machine is not the peer.
 //!
-//! Strength: 100 with a constant baseline, 8 without one (a refused connection). 60 where the peer's address is on the link itself and its
+//! Strength: 100 with a constant baseline, 8 without one (a refused connection). 150 where the peer's address is on the link itself and its
 //! packets come from one or two hops beyond: the machine at that address translates or forwards, and answered for itself. Failure modes: a
 //! program that set IP_TTL moves the baseline, which is why a routing table has to speak and why nothing is said of an address on the link with
 //! a larger distance; a peer on this link that is reached by a router in one direction only is told apart by its MAC address, where the
@@ -50,7 +50,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
             ),
         )),
         None if scene.shape.answers() && BEHIND.contains(&away) => Some(Finding::new(
-            60.0,
+            150.0,
             format!(
                 "TTL {ttl}: it is from this link, and so is {peer}, but the {packets} packets came with {}, from beyond",
                 baseline.mode

@@ -7,7 +7,7 @@
 //!
 //! Injectors arrive with less as often as with more, so that the sign says nothing of them in general. But what builds just such an answer as
 //! Linux does is a host or a router with the initial TTL of a host, and one between is nearer, not farther: a bare Linux answer from farther away
-//! than the peer's packets is worth less, 1 when a little and 3 when more.
+//! than the peer's packets is worth less, 1 when a little and 3 when more; from a little nearer than packets that never varied it is worth 4.
 
 use super::{Finding, Scene, stack::lacks_timestamp};
 use crate::{
@@ -84,8 +84,10 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         (Distance::Same, _) if scene.shape == Shape::Foreign || lacks_timestamp(scene) => 0.4,
         (Distance::Same, true) => same(baseline),
         (Distance::Same, false) => 0.35,
+        // It comes from where the handshake came from: of a program that chose its own TTL later, or of a proxy that answered both.
+        (_, true) if bare && wire.sender.handshake_ttl == Some(wire.rst.ttl) && distance != Distance::OwnTtl => 1.0,
         // A constant baseline with a bare answer just beside it: a router next to the peer, or a route that changed while all was quiet.
-        (Distance::Near, true) if !farther(scene) && baseline.constant() && baseline.count >= 4 => 2.0,
+        (Distance::Near, true) if !farther(scene) && baseline.constant() && baseline.count >= 4 => 4.0,
         (Distance::Near, _) => 1.0,
         // The answer comes with the host's default TTL, as the handshake did before the program chose another.
         (Distance::OwnTtl, _) if wire.sender.handshake_ttl == Some(wire.rst.ttl) => 0.3,

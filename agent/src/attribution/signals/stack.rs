@@ -160,9 +160,9 @@ fn labels(scene: &Scene, remarks: &mut Remarks) {
     };
     match scene.shape {
         _ if theirs == 0 => {}
-        // A copied label does not make up for what no stack sends, nor for what nothing had asked for.
+        // A copied label does not make up for what no stack sends, for what nothing had asked for, or for a socket that lives on.
         Shape::Foreign if its == theirs => {}
-        _ if its == theirs && unprompted::look(scene).is_some() => {}
+        _ if its == theirs && (scene.wire.after.sender_went_on.is_some() || unprompted::look(scene).is_some()) => {}
         _ if its == theirs => remarks.add(0.3, format!("flow label {its:#07x} of the connection")),
         Shape::Active if its == 0 => remarks.add(8.0, "flow label 0, though the peer's packets have one, and a socket keeps it"),
         _ if its == 0 => remarks.add(2.5, "flow label 0, the peer's packets have one: netfilter, on the peer's host or on the way"),
