@@ -93,7 +93,7 @@ fn packet(reset: &Reset) -> Option<Packet> {
         dont_fragment: rst.dont_fragment,
         options: rst.options.names(),
         source_mac: rst.source_mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
-        interface: None,
+        interface: wire.way.as_ref().and_then(|way| way.interface.clone()),
         baseline: (baseline.count > 0).then_some(Baseline { ttl: baseline.mode, packets: baseline.count }),
         frame: reset.capture.as_ref().map(|capture| capture.frame),
     })

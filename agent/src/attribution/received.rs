@@ -57,6 +57,9 @@ fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
     let peer = reset.tuple.peer.ip();
     verdict.evidence.push(evidence::configured_middlebox(peer, name));
     if verdict.origin.kind == OriginKind::Middlebox {
+        if verdict.origin.address == Some(peer) {
+            verdict.origin.name = Some(name.to_owned());
+        }
         return;
     }
     verdict.origin = Origin { address: Some(peer), name: Some(name.to_owned()), ..Origin::settled(OriginKind::Middlebox, 0.97) };

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use super::{
     Origin, Verdict,
     causes::{self, Source, Testimony},
@@ -15,8 +17,12 @@ use crate::{
     flow::{LocalKnown, Reset, TcpState, wire::Wire},
 };
 
-/// Probability of a middlebox from which it is called one. Below the complement the peer is named; between lies `unknown`.
-const SURE: f64 = 0.9;
+/// Probability of a middlebox from which it is called one: an accusation that sends somebody to search a network must not be wrong.
+const ACCUSED: f64 = 0.9;
+
+/// Probability of a middlebox up to which the peer is named. To name it costs a look at its logs, and `confidence` says how sure it is; between
+/// the two lies `unknown`.
+const ACQUITTED: f64 = 0.2;
 
 /// Probability beyond which the other side is excluded, if nothing structural keeps it possible.
 const SETTLED: f64 = 0.97;
@@ -36,18 +42,20 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
         verdict.effect = Effect::Ignored;
     }
     causes::decide(reset, &Source::Arrived(Some(Testimony { scene: &scene, findings: &findings, probability })), verdict);
-    verdict.evidence.extend(findings.evidence());
+    let others = std::mem::replace(&mut verdict.evidence, findings.evidence());
+    verdict.evidence.extend(others);
     verdict.evidence.extend(assumption(reset));
 }
 
 fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
-    let mut origin = if probability >= SURE {
+    let mut origin = if probability >= ACCUSED {
         // What an answer of the peer's own firewall would look like stays possible unless something proves more.
         let settled = probability >= SETTLED
+            && !translates(scene, findings)
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
         let possible = if settled { vec![OriginKind::Middlebox] } else { vec![OriginKind::Middlebox, OriginKind::RemotePeer] };
         Origin { possible, ..Origin::settled(OriginKind::Middlebox, probability.min(CEILING)) }
-    } else if probability <= 1.0 - SURE && findings.find("peer_kept_talking").is_none() {
+    } else if probability <= ACQUITTED && findings.find("peer_kept_talking").is_none() {
         // A bare answer is the same from any Linux box at the peer's distance. A full proxy that is the endpoint bears the peer's address.
         let settled = probability <= 1.0 - SETTLED && scene.shape == Shape::Active;
         let possible = if settled { vec![OriginKind::RemotePeer] } else { EITHER.to_vec() };
@@ -56,11 +64,31 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
         Origin::unknown(&EITHER)
     };
     if origin.kind == OriginKind::Middlebox {
-        origin.address = scene.wire.rst.outer_source.filter(|its| scene.wire.sender.outer_source.is_some_and(|theirs| theirs != *its));
+        (origin.address, origin.name) = box_on_link(scene, findings);
         let copied = matches!(path::distance(scene.wire), path::Distance::Same);
         origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1).filter(|hops| *hops < 40);
     }
     origin
+}
+
+/// Whether the RST came from the machine at the peer's address itself, which is on the link, while the peer's packets come from beyond it: a
+/// translating router is peer and middlebox at once.
+fn translates(scene: &Scene, findings: &Findings) -> bool {
+    findings.find("passed_no_router").is_some() && scene.wire.way.as_ref().is_some_and(|way| way.gateway.is_none())
+}
+
+/// Address and configured name of the box: the other end of another tunnel; or the machine on the link, where it made the RST and did not only
+/// hand it on.
+fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<String>) {
+    let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
+    let tunnel = rst.outer_source.filter(|its| sender.outer_source.is_some_and(|theirs| theirs != *its));
+    if tunnel.is_some() {
+        return (tunnel, None);
+    }
+    let made_there = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
+    let way = scene.wire.way.as_ref().filter(|_| made_there);
+    let own = translates(scene, findings).then(|| scene.reset.tuple.peer.ip());
+    (way.and_then(|way| way.sender).or(own), way.and_then(|way| way.sender_name.clone()))
 }
 
 /// Whether a TCP acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3).

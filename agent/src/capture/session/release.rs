@@ -9,6 +9,7 @@ use super::{LOSS_MEMORY, Session, place};
 use crate::{
     event::{Direction, Event},
     flow::{Pair, Reset, idle::Destination, known},
+    host::neighbours::Question,
     kernel::clock,
     report,
 };
@@ -40,8 +41,22 @@ impl Session<'_> {
             reset.wire = self.wires.take(place(&reset));
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
             self.learn_idle(&mut reset);
+            self.look_up_way(&mut reset);
         }
         self.ready.push(reset);
+    }
+
+    /// Asks the tables of the RST's namespace which way it came.
+    fn look_up_way(&mut self, reset: &mut Reset) {
+        let place = place(reset);
+        let Some(wire) = &mut reset.wire else { return };
+        let Some(interface) = wire.rst.interface else { return };
+        let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());
+        let question = Question { netns: place.netns, local, peer, interface, source_mac: wire.rst.source_mac };
+        wire.way = self.armed.neighbours.ask(question, Instant::now());
+        if let Some(way) = &mut wire.way {
+            way.sender_name = way.sender.and_then(|sender| known::name_of(&self.plan.middleboxes, sender)).map(ToOwned::to_owned);
+        }
     }
 
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
@@ -58,6 +73,7 @@ impl Session<'_> {
             if self.plan.ignored && !lossy {
                 let mut reset = self.armed.decoder.ignored(place, wire);
                 self.name_netns(&mut reset);
+                self.look_up_way(&mut reset);
                 self.tally.ignored += 1;
                 self.emit(reset);
             }
