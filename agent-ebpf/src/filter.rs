@@ -16,13 +16,13 @@ fn port_watched(port: u16) -> bool {
     PORTS.get(index).is_some_and(|word| word & mask != 0)
 }
 
-/// Whether the namespace is watched. A namespace that could not be read passes only when all are watched.
+/// Whether the namespace is watched. One that could not be read (0) passes only when all are watched.
 #[inline(always)]
-pub fn netns_watched(netns: Option<u32>) -> bool {
+pub fn netns_watched(netns: u32) -> bool {
     let chosen = CONFIG.get(0).is_some_and(|config| config.flags & config::NETNS_FILTER != 0);
     if !chosen {
         return true;
     }
     // SAFETY: the value is copied out at once; a concurrent update of one byte cannot tear.
-    netns.is_some_and(|inum| unsafe { NETNS.get(inum) }.is_some())
+    unsafe { NETNS.get(netns) }.is_some()
 }

@@ -5,7 +5,7 @@
 use rstblame_ebpf::{ResetRecord, valid};
 
 use crate::address::{AF_INET, AF_INET6, read_ipv4};
-use crate::memory::{offset_of_member, read, read_into};
+use crate::memory::{offset_of_member, read, read_into, read_or};
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -19,8 +19,10 @@ struct TcpHeader {
     flags: u8,
 }
 
-/// A segment whose headers can be read.
+/// A segment and where its headers are. Kept as a value with a mark, and not as an `Option`: see [`read_or`](crate::memory::read_or).
 pub struct Segment {
+    /// Its headers were read.
+    pub present: bool,
     network: u64,
     tcp: TcpHeader,
 }
@@ -28,12 +30,17 @@ pub struct Segment {
 impl Segment {
     /// Reads the TCP header of `skb` (the address of a `struct sk_buff`, or 0).
     #[inline(always)]
-    pub fn of(skb: u64) -> Option<Self> {
-        let head: u64 = read(skb, offset_of_member!(skb_head))?;
-        let network: u16 = read(skb, offset_of_member!(skb_network_header))?;
-        let transport: u16 = read(skb, offset_of_member!(skb_transport_header))?;
-        let tcp = read(head, u32::from(transport))?;
-        Some(Self { network: head.wrapping_add(u64::from(network)), tcp })
+    pub fn of(skb: u64) -> Self {
+        let tcp = TcpHeader { source: [0; 2], destination: [0; 2], seq: [0; 4], ack: [0; 4], data_offset: 0, flags: 0 };
+        let mut segment = Self { present: false, network: 0, tcp };
+        let head: u64 = read_or(skb, offset_of_member!(skb_head), 0);
+        let network: u16 = read_or(skb, offset_of_member!(skb_network_header), 0);
+        let transport: u16 = read_or(skb, offset_of_member!(skb_transport_header), 0);
+        if head != 0 && transport != 0 {
+            segment.network = head.wrapping_add(u64::from(network));
+            segment.present = read_into(head, u32::from(transport), &mut segment.tcp);
+        }
+        segment
     }
 
     /// Port of this host: the segment was sent to it.

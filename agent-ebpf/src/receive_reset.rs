@@ -44,14 +44,14 @@ fn handle(sock: u64, tuple: &RecordTuple<'_>) {
     if !filter::ports_watched(local, peer) {
         return;
     }
-    let netns = socket::netns(sock);
+    let netns = socket::netns(sock).unwrap_or(0);
     if !filter::netns_watched(netns) {
         return;
     }
     submit_reset(kind::RECEIVE_RESET, |record| {
         record.sock = sock;
         record.valid |= valid::HAS_SOCK;
-        if let Some(netns) = netns {
+        if netns != 0 {
             record.netns = netns;
             record.valid |= valid::NETNS;
         }

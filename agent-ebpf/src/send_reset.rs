@@ -69,9 +69,10 @@ pub fn send_reset_tp(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn handle(firing: &Firing<'_>) {
     let segment = Segment::of(firing.skb);
-    let ports = match &segment {
-        Some(segment) => Some((segment.local_port(), segment.peer_port())),
-        None => socket::ports(firing.sock).or_else(|| firing.record.ports()),
+    let ports = if segment.present {
+        Some((segment.local_port(), segment.peer_port()))
+    } else {
+        socket::ports(firing.sock).or_else(|| firing.record.ports())
     };
     let Some((local, peer)) = ports else {
         return;
@@ -79,17 +80,17 @@ fn handle(firing: &Firing<'_>) {
     if !filter::ports_watched(local, peer) {
         return;
     }
-    let netns = socket::netns(firing.sock).or_else(|| packet::netns_of(firing.skb));
+    let netns = socket::netns(firing.sock).or_else(|| packet::netns_of(firing.skb)).unwrap_or(0);
     if !filter::netns_watched(netns) {
         return;
     }
-    submit_reset(kind::SEND_RESET, |record| fill(firing, segment, netns, record));
+    submit_reset(kind::SEND_RESET, |record| fill(firing, &segment, netns, record));
 }
 
 #[inline(always)]
-fn fill(firing: &Firing<'_>, segment: Option<Segment>, netns: Option<u32>, record: &mut ResetRecord) {
+fn fill(firing: &Firing<'_>, segment: &Segment, netns: u32, record: &mut ResetRecord) {
     record.sock = firing.sock;
-    if let Some(netns) = netns {
+    if netns != 0 {
         record.netns = netns;
         record.valid |= valid::NETNS;
     }
@@ -108,9 +109,10 @@ fn fill(firing: &Firing<'_>, segment: Option<Segment>, netns: Option<u32>, recor
             record.valid |= valid::STATE;
         }
     }
-    match segment {
-        Some(segment) => segment.fill(record),
-        None => socket::fill_tuple(firing.sock, record),
+    if segment.present {
+        segment.fill(record);
+    } else {
+        socket::fill_tuple(firing.sock, record);
     }
     if record.valid & valid::TUPLE == 0 {
         firing.record.fill(record);

@@ -72,7 +72,7 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
     let Some((local, peer)) = socket::ports(sock).or_else(|| tuple.ports()) else {
         return;
     };
-    if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock)) {
+    if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock).unwrap_or(0)) {
         return;
     }
     if new == socket::state::LISTEN {

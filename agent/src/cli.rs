@@ -30,6 +30,8 @@ pub enum Command {
     Check(KernelArgs),
     /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
     Pcap(PcapArgs),
+    /// Put the verdict under each line of RabbitMQ's log about a connection that ended.
+    Explain(ExplainArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
@@ -102,6 +104,21 @@ pub struct PcapArgs {
     /// Name a load balancer or proxy by its address or network; resets from it are its own. May be given several times.
     #[arg(long = "middlebox", value_name = "CIDR=NAME")]
     pub middleboxes: Vec<KnownMiddlebox>,
+    /// How to write; pretty on a terminal, json otherwise.
+    #[arg(long)]
+    pub format: Option<Format>,
+}
+
+/// The broker's log, and the events of the agent that ran at the time.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// RabbitMQ's log (3.8 to 4.x, text or JSON); - is standard input, answered while it is written. Times without an offset are those of TZ,
+    /// or of this host's time zone.
+    #[arg(long, value_name = "FILE|-")]
+    pub rabbitmq_log: String,
+    /// What `rstblame capture --format json --output FILE` has written, or is writing, on the broker's host or on the client's.
+    #[arg(long, value_name = "FILE")]
+    pub events: PathBuf,
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<Format>,

@@ -16,10 +16,10 @@ mod reset;
 mod schema;
 
 pub use amqp::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
-pub use cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength};
+pub use cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength};
 pub use reset::{
     Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, KnownFrom, Kubernetes, Network, NetworkType, Origin, Owner,
-    Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
+    Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
 };
 pub use schema::schema;
 
@@ -182,6 +182,9 @@ pub struct FellOut {
     /// RSTs that were forgotten before their reset was known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rsts: u64,
+    /// Peers whose earlier resets were forgotten, and with them what repeats.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub peers: u64,
 }
 
 impl FellOut {

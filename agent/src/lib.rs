@@ -9,6 +9,7 @@ pub mod capture;
 pub mod check;
 pub mod cli;
 pub mod event;
+pub mod explain;
 pub mod flow;
 pub mod host;
 pub mod kernel;

@@ -6,7 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
     cli::{Cli, Command},
-    event, pcap,
+    event, explain, pcap,
 };
 
 /// Exit code for a command line that makes no sense.
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         },
         Command::Check(args) => check::run(&args),
         Command::Pcap(args) => pcap::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema => schema(),
     }
 }

@@ -54,8 +54,10 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             confidence: verdict.cause.confidence,
             summary: verdict.cause.summary,
             advice: verdict.cause.advice,
+            more: Some(format!("README.md#{}", verdict.cause.id.token())),
         },
         evidence: verdict.evidence,
+        pattern: verdict.patterns,
         tcp: tcp(reset),
         packet: packet(reset),
         container: cgroup
@@ -91,7 +93,7 @@ fn packet(reset: &Reset) -> Option<Packet> {
         dont_fragment: rst.dont_fragment,
         options: rst.options.names(),
         source_mac: rst.source_mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")),
-        interface: None,
+        interface: wire.way.as_ref().and_then(|way| way.interface.clone()),
         baseline: (baseline.count > 0).then_some(Baseline { ttl: baseline.mode, packets: baseline.count }),
         frame: reset.capture.as_ref().map(|capture| capture.frame),
     })
@@ -104,6 +106,7 @@ fn network(reset: &Reset) -> Network {
         transport: Transport::Tcp,
         community_id: community_id(reset),
         netns: reset.netns,
+        netns_name: reset.netns_name.clone(),
         local: end(reset.tuple.local),
         peer: end(reset.tuple.peer),
     }

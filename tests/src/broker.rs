@@ -70,13 +70,23 @@ impl Broker {
         self.child.id()
     }
 
+    /// What it has logged so far.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when its log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let path = self.home.join("stdout");
+        fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {}", path.display()), error))
+    }
+
     /// One attempt to speak AMQP: `None` while nothing listens.
     fn answers(&mut self, host: &Host) -> Result<Option<()>> {
         if let Some(status) = self.child.try_wait().map_err(|error| LabError::io("wait for RabbitMQ", error))? {
             return Err(LabError::Command {
                 command: SERVER.to_owned(),
                 status: status.to_string(),
-                output: fs::read_to_string(self.home.join("stdout")).unwrap_or_default(),
+                output: self.log().unwrap_or_default(),
             });
         }
         host.inside(|| match greet() {

@@ -54,6 +54,19 @@ impl Connection {
         Ok(Self { client, server, listener })
     }
 
+    /// The client says something, and the server reads it: unlike that of a health check, the connection is in use.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`].
+    pub fn speak(self) -> Result<Self> {
+        let header = b"AMQP\0\0\x09\x01";
+        send(&mut &self.client, header)?;
+        let mut buffer = [0; 8];
+        (&self.server).read_exact(&mut buffer).map_err(|error| LabError::io("read from a socket", error))?;
+        Ok(self)
+    }
+
     /// The connection as the client's host sees it.
     ///
     /// # Errors

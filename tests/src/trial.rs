@@ -28,8 +28,10 @@ const EXCHANGES: usize = 4;
 /// How long after a RST the other end goes on: no synchronisation, but a part of the scenario.
 const OWN_TIME: Duration = Duration::from_millis(20);
 
-/// A silence after which no RST is an answer: longer than the longest delay of an acknowledgement (`TCP_DELACK_MAX`, 200 ms).
+/// A silence after which no RST is an answer: longer than the longest delay of an acknowledgement (`TCP_DELACK_MAX`, 200 ms), and than this
+/// many round trips.
 const QUIET: Duration = Duration::from_millis(300);
+const QUIET_ROUND_TRIPS: f64 = 4.0;
 
 /// One message of such an exchange.
 const MESSAGE: &[u8; 8] = b"bendnote";
@@ -181,7 +183,9 @@ impl Trial {
         let evidence = event.get("evidence").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let signals: Vec<&str> = evidence.iter().filter_map(|one| one.get("signal")?.as_str()).collect();
         // `cargo test -- --nocapture` gives a table of these.
-        println!("truth\t{}\t{side:?}\t{ip:?}\t{}\t{kind}\t{confidence:.2}\t{}", self.name, truth.kinds.join("|"), signals.join(","));
+        let open = if truth.open.is_some() { " (open)" } else { "" };
+        println!("truth\t{}\t{side:?}\t{ip:?}\t{}{open}\t{kind}\t{confidence:.2}\t{}", self.name, truth.actual, signals.join(","));
+        truth.record(self.name, side, ip, &event)?;
         if !truth.is_told_by(&event) {
             self.wrong.push(format!("{side:?}'s view over {ip:?} is not {truth:?}:\n{event:#}"));
         }
@@ -323,7 +327,10 @@ impl Case {
                 .iter()
                 .filter_map(|name| text.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.parse().ok()))
                 .collect();
-            Ok((silences.len() == 3 && silences.iter().all(|silence| *silence > QUIET.as_millis())).then_some(()))
+            let rtt_ms = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("rtt:")?.split('/').next()?.parse::<f64>().ok());
+            let round_trips = rtt_ms.and_then(|rtt| Duration::try_from_secs_f64(rtt / 1e3 * QUIET_ROUND_TRIPS).ok()).unwrap_or_default();
+            let enough = QUIET.max(round_trips).as_millis();
+            Ok((silences.len() == 3 && silences.iter().all(|silence| *silence > enough)).then_some(()))
         })
     }
 

@@ -57,7 +57,7 @@ fn knock(hooks: &str, btf: &str) -> Result<Record> {
     let mut agent = Command::new("unshare");
     agent
         .args(["--mount", "sh", "-c"])
-        .arg("mount -t tracefs tracefs /sys/kernel/tracing && exec \"$0\" capture --format json --settle 200ms \"$@\"")
+        .arg("[ -e /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing && exec \"$0\" capture --format json --settle 200ms \"$@\"")
         .arg(workspace::agent_binary())
         .args(["--port", &port, "--hooks", hooks, "--btf", btf])
         .args(["--cmd", &format!("bash -c ': < /dev/tcp/127.0.0.1/{port}'")]);

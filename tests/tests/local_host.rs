@@ -71,14 +71,7 @@ fn socket_destroyed_by_the_operator() -> Result<()> {
             "origin": {"kind": ["remote_peer", "unknown"]},
             "tcp": {"state": "ESTABLISHED"},
         })],
-        server: vec![json!({
-            "direction": "sent", "effect": "connection_reset", "severity": "warning",
-            "origin": {"kind": "local_host", "possible": ["local_host"]},
-            "cause": {"id": "socket_destroyed"},
-            "tcp": {"kernel_reason": kernel::reason("TCP_STATE")?},
-            // The owner, and not `ss`, which was on the CPU.
-            "process": {"pid": std::process::id()},
-        })],
+        server: vec![destroyed()?],
     };
     views.tell(flow, &truth)
 }
@@ -93,7 +86,7 @@ fn data_to_a_connection_the_host_no_longer_has() -> Result<()> {
     let flow = forget(&net, &connection)?;
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
-    let truth = Truth { client: vec![reset_while_open()], server: vec![forgotten(), stale("TCP_FLAGS")?] };
+    let truth = Truth { client: vec![reset_while_open()], server: vec![destroyed()?, stale("TCP_FLAGS")?] };
     views.tell(flow, &truth)
 }
 
@@ -107,7 +100,7 @@ fn data_to_a_connection_of_a_broker_that_is_gone() -> Result<()> {
     peer::stop_listening(connection.listener);
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
-    let mut truth = Truth { client: vec![reset_while_open()], server: vec![forgotten(), stale("NO_SOCKET")?] };
+    let mut truth = Truth { client: vec![reset_while_open()], server: vec![destroyed()?, stale("NO_SOCKET")?] };
     if !kernel::traces_resets_without_socket()? {
         truth.server.truncate(1);
     }
@@ -127,9 +120,22 @@ fn forget(net: &TwoHosts, connection: &Connection) -> Result<Flow> {
     Ok(flow)
 }
 
-/// The reset of a forgotten connection: traced although it was dropped on its way out.
-fn forgotten() -> Value {
-    json!({"direction": "sent", "cause": {"id": "socket_destroyed"}, "process": {"pid": std::process::id()}})
+/// The reset of a socket that an operator destroyed: traced even if it is dropped on its way out.
+fn destroyed() -> Result<Value> {
+    // Without a reason a destroyed socket cannot be told from one whose owner aborted it.
+    let (origin, cause) = if kernel::traces_resets_without_socket()? {
+        (json!({"kind": "local_host", "possible": ["local_host"]}), "socket_destroyed")
+    } else {
+        (json!({"kind": "unknown", "possible": ["local_process", "local_host"]}), "unknown")
+    };
+    Ok(json!({
+        "direction": "sent", "effect": "connection_reset", "severity": "warning",
+        "origin": origin,
+        "cause": {"id": cause},
+        "tcp": {"kernel_reason": kernel::reason("TCP_STATE")?},
+        // The owner, and not `ss`, which was on the CPU.
+        "process": {"pid": std::process::id()},
+    }))
 }
 
 /// The answer to a segment of a forgotten connection.

@@ -70,12 +70,25 @@ fn server_closes_with_unread_data() -> Result<()> {
 fn client_aborts_with_linger_zero() -> Result<()> {
     let net = two_hosts()?;
     let views = Views::of(&net)?;
-    let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v4())?.speak()?;
     let flow = connection.flow()?;
     peer::abort(connection.client)?;
     assert_eq!(peer::wait_failure(&connection.server)?, ErrorKind::ConnectionReset);
     let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
     views.tell(flow, &truth)
+}
+
+/// The same before anybody has said a byte is what a load balancer's health check looks like: no loss, on neither host.
+#[test]
+fn health_check_connects_and_aborts() -> Result<()> {
+    let net = two_hosts()?;
+    let views = Views::of(&net)?;
+    let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
+    let flow = connection.flow()?;
+    peer::abort(connection.client)?;
+    assert_eq!(peer::wait_failure(&connection.server)?, ErrorKind::ConnectionReset);
+    let routine = |direction: &str| json!({"direction": direction, "severity": "info", "cause": {"id": "routine_close"}});
+    views.tell(flow, &Truth { client: vec![routine("sent")], server: vec![routine("received")] })
 }
 
 #[test]
@@ -108,9 +121,10 @@ fn ipv6_socket_connected_to_a_mapped_address() -> Result<()> {
     let views = Views::of(&net)?;
     let listener = net.server.listen(std::net::SocketAddr::new(net.server.v4(), peer::AMQP))?;
     let client = net.client.connect(std::net::SocketAddr::new(net.server.v4_mapped(), peer::AMQP))?;
-    let (_server, _) = listener.accept().map_err(|error| rstblame_lab::LabError::io("accept", error))?;
-    let flow = peer::flow(&client)?;
-    peer::abort(client)?;
+    let (server, _) = listener.accept().map_err(|error| rstblame_lab::LabError::io("accept", error))?;
+    let connection = Connection { client, server, listener }.speak()?;
+    let flow = peer::flow(&connection.client)?;
+    peer::abort(connection.client)?;
     let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
     views.tell(flow, &truth)
 }

@@ -30,11 +30,16 @@ fn ends(case: &mut Case) -> Result<(std::net::TcpStream, std::net::TcpStream, st
 
 /// Lets the peer of each case do something that ends in a RST, and asserts that nobody else is accused of it.
 fn genuine(name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
+    genuine_as(&Truth::PEER, name, cases, act)
+}
+
+/// [`genuine`] with another truth.
+fn genuine_as(truth: &Truth, name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
     let mut trial = Trial::new(name)?;
     for (side, ip) in cases {
         let mut case = trial.open(*side, *ip)?;
         act(&trial, &mut case)?;
-        trial.judge(&case, &Truth::PEER)?;
+        trial.judge(&case, truth)?;
     }
     trial.finish()
 }
@@ -81,7 +86,7 @@ fn linger_abort() -> Result<()> {
 
 #[test]
 fn socket_destroyed_by_an_operator() -> Result<()> {
-    genuine("socket destroyed", &CLIENT, |trial, case| {
+    genuine("socket destroyed", &ALL, |trial, case| {
         trial.host(case.side.other()).destroy_sockets(&case.filter(case.side.other()))?;
         case.wait_reset()
     })
@@ -97,20 +102,58 @@ fn peer_rebooted() -> Result<()> {
     })
 }
 
-/// The application chose its own TTL, and the kernel's answer for a socket that is gone has the default.
-#[test]
-fn dead_socket_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
-    let mut trial = Trial::new("IP_TTL, dead socket")?;
+/// The application chose its own TTL, and the kernel's answer for a socket that is gone has the default. The client's host remembers the
+/// server's handshake, which came with the default too.
+fn dead_socket(name: &'static str, ttl: u32, seen_by_server: &Truth) -> Result<()> {
+    let mut trial = Trial::new(name)?;
     for (side, ip) in ALL {
         let connection = Connection::open(&trial.net.client, &trial.net.server, ip.of(&trial.net.server))?;
         let peer = SockRef::from(if side == Side::Client { &connection.server } else { &connection.client });
-        let set = if ip == Ip::V4 { peer.set_ttl_v4(100) } else { peer.set_unicast_hops_v6(100) };
+        let set = if ip == Ip::V4 { peer.set_ttl_v4(ttl) } else { peer.set_unicast_hops_v6(ttl) };
         set.map_err(|error| LabError::io("set the TTL", error))?;
         let case = Case::of(connection, side, ip)?;
         lose_socket(trial.host(side.other()), &case.filter(side.other()))?;
         case.victim_speaks()?;
         case.wait_reset()?;
-        trial.judge(&case, &Truth::PEER)?;
+        trial.judge(&case, if side == Side::Client { &Truth::PEER } else { seen_by_server })?;
+    }
+    trial.finish()
+}
+
+/// No path has as many hops as this is short of an initial TTL: it can only have been chosen.
+#[test]
+fn dead_socket_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
+    dead_socket("IP_TTL, dead socket", 100, &Truth::PEER)
+}
+
+#[test]
+fn dead_socket_of_a_peer_that_seems_farther_away() -> Result<()> {
+    dead_socket("IP_TTL 50, dead socket", 50, &Truth::PEER.open("a bare answer from 13 hops nearer is as likely a router's"))
+}
+
+#[test]
+fn dead_socket_of_a_peer_that_starts_at_255() -> Result<()> {
+    dead_socket("IP_TTL 255, dead socket", 255, &Truth::PEER.open("a bare answer with another initial TTL is as likely a router's"))
+}
+
+/// There is no router, and the neighbour's program chose a TTL that looks like some hops.
+#[test]
+fn dead_socket_of_a_peer_on_the_link() -> Result<()> {
+    let mut trial = Trial::new("dead socket on the link")?;
+    for ttl in [64, 60] {
+        for ip in [Ip::V4, Ip::V6] {
+            // The router is a host like any other to its neighbours.
+            let address = if ip == Ip::V4 { [192, 0, 2, 1].into() } else { [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1].into() };
+            let connection = Connection::open(&trial.net.client, &trial.net.router, address)?;
+            let peer = SockRef::from(&connection.server);
+            let set = if ip == Ip::V4 { peer.set_ttl_v4(ttl) } else { peer.set_unicast_hops_v6(ttl) };
+            set.map_err(|error| LabError::io("set the TTL", error))?;
+            let case = Case::of(connection, Side::Client, ip)?;
+            lose_socket(&trial.net.router, &case.filter(Side::Server))?;
+            case.victim_speaks()?;
+            case.wait_reset()?;
+            trial.judge(&case, &Truth::PEER)?;
+        }
     }
     trial.finish()
 }
@@ -119,9 +162,9 @@ fn dead_socket_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
 #[test]
 fn abort_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
     let mut trial = Trial::new("IP_TTL, abort")?;
-    for (side, ip) in CLIENT {
+    for (side, ip) in ALL {
         let connection = Connection::open(&trial.net.client, &trial.net.server, ip.of(&trial.net.server))?;
-        let peer = SockRef::from(&connection.server);
+        let peer = SockRef::from(if side == Side::Client { &connection.server } else { &connection.client });
         let set = if ip == Ip::V4 { peer.set_ttl_v4(100) } else { peer.set_unicast_hops_v6(100) };
         set.map_err(|error| LabError::io("set the TTL", error))?;
         let mut case = Case::of(connection, side, ip)?;
@@ -190,7 +233,7 @@ fn data_after_shutdown() -> Result<()> {
 #[test]
 fn keepalive_of_the_peer() -> Result<()> {
     let mut trial = Trial::new("keepalive of the peer")?;
-    for (side, ip) in CLIENT {
+    for (side, ip) in ALL {
         let case = trial.open(side, ip)?;
         // Only what answers them is lost.
         router::drop_from(&trial.net.router, side.interface())?;
@@ -227,7 +270,8 @@ fn firewall_of_the_peers_host() -> Result<()> {
 /// The same, and the process there, which knows nothing of it, talks on: what looks like proof of a third party is the peer's host still.
 #[test]
 fn firewall_of_the_peers_host_while_its_process_talks_on() -> Result<()> {
-    genuine("peer's firewall, peer talks on", &ALL, |trial, case| {
+    let truth = Truth::PEER.open("a box that copies the TTL of the peer's packets and drops what it answers looks the same");
+    genuine_as(&truth, "peer's firewall, peer talks on", &ALL, |trial, case| {
         let host = trial.host(case.side.other());
         host.nft(REJECT)?;
         case.victim_speaks()?;

@@ -3,7 +3,7 @@
 use rstblame_lab::{
     Result,
     forge::{Forgery, Injector, IpId},
-    trial::{ALL, Trial},
+    trial::{ALL, Ip, Side, Trial},
     truth::Truth,
 };
 
@@ -74,14 +74,17 @@ const VENDOR: Forgery = Forgery {
 /// Just what the peer's kernel would send for a connection it does not have.
 const DISGUISED: Forgery = Forgery { copies_label: true, ..Forgery::PASSIVE };
 
+/// Only that nothing had asked for it speaks against it. To rule the middlebox out is wrong.
+const PERFECT_COPY: Truth = Truth::MIDDLEBOX.open("its RST differs in nothing from the peer's; only its time speaks against it");
+
 #[test]
 fn exact_sequence_and_copied_ttl() -> Result<()> {
-    injected("exact, copied TTL", &[DISGUISED], When::Quiet, &Truth::PERFECT_COPY)
+    injected("exact, copied TTL", &[DISGUISED], When::Quiet, &PERFECT_COPY)
 }
 
 #[test]
 fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
-    injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::HIDDEN_MIDDLEBOX)
+    injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::MIDDLEBOX)
 }
 
 /// It has passed no router at all (RFC 5082), and the peer's segments have.
@@ -90,24 +93,52 @@ fn ttl_255() -> Result<()> {
     injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], When::Busy, &Truth::MIDDLEBOX)
 }
 
+/// An answer as the router's own kernel would make it: all is right but that it has passed no router.
+#[test]
+fn ttl_64_from_the_link() -> Result<()> {
+    injected("TTL 64 on the link", &[Forgery { ttl: Some(64), ..DISGUISED }], When::Busy, &Truth::MIDDLEBOX)
+}
+
+/// Both ends are told, each in the other's name.
+#[test]
+fn both_directions() -> Result<()> {
+    let mut trial = Trial::new("both directions")?;
+    let forgery = Forgery { ip_id: IpId::Fixed(0x21f3), dont_fragment: false, window: 4128, ..Forgery::PASSIVE };
+    for ip in [Ip::V4, Ip::V6] {
+        let to_client = Injector::on(&trial.net.router, Side::Client.interface())?;
+        let to_server = Injector::on(&trial.net.router, Side::Server.interface())?;
+        let case = trial.open(Side::Client, ip)?;
+        let back = case.flow.reversed();
+        let (client, server) = (to_client.last(case.flow)?, to_server.last(back)?);
+        to_client.inject(&client, &forgery)?;
+        to_server.inject(&server, &forgery)?;
+        case.wait_reset()?;
+        trial.judge(&case, &Truth::MIDDLEBOX)?;
+        trial.judge_flow(Side::Server, ip, back, &Truth::MIDDLEBOX)?;
+    }
+    trial.finish()
+}
+
 /// Fragmentation allowed, a window, an identification out of nowhere: no end's kernel sends that.
 #[test]
 fn window_8192_without_dont_fragment() -> Result<()> {
     let forgery = Forgery { ip_id: IpId::Fixed(0xb1a3), dont_fragment: false, window: 8192, ..Forgery::PASSIVE };
-    injected("window 8192, DF clear", &[forgery], When::Busy, &Truth::HIDDEN_MIDDLEBOX)
+    injected("window 8192, DF clear", &[forgery], When::Busy, &Truth::MIDDLEBOX)
 }
 
 #[test]
 fn acknowledging_with_a_window_but_without_timestamps() -> Result<()> {
     let forgery = Forgery { ip_id: IpId::Fixed(0x7d04), window: 502, acknowledges: true, ..Forgery::PASSIVE };
-    injected("RST|ACK, window, no timestamps", &[forgery], When::Busy, &Truth::HIDDEN_MIDDLEBOX)
+    injected("RST|ACK, window, no timestamps", &[forgery], When::Busy, &Truth::MIDDLEBOX)
 }
 
 /// An abort of the peer's in all but the timestamp.
 #[test]
 fn acknowledging_with_the_next_identification_but_without_timestamps() -> Result<()> {
     let forgery = Forgery { ip_id: IpId::Next, window: 502, acknowledges: true, ..DISGUISED };
-    injected("RST|ACK, next IP-ID, no timestamps", &[forgery], When::Busy, &Truth::HIDDEN_MIDDLEBOX)
+    let truth =
+        Truth::MIDDLEBOX.open("a RST may go without a timestamp (RFC 7323, section 3.2), and all else is as the peer would have it");
+    injected("RST|ACK, next IP-ID, no timestamps", &[forgery], When::Busy, &truth)
 }
 
 /// Another stack's RST: the TTL begins at 128, and the identification counts.
@@ -141,7 +172,11 @@ fn inexact_sequence() -> Result<()> {
     ignored("inexact sequence", &Forgery { seq: 100, ..Forgery::PASSIVE })
 }
 
-/// The injector sees a segment and forges at once, while the peer's next ones are already on their way.
+/// The RST is the peer's in every field, and what the peer went on to say came with it.
+const RACE: Truth = Truth::MIDDLEBOX.open("payload so soon after a perfect answer may have been overtaken by it");
+
+/// The injector sees a segment and forges at once, while the peer's next ones are already on their way. Those come within microseconds: an answer
+/// of the peer's, or of its firewall, could have overtaken them.
 #[test]
 fn a_race_with_the_peers_data() -> Result<()> {
     let mut trial = Trial::new("race with data")?;
@@ -162,7 +197,7 @@ fn a_race_with_the_peers_data() -> Result<()> {
             let going_on = case.peer_speaks();
             Ok(case.victim()?.take_error().ok().flatten().map(|_| ()).or(going_on.err().map(|_| ())))
         })?;
-        trial.judge(&case, &Truth::HIDDEN_MIDDLEBOX)?;
+        trial.judge(&case, &RACE)?;
     }
     trial.finish()
 }

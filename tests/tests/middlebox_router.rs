@@ -1,10 +1,10 @@
 //! Routers that lost what they knew of a connection, as the ends see them.
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use rstblame_lab::{
     LabError, Result,
-    peer::{self, Connection},
+    peer::{self, AMQP, Connection},
     router,
     trial::{ALL, CLIENT, Ip, Side, Trial},
     truth::Truth,
@@ -20,7 +20,7 @@ fn a_router_that_forgot_rejects() -> Result<()> {
         router::forget(&trial.net.router)?;
         case.victim_speaks()?;
         case.wait_reset()?;
-        trial.judge(&case, &Truth::HIDDEN_MIDDLEBOX)?;
+        trial.judge(&case, &Truth::MIDDLEBOX)?;
         router::accept_all(&trial.net.router)?;
     }
     trial.finish()
@@ -43,21 +43,39 @@ fn a_router_that_forgot_rejects_and_the_peer_talks_on() -> Result<()> {
     trial.finish()
 }
 
+/// The router's firewall refuses new connections in the name of the server. There is nothing to compare its RST with.
+#[test]
+fn a_router_refuses() -> Result<()> {
+    let mut trial = Trial::new("router refuses")?;
+    trial.net.router.nft(
+        "add table inet lab; \
+         add chain inet lab forward { type filter hook forward priority 0; }; \
+         add rule inet lab forward tcp dport 5672 reject with tcp reset",
+    )?;
+    let truth =
+        Truth::MIDDLEBOX.open("without an earlier packet of the peer, a network whose routers take nothing off the TTL looks the same");
+    for (side, ip) in CLIENT {
+        let flow = peer::refused(&trial.net.client, SocketAddr::new(ip.of(&trial.net.server), AMQP))?;
+        trial.judge_flow(side, ip, flow, &truth)?;
+    }
+    trial.finish()
+}
+
 /// The router forgets by itself, after a second of silence.
 #[test]
 fn a_router_whose_entry_expired_rejects() -> Result<()> {
     let mut trial = Trial::new("router entry expired")?;
-    for side in [Side::Client, Side::Server] {
+    for (side, ip) in ALL {
         router::reject_unknown(&trial.net.router, side.interface())?;
         router::forget_after_a_second(&trial.net.router)?;
-        let silent = trial.open(side, Ip::V4)?;
+        let silent = trial.open(side, ip)?;
         router::wait_forgotten(&trial.net.router)?;
         silent.victim_speaks()?;
         silent.wait_reset()?;
-        trial.judge(&silent, &Truth::HIDDEN_MIDDLEBOX)?;
+        trial.judge(&silent, &Truth::MIDDLEBOX)?;
         drop(silent);
 
-        let talking = trial.open(side, Ip::V6)?;
+        let talking = trial.open(side, ip)?;
         router::wait_forgotten(&trial.net.router)?;
         talking.victim_speaks()?;
         talking.wait_reset()?;

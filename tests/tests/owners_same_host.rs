@@ -60,6 +60,7 @@ fn two_namespaces_of_one_host() -> Result<()> {
             "client",
             &sent,
             &json!({
+                "network": {"netns_name": scene.net.client.name()},
                 "origin": {"kind": "local_process"},
                 "process": {"pid": client.pid, "namespace_pid": 1, "executable": executable},
                 "peer_process": {"pid": server.pid, "executable": executable},
@@ -70,6 +71,7 @@ fn two_namespaces_of_one_host() -> Result<()> {
             "server",
             &received,
             &json!({
+                "network": {"netns_name": scene.net.server.name()},
                 "origin": {"kind": "remote_peer"},
                 "process": {"pid": server.pid, "namespace_pid": null, "executable": executable},
                 "peer_process": {"pid": client.pid, "executable": executable},

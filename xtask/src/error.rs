@@ -57,6 +57,17 @@ pub enum Error {
     /// Something the lab needs is missing.
     #[error("missing for the lab: {0}. Install them (`cargo xtask setup --tests` does on Debian and Ubuntu)")]
     MissingPrograms(String),
+    /// A kernel to test on that cannot be had.
+    #[error("Linux {name} for a virtual machine: {problem}")]
+    Kernel {
+        /// What was asked for.
+        name: String,
+        /// Why not.
+        problem: String,
+    },
+    /// Virtual machines in which something went wrong.
+    #[error("failed on Linux {0}")]
+    Guests(String),
     /// The agent's preflight says it cannot work here.
     #[error("the lab cannot run on this machine: `rstblame check` failed ({status})\n{said}")]
     NoBpf {

@@ -19,6 +19,8 @@ pub enum Part {
     Unit,
     /// The lab, on the kernel of this machine; needs root
     Local,
+    /// The part of the lab that needs no server, on other kernels, in virtual machines
+    Vm,
 }
 
 /// Sets up and runs the tests. The last thing printed is what cargo test closes with.

@@ -10,6 +10,7 @@ mod error;
 mod lab;
 mod programs;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ enum Task {
         part: Part,
         /// Run only the tests whose name contains this
         filter: Option<String>,
+        /// With `vm`: only this line of kernels (5.10, 6.1, 6.12, newest); may be given several times
+        #[arg(long = "kernel", value_name = "LINE")]
+        kernels: Vec<String>,
     },
     /// Set up, build, then run the benchmarks
     Bench {
@@ -93,7 +97,8 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Run { args } => agent::run(&workspace, &args),
         Task::Demo => lab::demo(&workspace),
-        Task::Test { part, filter } => lab::test(&workspace, part, filter.as_deref()),
+        Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
+        Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
         Task::Dist => dist::dist(&workspace),
         Task::Lint => {

@@ -111,10 +111,10 @@ pub fn silence(reset: &Reset) -> Option<Evidence> {
     })
 }
 
-/// A RST was accepted by the socket. The tracepoint has no packet, so it does not tell who made it.
+/// A RST was accepted by the socket. That is certain, and weak all the same: the tracepoint has no packet, so it does not tell who made it.
 pub fn accepted_rst(reset: &Reset) -> Evidence {
     let state = reset.state.map_or("an unrecorded state", TcpState::name);
-    evidence("accepted_rst", OriginKind::Unknown, Strength::Proof, format!("tcp_reset() ended a socket in {state}"))
+    evidence("accepted_rst", OriginKind::Unknown, Strength::Weak, format!("tcp_reset() ended a socket in {state}"))
 }
 
 /// The owner was ending, by a signal or by itself, when its socket was closed (`PF_EXITING` and `exit_code` of the task).

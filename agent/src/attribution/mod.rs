@@ -1,9 +1,13 @@
 //! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no clock, no globals.
 //!
-//! A RST that this host sent is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove that
-//! a connection died of it, not who made it ([`received`]). Where the wire was seen, it testifies ([`wire`]).
+//! Who sent a RST of this host is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove
+//! that a connection died of it, not who made it ([`received`]). Where the wire was seen, it testifies ([`wire`]). Why is for the rules in
+//! [`causes`].
 
+mod causes;
 mod evidence;
+mod kernel_path;
+mod memory;
 mod received;
 mod sent;
 mod sent_wire;
@@ -15,8 +19,10 @@ mod wire;
 
 use std::net::IpAddr;
 
+pub use memory::Memory;
+
 use crate::{
-    event::{CauseId, Direction, Effect, Evidence, OriginKind, Severity},
+    event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity},
     flow::Reset,
 };
 
@@ -29,6 +35,8 @@ pub struct Verdict {
     pub severity: Severity,
     /// Strongest first.
     pub evidence: Vec<Evidence>,
+    /// What this reset has in common with others; filled in by whoever sees them all.
+    pub patterns: Vec<Pattern>,
 }
 
 /// Who.
@@ -68,6 +76,23 @@ pub fn attribute(reset: &Reset) -> Verdict {
     // A stable sort keeps signals of one strength in the order in which the rules gave them.
     verdict.evidence.sort_by_key(|evidence| std::cmp::Reverse(evidence.strength));
     verdict
+}
+
+impl Verdict {
+    /// A verdict that lacks its cause.
+    fn undecided(effect: Effect, origin: Origin, evidence: Vec<Evidence>) -> Self {
+        Self { effect, origin, cause: Cause::unknown("not examined"), severity: Severity::Warning, evidence, patterns: Vec::new() }
+    }
+
+    /// The same, as part of patterns: what repeats is an error, unless it is routine.
+    #[must_use]
+    pub fn repeating(mut self, patterns: Vec<Pattern>) -> Self {
+        if !patterns.is_empty() && self.severity == Severity::Warning {
+            self.severity = Severity::Error;
+        }
+        self.patterns = patterns;
+        self
+    }
 }
 
 impl Origin {

@@ -1,55 +1,25 @@
 //! RSTs that arrived.
 //!
 //! `tcp_receive_reset` proves that a socket accepted a RST with the peer's address on it. It carries no packet, so whether the peer made it or
-//! something between stays open here; what the socket's state says about the cause does not depend on that.
+//! something between stays open here.
 
-use super::{Cause, Origin, Verdict, evidence, wire};
+use super::{
+    Cause, Origin, Verdict,
+    causes::{self, Source},
+    evidence, wire,
+};
 use crate::{
-    event::{CauseId, Direction, Effect, OriginKind, Severity},
+    event::{Direction, Effect, OriginKind, Severity},
     flow::{Reset, TcpState},
 };
 
 pub(super) const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {
-    let (effect, cause, severity) = match reset.state {
-        Some(TcpState::SynSent) => (
-            Effect::ConnectionRefused,
-            Cause::new(CauseId::Refused, 0.97, format!("{} refused the connection: the SYN was answered by a RST", reset.tuple.peer))
-                .advise(format!(
-                    "check on that host that something listens on port {} (ss -ltn), and that no firewall rejects it",
-                    reset.tuple.peer.port()
-                )),
-            Severity::Warning,
-        ),
-        Some(TcpState::SynRecv | TcpState::NewSynRecv) => (
-            Effect::HandshakeAborted,
-            Cause::new(CauseId::HandshakeAborted, 0.9, "the connection was reset before its handshake finished"),
-            Severity::Info,
-        ),
-        Some(state @ (TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck)) => (
-            Effect::ConnectionReset,
-            Cause::new(
-                CauseId::RoutineClose,
-                0.9,
-                format!("this host had closed already ({}); the RST only shortened the close", state.name()),
-            ),
-            Severity::Info,
-        ),
-        Some(TcpState::CloseWait) => (
-            Effect::ConnectionReset,
-            Cause::new(
-                CauseId::PeerGone,
-                0.7,
-                "the peer had sent FIN and no longer has the connection: what this host sent afterwards was answered by a RST",
-            ),
-            Severity::Warning,
-        ),
-        _ => (
-            Effect::ConnectionReset,
-            Cause::unknown("a RST with the peer's address ended an open connection; the socket alone does not tell who made it"),
-            Severity::Warning,
-        ),
+    let effect = match reset.state {
+        Some(TcpState::SynSent) => Effect::ConnectionRefused,
+        Some(TcpState::SynRecv | TcpState::NewSynRecv) => Effect::HandshakeAborted,
+        _ => Effect::ConnectionReset,
     };
     // A capture shows the packet, not what the kernel made of it.
     let mut found: Vec<_> = (reset.capture.is_none() && !reset.ignored).then(|| evidence::accepted_rst(reset)).into_iter().collect();
@@ -60,9 +30,10 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     );
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
     let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };
-    let mut verdict = Verdict { effect, origin, cause, severity, evidence: found };
-    if let Some(wire) = &reset.wire {
-        wire::testify(reset, wire, &mut verdict);
+    let mut verdict = Verdict::undecided(effect, origin, found);
+    match &reset.wire {
+        Some(wire) => wire::testify(reset, wire, &mut verdict),
+        None => causes::decide(reset, &Source::Arrived(None), &mut verdict),
     }
     if reset.ignored {
         ignored(&mut verdict);
@@ -86,6 +57,9 @@ fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
     let peer = reset.tuple.peer.ip();
     verdict.evidence.push(evidence::configured_middlebox(peer, name));
     if verdict.origin.kind == OriginKind::Middlebox {
+        if verdict.origin.address == Some(peer) {
+            verdict.origin.name = Some(name.to_owned());
+        }
         return;
     }
     verdict.origin = Origin { address: Some(peer), name: Some(name.to_owned()), ..Origin::settled(OriginKind::Middlebox, 0.97) };

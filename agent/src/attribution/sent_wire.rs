@@ -1,88 +1,44 @@
 //! RSTs that the local end of a capture sent: the packets are all there is, so the kernel's path follows from the RST's shape.
 
-use super::{Cause, Origin, Verdict, shape::Shape};
+use super::{
+    Origin, Verdict,
+    causes::{self, Source},
+    shape::Shape,
+};
 use crate::{
-    event::{CauseId, Effect, Evidence, OriginKind, Severity, Strength},
-    flow::{Reset, Trigger, wire::Wire},
+    event::{Effect, Evidence, OriginKind, Strength},
+    flow::{Reset, Trigger},
 };
 
 /// Confidence where the shape alone tells.
-const BY_SHAPE: f64 = 0.85;
+pub(super) const BY_SHAPE: f64 = 0.85;
 
 const HERE: [OriginKind; 2] = [OriginKind::LocalProcess, OriginKind::LocalHost];
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {
-    let Some(wire) = &reset.wire else {
-        return undecided("the capture shows nothing of the RST but that it was sent");
+    let shape = reset.wire.as_deref().map(Shape::of);
+    let settled = |kind, other| Origin { possible: vec![kind, other], ..Origin::settled(kind, BY_SHAPE) };
+    let (effect, origin) = match shape {
+        Some(Shape::Active) => (Effect::ConnectionReset, settled(OriginKind::LocalProcess, OriginKind::LocalHost)),
+        Some(Shape::Answer | Shape::OtherAnswer) => {
+            let opens = reset.trigger.is_some_and(Trigger::opens);
+            let effect = if opens { Effect::ConnectionRefused } else { Effect::Answered };
+            (effect, settled(OriginKind::LocalHost, OriginKind::LocalProcess))
+        }
+        Some(Shape::Foreign) | None => (Effect::ConnectionReset, Origin::unknown(&HERE)),
     };
-    let verdict = match Shape::of(wire) {
-        Shape::Active => active(wire),
-        Shape::Answer | Shape::OtherAnswer => answer(reset, wire),
-        Shape::Foreign => undecided("the local end sent a RST that none of the usual stacks builds; a device or program on it may have"),
-    };
-    Verdict {
-        evidence: vec![Evidence {
-            signal: "sent_shape".to_owned(),
-            points_to: verdict.origin.kind,
-            strength: Strength::Strong,
-            detail: format!(
-                "flags {}, window {}, {} TCP options",
-                wire.rst.flags.letters(),
-                wire.rst.window,
-                if wire.rst.options.is_empty() { "no" } else { "with" }
-            ),
-        }],
-        ..verdict
-    }
-}
-
-fn undecided(summary: &str) -> Verdict {
-    Verdict {
-        effect: Effect::ConnectionReset,
-        origin: Origin::unknown(&HERE),
-        cause: Cause::unknown(summary),
-        severity: Severity::Warning,
-        evidence: Vec::new(),
-    }
-}
-
-fn active(wire: &Wire) -> Verdict {
-    let origin = Origin { possible: HERE.to_vec(), ..Origin::settled(OriginKind::LocalProcess, BY_SHAPE) };
-    let (cause, severity) = if wire.sender.fin || wire.receiver.fin {
-        (Cause::new(CauseId::RoutineClose, BY_SHAPE, "the local end cut short a close that was under way"), Severity::Info)
-    } else {
-        let cause = Cause::unknown("the local end aborted the connection from a living socket; a capture does not show why")
-            .advise("run `rstblame capture` on that host: its kernel knows the reason and the process");
-        (cause, Severity::Warning)
-    };
-    Verdict { effect: Effect::ConnectionReset, origin, cause, severity, evidence: Vec::new() }
-}
-
-fn answer(reset: &Reset, wire: &Wire) -> Verdict {
-    let origin =
-        Origin { possible: vec![OriginKind::LocalHost, OriginKind::LocalProcess], ..Origin::settled(OriginKind::LocalHost, BY_SHAPE) };
-    let (effect, cause, severity) = if reset.trigger.is_some_and(Trigger::opens) {
-        (
-            Effect::ConnectionRefused,
-            Cause::new(
-                CauseId::NoListener,
-                BY_SHAPE,
-                format!("nothing listens on port {}, or a firewall rejects", reset.tuple.local.port()),
-            ),
-            Severity::Warning,
-        )
-    } else if wire.sender.fin {
-        (
-            Effect::Answered,
-            Cause::new(CauseId::DataAfterClose, 0.7, "the local end had closed, and the other went on sending"),
-            Severity::Warning,
-        )
-    } else {
-        (
-            Effect::Answered,
-            Cause::new(CauseId::StaleConnection, 0.7, "a segment arrived for a connection that the local end no longer had"),
-            Severity::Warning,
-        )
-    };
-    Verdict { effect, origin, cause, severity, evidence: Vec::new() }
+    let seen = reset.wire.as_deref().map(|wire| Evidence {
+        signal: "sent_shape".to_owned(),
+        points_to: origin.kind,
+        strength: Strength::Strong,
+        detail: format!(
+            "flags {}, window {}, {} TCP options",
+            wire.rst.flags.letters(),
+            wire.rst.window,
+            if wire.rst.options.is_empty() { "no" } else { "with" }
+        ),
+    });
+    let mut verdict = Verdict::undecided(effect, origin, seen.into_iter().collect());
+    causes::decide(reset, &Source::Capture(shape), &mut verdict);
+    verdict
 }

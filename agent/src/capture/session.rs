@@ -19,6 +19,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    attribution::Memory,
     event::{Direction, Event, Lost},
     flow::{
         Reset,
@@ -26,7 +27,10 @@ use crate::{
         settle::Settle,
         wires::{Place, Wires},
     },
-    host::owners::{Owners, Snapshot},
+    host::{
+        netns::Names,
+        owners::{Owners, Snapshot},
+    },
     kernel::{
         Armed, clock,
         decode::{self, Record},
@@ -76,8 +80,10 @@ pub struct Session<'a> {
     settle: Settle,
     wires: Wires,
     idle: IdleMemory,
+    memory: Memory,
     last_loss: Option<Instant>,
     owners: Owners,
+    names: Names,
     /// What was there at the start, once it is known.
     snapshot: Option<oneshot::Receiver<Snapshot>>,
     /// Resets that may go on, but for their owner.
@@ -112,8 +118,10 @@ impl<'a> Session<'a> {
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
+            memory: Memory::default(),
             last_loss: None,
             owners: Owners::new(plan.max_processes),
+            names: Names::default(),
             snapshot: Some(snapshot),
             ready: Vec::new(),
             tally: Tally::default(),
@@ -211,6 +219,7 @@ impl<'a> Session<'a> {
                 self.taken += 1;
                 // Now, and not when it is written: a process that just closed may be gone in a moment.
                 self.owners.name(&mut reset);
+                self.name_netns(&mut reset);
                 reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);
                 if reset.direction == Direction::Received {
                     self.wires.claim(place(&reset), reset.tcp.as_ref());

@@ -75,6 +75,40 @@ pub enum CauseId {
     Unknown,
 }
 
+impl CauseId {
+    /// The word of the contract, which is the heading of the cause in the README as well.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::RoutineClose => "routine_close",
+            Self::CloseWithUnreadData => "close_with_unread_data",
+            Self::LingerAbort => "linger_abort",
+            Self::ProcessKilled => "process_killed",
+            Self::ProcessCrashed => "process_crashed",
+            Self::ProcessExited => "process_exited",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::BrokerShutdown => "broker_shutdown",
+            Self::BrokerResourceAlarm => "broker_resource_alarm",
+            Self::ForcedClose => "forced_close",
+            Self::KeepaliveTimeout => "keepalive_timeout",
+            Self::SocketDestroyed => "socket_destroyed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::DataAfterClose => "data_after_close",
+            Self::NoListener => "no_listener",
+            Self::StaleConnection => "stale_connection",
+            Self::ListenOverflow => "listen_overflow",
+            Self::FirewallReject => "firewall_reject",
+            Self::HandshakeAborted => "handshake_aborted",
+            Self::IdleTimeout => "idle_timeout",
+            Self::StateLost => "state_lost",
+            Self::Injected => "injected",
+            Self::PeerAborted => "peer_aborted",
+            Self::PeerGone => "peer_gone",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How much an operator should care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -94,4 +128,20 @@ pub enum Strength {
     Weak,
     Strong,
     Proof,
+}
+
+/// What a reset has in common with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PatternId {
+    /// Many connections of one peer at once: a host, a process or a load balancer went down.
+    Burst,
+    /// The same silence before each reset.
+    SameIdle,
+    /// Every reset that a middlebox made was made by the same one.
+    OneMiddlebox,
+    /// One peer fails to get a connection, again and again.
+    ReconnectLoop,
+    /// Resets after silence come at the same hours, day after day.
+    QuietHours,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Amqp, Host, Tls,
-    cause::{CauseId, Direction, Effect, OriginKind, Severity, Strength},
+    cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength},
 };
 
 /// One reset: who sent it, why, how sure, and what to do.
@@ -32,6 +32,9 @@ pub struct ResetEvent {
     pub cause: Cause,
     /// Every signal that had something to say, strongest first.
     pub evidence: Vec<Evidence>,
+    /// What this reset has in common with others before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pattern: Vec<Pattern>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +90,9 @@ pub struct Network {
     /// Inode number of the network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
+    /// Its name, where iproute2 or a CNI plugin gave it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns_name: Option<String>,
     /// This host's side, whichever side sent the RST.
     pub local: Endpoint,
     /// The other side.
@@ -135,6 +141,9 @@ pub struct Cause {
     /// What to do, where the evidence stands for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// Where the cause is described: how it looks, how to confirm it, how to fix it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
 }
 
 /// One signal.
@@ -146,6 +155,22 @@ pub struct Evidence {
     pub points_to: OriginKind,
     pub strength: Strength,
     /// The numbers, so that the reasoning can be checked by hand.
+    pub detail: String,
+}
+
+/// Something that repeats, as far as it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pattern {
+    pub id: PatternId,
+    /// Resets in it, this one included.
+    pub count: u64,
+    /// From the first of them to this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_ms: Option<u64>,
+    /// The silence they have in common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// The numbers, in a sentence.
     pub detail: String,
 }
 

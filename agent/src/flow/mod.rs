@@ -2,6 +2,8 @@
 
 pub mod idle;
 pub mod known;
+pub mod patterns;
+pub mod recent;
 pub mod reset;
 pub mod settle;
 pub mod tcp_state;
@@ -9,6 +11,7 @@ pub mod wire;
 pub mod wires;
 
 pub use reset::{
-    CapturePosition, Connection, LocalKnown, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, Trigger, Tuple,
+    CapturePosition, Connection, Earlier, LocalKnown, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts,
+    Trigger, Tuple,
 };
 pub use tcp_state::TcpState;

@@ -1,5 +1,8 @@
 //! One reset as a plain value: what the kernel reported, decoded and joined, before anybody is blamed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
@@ -98,6 +101,11 @@ impl Trigger {
     /// Whether it asked for a new connection.
     pub const fn opens(self) -> bool {
         self.flags & (Self::SYN | Self::ACK) == Self::SYN
+    }
+
+    /// Whether it closed its sender's half.
+    pub const fn closes(self) -> bool {
+        self.flags & Self::FIN != 0
     }
 
     /// Its flags in tcpdump's letters.
@@ -210,6 +218,16 @@ pub struct Pair {
     pub process: Option<(u32, String, Option<String>)>,
 }
 
+/// A reset of the same connection, a moment before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// Its id.
+    pub id: String,
+    pub ago: Duration,
+    /// It belonged to normal operation.
+    pub routine: bool,
+}
+
 /// One reset.
 #[derive(Clone, Debug)]
 pub struct Reset {
@@ -222,6 +240,8 @@ pub struct Reset {
     pub tuple: Tuple,
     pub role: Role,
     pub netns: Option<u32>,
+    /// What iproute2 or a CNI plugin named the namespace.
+    pub netns_name: Option<String>,
     /// Sent without being asked: close(), abort, a timer. The opposite is an answer to a segment.
     pub active: bool,
     pub socket_kind: SocketKind,
@@ -249,6 +269,8 @@ pub struct Reset {
     pub wire: Option<Box<Wire>>,
     /// What was seen of the AMQP conversation.
     pub amqp: Option<Box<Conversation>>,
+    /// The reset of the same connection that this one followed, if it was a moment before.
+    pub earlier: Option<Box<Earlier>>,
     /// The kernel did not act on the RST.
     pub ignored: bool,
     /// Name of the load balancer or proxy that the configuration says the peer address is.
@@ -294,6 +316,7 @@ impl Reset {
             tuple,
             role,
             netns: None,
+            netns_name: None,
             active: false,
             socket_kind: SocketKind::Unseen,
             state: None,
@@ -311,6 +334,7 @@ impl Reset {
             pair: None,
             wire: None,
             amqp: None,
+            earlier: None,
             ignored: false,
             known_middlebox: None,
             learnt_idle: None,
@@ -364,40 +388,5 @@ impl Reset {
     /// Whether the owner has still to be found.
     pub fn lacks_owner(&self) -> bool {
         self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{SocketFacts, Task, Trigger, Tuple};
-    use crate::{event::KnownFrom, flow::Reset, testing};
-
-    #[test]
-    fn a_mapped_address_is_ipv4() -> Result<(), std::net::AddrParseError> {
-        let tuple = Tuple::new("[::ffff:10.0.0.1]:5672".parse()?, "[::ffff:10.0.0.2]:40000".parse()?);
-        assert_eq!(tuple.local.to_string(), "10.0.0.1:5672");
-        assert_eq!(tuple.reversed().local.to_string(), "10.0.0.2:40000");
-        Ok(())
-    }
-
-    #[test]
-    fn who_shut_a_socket_down_held_it_only_if_nobody_does_now() {
-        let task = Task { pid: 7, start_boottime_ns: None, comm: "parent".to_owned(), uid: 0, end: None };
-        let reset = |orphan| Reset {
-            actor: None,
-            socket: Some(SocketFacts { orphan, ..SocketFacts::default() }),
-            remembered: Some((task.clone(), KnownFrom::Close)),
-            ..testing::reset()
-        };
-        assert_eq!(reset(true).holder(), Some(&task));
-        assert_eq!(reset(false).holder(), None);
-    }
-
-    #[test]
-    fn letters_are_those_of_tcpdump() {
-        assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x18 }.flag_letters(), "P.");
-        assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x02 }.flag_letters(), "S");
-        assert!(Trigger { seq: 0, ack: 0, flags: 0x02 }.opens());
-        assert!(!Trigger { seq: 0, ack: 0, flags: 0x12 }.opens());
     }
 }

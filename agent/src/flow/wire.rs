@@ -9,6 +9,7 @@ mod segment;
 mod side;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use after::After;
 pub use ring::Ring;
 pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, seq_after, seq_at_or_after};
 pub use side::{IpIds, PathTtl, Side, Timeline};
+pub use way::Way;
 
 /// RSTs of one connection that are remembered.
 pub const RSTS: usize = 4;
@@ -116,6 +118,7 @@ impl WireFlow {
             silence: self.silence(rst.time_ns, from),
             longest_survived: Duration::from_nanos(self.longest_survived_ns),
             after: After::default(),
+            way: None,
         }
     }
 
@@ -172,6 +175,8 @@ pub struct Wire {
     pub longest_survived: Duration,
     /// What followed.
     pub after: After,
+    /// What the host's tables say of the way it came; `None` where nobody asked them, as for a capture.
+    pub way: Option<Way>,
 }
 
 impl Wire {
@@ -180,13 +185,18 @@ impl Wire {
         if segment.flags.rst() && from_sender {
             self.others.push(*segment);
         }
-        self.after.observe(&self.rst, self.expected_seq(), segment, from_sender);
+        self.after.observe(&self.rst, self.expected_seq(), self.unanswered(), segment, from_sender);
     }
 
     /// The sequence number that the receiver expected next: the highest it had acknowledged, or had been sent where its own segments were not
     /// seen. RFC 9293, section 3.10.7.4, accepts a RST with exactly this one (RFC 5961, section 3).
     pub fn expected_seq(&self) -> Option<u32> {
         self.receiver.last_ack.or(self.sender.end_seq)
+    }
+
+    /// The end of what the receiver had sent before the RST, if the sender had not acknowledged all of it.
+    fn unanswered(&self) -> Option<u32> {
+        self.receiver.end_seq.filter(|end| self.sender.last_ack.is_some_and(|ack| seq_after(*end, ack)))
     }
 
     /// Shortest round-trip time between here and the sender: of the handshake, and of acknowledgements, which delay can only lengthen.

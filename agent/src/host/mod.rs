@@ -2,6 +2,8 @@
 
 pub mod cgroup;
 pub mod facts;
+pub mod neighbours;
+mod netlink;
 pub mod netns;
 pub mod owners;
 pub mod process;

@@ -3,6 +3,8 @@
 //! A namespace is known by its inode number in nsfs, which is what the kernel side reports too (`ns.inum`): unique on a
 //! host as long as the namespace lives. See namespaces(7).
 
+mod names;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -16,6 +18,8 @@ use std::thread;
 use rustix::fs::OFlags;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
+
+pub use names::Names;
 
 /// Where iproute2 keeps the namespaces it names (`ip netns add`), and CNI plugins theirs.
 pub const RUN_NETNS: &str = "/run/netns";

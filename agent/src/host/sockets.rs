@@ -8,17 +8,16 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::net::netlink::SOCK_DIAG;
 use thiserror::Error;
 
 mod owners;
 
 pub use owners::{Holds, fd_owners, held_by, holds};
 
+use super::netlink::{self, AF_INET, AF_INET6, HEADER_BYTES, NetlinkError, bytes_at, u32_at};
 use super::netns::{self, Handle, NetnsError};
 
 /// `TCP_LISTEN` of `include/net/tcp_states.h`.
@@ -28,24 +27,9 @@ pub const TCP_LISTEN: u8 = 10;
 /// `TCP_NEW_SYN_RECV` (12), of which there can be very many and which have no owner.
 const STATES: u32 = 0b10_1111_1011_1110;
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSG_OVERRUN: u16 = 4;
-const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = 72;
-
-/// The kernel writes no more than 32 KiB of a dump at once
-/// (<https://github.com/torvalds/linux/blob/v6.12/net/netlink/af_netlink.c>, `netlink_recvmsg`).
-const BUFFER_BYTES: usize = 32 * 1024;
-
-/// How long one answer may take: the kernel makes it up in the call that asks for it.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One TCP socket of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +87,7 @@ pub enum SocketsError {
 pub fn dump(netns: &Handle, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
     // A netlink socket speaks of the namespace it was made in, wherever it is used.
     let inode = netns.inode();
-    let socket = netns.enter(open)?.map_err(|errno| failed(inode, errno))?;
+    let socket = netns.enter(|| netlink::open(Some(SOCK_DIAG)))?.map_err(|errno| failed(inode, errno))?;
     dump_from(&socket, inode, wanted)
 }
 
@@ -114,16 +98,8 @@ pub fn dump(netns: &Handle, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<Dia
 /// When the kernel does not list the sockets.
 pub fn dump_own(wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
     let inode = netns::self_inode()?;
-    let socket = open().map_err(|errno| failed(inode, errno))?;
+    let socket = netlink::open(Some(SOCK_DIAG)).map_err(|errno| failed(inode, errno))?;
     dump_from(&socket, inode, wanted)
-}
-
-fn open() -> Result<OwnedFd, Errno> {
-    let kind = SocketType::RAW;
-    let protocol = Some(netlink::SOCK_DIAG);
-    let socket = rustix::net::socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, protocol)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(socket)
 }
 
 fn failed(netns: u32, errno: Errno) -> SocketsError {
@@ -135,90 +111,41 @@ fn failed(netns: u32, errno: Errno) -> SocketsError {
 
 fn dump_from(socket: &OwnedFd, netns: u32, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<DiagSocket>, SocketsError> {
     let mut found = Vec::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
     for (sequence, family) in [(1, AF_INET), (2, AF_INET6)] {
-        rustix::net::send(socket, &request(family, sequence), SendFlags::empty()).map_err(|e| failed(netns, e))?;
-        loop {
-            let received = rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut buffer[..], RecvFlags::TRUNC));
-            let (filled, sent) = received.map_err(|errno| failed(netns, errno))?;
-            let answer = buffer.get(..filled).filter(|_| sent == filled);
-            let answer = answer.ok_or(SocketsError::Malformed { netns })?;
-            let keep = |socket: DiagSocket| {
+        let keep = |kind: u16, payload: &[u8]| {
+            read_message(kind, payload, netns, |socket| {
                 if wanted(socket.local.port(), socket.peer.port()) {
                     found.push(socket);
                 }
-            };
-            match read_answer(answer, sequence, netns, keep) {
-                Answer::More => {}
-                Answer::Done => break,
-                Answer::Refused(errno) => return Err(failed(netns, errno)),
-                Answer::Malformed => return Err(SocketsError::Malformed { netns }),
-            }
-        }
+            })
+        };
+        netlink::ask(socket, &request(family, sequence), sequence, keep).map_err(|error| match error {
+            NetlinkError::Refused(errno) => failed(netns, errno),
+            NetlinkError::Malformed => SocketsError::Malformed { netns },
+        })?;
     }
     Ok(found)
 }
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`: all TCP sockets of a family in one of [`STATES`].
 fn request(family: u8, sequence: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(REQUEST_BYTES);
-    bytes.extend(u32::try_from(REQUEST_BYTES).unwrap_or_default().to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend(0_u32.to_ne_bytes());
     // Family, protocol, no extensions, padding.
-    bytes.extend([family, IPPROTO_TCP, 0, 0]);
-    bytes.extend(STATES.to_ne_bytes());
+    let mut body = vec![family, IPPROTO_TCP, 0, 0];
+    body.extend(STATES.to_ne_bytes());
     // The socket id is not looked at in a dump.
-    bytes.resize(REQUEST_BYTES, 0);
-    bytes
+    body.resize(REQUEST_BYTES - HEADER_BYTES, 0);
+    netlink::request(SOCK_DIAG_BY_FAMILY, netlink::DUMP, sequence, &body)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    More,
-    Done,
-    Refused(Errno),
-    Malformed,
-}
-
-/// Reads the messages of one datagram, and hands each socket to `keep`.
-fn read_answer(mut bytes: &[u8], sequence: u32, netns: u32, mut keep: impl FnMut(DiagSocket)) -> Answer {
-    while !bytes.is_empty() {
-        let (Some(length), Some(kind), Some(number)) = (u32_at(bytes, 0), u16_at(bytes, 4), u32_at(bytes, 8)) else {
-            return Answer::Malformed;
-        };
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(payload) = bytes.get(HEADER_BYTES..length) else {
-            return Answer::Malformed;
-        };
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        if number != sequence {
-            continue;
-        }
-        match kind {
-            NLMSG_DONE | NLMSG_ERROR => {
-                // Both begin with an error number, negated; 0 is none.
-                let Some(code) = u32_at(payload, 0) else {
-                    return Answer::Malformed;
-                };
-                return match code.wrapping_neg() {
-                    0 => Answer::Done,
-                    // `MAX_ERRNO` of include/linux/err.h; rustix panics at a number that is none.
-                    errno @ 1..=4095 => Answer::Refused(Errno::from_raw_os_error(errno.cast_signed())),
-                    _ => Answer::Malformed,
-                };
-            }
-            NLMSG_OVERRUN => return Answer::Refused(Errno::NOBUFS),
-            SOCK_DIAG_BY_FAMILY => match read_socket(payload, netns) {
-                Some(socket) => keep(socket),
-                None => return Answer::Malformed,
-            },
-            _ => {}
-        }
+/// Reads one message of an answer and hands its socket to `keep`; whether it is well-formed.
+fn read_message(kind: u16, payload: &[u8], netns: u32, mut keep: impl FnMut(DiagSocket)) -> bool {
+    if kind == SOCK_DIAG_BY_FAMILY {
+        let socket = read_socket(payload, netns);
+        let well_formed = socket.is_some();
+        socket.into_iter().for_each(&mut keep);
+        return well_formed;
     }
-    Answer::More
+    true
 }
 
 /// Reads a `struct inet_diag_msg`.
@@ -242,18 +169,6 @@ fn read_socket(bytes: &[u8], netns: u32) -> Option<DiagSocket> {
         cookie: u64::from(u32_at(bytes, 44)?) | u64::from(u32_at(bytes, 48)?) << 32,
         netns,
     })
-}
-
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes_at(bytes, at).map(u32::from_ne_bytes)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes_at(bytes, at).map(u16::from_ne_bytes)
 }
 
 #[cfg(test)]

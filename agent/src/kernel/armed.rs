@@ -24,7 +24,7 @@ use crate::{
     amqp::Conversation,
     event::{Coverage, CoverageState},
     flow::Reset,
-    host::netns::Handle,
+    host::{neighbours::Neighbours, netns::Handle},
 };
 
 /// The kernel programs, one object for all kernels.
@@ -84,6 +84,8 @@ pub struct Armed {
     tap: Result<Tap, String>,
     talk: Talk,
     skipped: u64,
+    /// The tables of the namespaces that the tap listens in.
+    pub neighbours: Neighbours,
     pub coverage: BTreeMap<String, Coverage>,
     pub decoder: Decoder,
 }
@@ -125,7 +127,7 @@ impl Armed {
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
-        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, talk, skipped: 0, coverage, decoder })
+        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, talk, skipped: 0, neighbours: Neighbours::default(), coverage, decoder })
     }
 
     /// One line for each hook that could not be attached: what the agent does not see without it, and why.
@@ -206,6 +208,7 @@ impl Armed {
     ///
     /// When there is no tap, or it cannot listen there.
     pub fn follow(&mut self, netns: &Handle) -> Result<(), TapError> {
+        self.neighbours.listen(netns);
         match (&mut self.ebpf, &mut self.tap) {
             (Some(ebpf), Ok(tap)) => tap.listen(ebpf, netns),
             (_, Err(error)) => Err(TapError::Attach(error.clone())),
@@ -220,6 +223,7 @@ impl Armed {
 
     /// Stops listening in namespaces that nothing else keeps.
     pub fn retain_namespaces(&mut self, alive: impl Fn(u32) -> bool) {
+        self.neighbours.retain(&alive);
         if let Ok(tap) = &mut self.tap {
             tap.retain(alive);
         }

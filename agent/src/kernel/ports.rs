@@ -25,6 +25,13 @@ pub enum PortError {
     TooMany(usize),
 }
 
+impl PortRange {
+    /// Whether `port` is in it.
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.contains(&port)
+    }
+}
+
 impl FromStr for PortRange {
     type Err = PortError;
 
@@ -71,7 +78,7 @@ impl PortSet {
 
     /// Whether `port` is watched.
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|range| range.0.contains(&port))
+        self.0.iter().any(|range| range.contains(port))
     }
 
     /// The ranges in the words of the command line.

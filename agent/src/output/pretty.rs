@@ -79,6 +79,9 @@ fn line(reset: &ResetEvent, style: Style) -> String {
         token(reset.cause.id),
         reset.cause.summary,
     );
+    for pattern in &reset.pattern {
+        let _infallible = write!(text, "; {}: {}", token(pattern.id), pattern.detail);
+    }
     if let Some(advice) = &reset.cause.advice {
         let _infallible = write!(text, "; {advice}");
     }

@@ -29,7 +29,7 @@ use source::Source;
 use table::{Key, Table};
 
 use crate::{
-    attribution,
+    attribution::Memory,
     cli::PcapArgs,
     event::{Direction, Event, OriginKind, ResetEvent},
     flow::{
@@ -160,6 +160,7 @@ struct Scan<'a> {
     middleboxes: &'a [KnownMiddlebox],
     file: &'a str,
     memory: &'a mut IdleMemory,
+    history: Memory,
     table: Table,
     held: Held,
     counts: Counts,
@@ -181,6 +182,7 @@ impl<'a> Scan<'a> {
             middleboxes,
             file,
             memory,
+            history: Memory::default(),
             table: Table::new(CONNECTIONS),
             held: Held::default(),
             counts: Counts::default(),
@@ -273,7 +275,7 @@ impl<'a> Scan<'a> {
                 .map(Box::new);
         }
         reset.known_middlebox = known::name_of(self.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
-        let verdict = attribution::attribute(&reset);
+        let verdict = self.history.attribute(&mut reset);
         emit(report::captured_event(&reset, verdict));
     }
 }

@@ -1,7 +1,7 @@
 //! A RST that came before the peer can have known what it answers.
 //!
-//! Source: causality. Only the shortest round-trip time of a connection whose handshake was seen counts, and only half of it: delayed
-//! acknowledgements and queues lengthen samples, nothing shortens them. Measured on public captures, no injector was that fast (0 of 170), so
+//! Source: causality. Only the shortest of several round trips counts, and only half of it: delayed acknowledgements and queues lengthen samples,
+//! and the first packets of a connection wait for address resolution and for firewalls to make up their mind; nothing shortens them. Measured on public captures, no injector was that fast (0 of 170), so
 //! silence of these signals says nothing.
 //!
 //! Failure modes: the handshake answered by a proxy nearer than the peer makes the round trip look shorter, which is the safe side; a path that
@@ -18,8 +18,15 @@ const SHORTEST_RTT: Duration = Duration::from_millis(2);
 /// The receiver must have been quiet for so long that no earlier segment can be what was answered.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Round trips that the shortest must have been chosen from: the handshake's alone may have been a slow one.
+const SAMPLES: u32 = 3;
+
 fn rtt(scene: &Scene) -> Option<Duration> {
-    scene.wire.min_rtt().filter(|rtt| *rtt >= SHORTEST_RTT)
+    let seen = scene.wire.min_rtt().filter(|_| scene.wire.sender.rtt_samples >= SAMPLES);
+    // The socket's is the shortest of the last minutes (`tcp_update_rtt_min()`).
+    let of_socket = scene.reset.tcp.as_ref().and_then(|tcp| tcp.min_rtt);
+    let shortest = seen.into_iter().chain(of_socket).min()?;
+    (shortest >= SHORTEST_RTT).then_some(shortest)
 }
 
 /// The RST acknowledges bytes that were sent less than half a round trip before. Strength: 1000. Only RST|ACK qualifies.

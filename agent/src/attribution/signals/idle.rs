@@ -1,6 +1,6 @@
 //! The silence before the RST, against what earlier resets of this destination taught.
 //!
-//! Source: devices forget idle connections after a fixed time, and then reset, at that time or when the next segment comes. Strength: 20 where at
+//! Source: devices forget idle connections after a fixed time, and then reset, at that time or when the next segment comes. Strength: 50 where at
 //! least three resets cluster, 2 for a single match with a shipped default. Failure modes: programs have timers as well; they close by FIN or by an
 //! active RST, so that an active RST does not count, nor does one after a FIN.
 
@@ -16,7 +16,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let ended = if silence.broken_by_receiver { "it answered the first segment after" } else { "it broke" };
     if let Some(learnt) = scene.reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence)) {
         return Some(Finding::new(
-            20.0,
+            50.0,
             format!(
                 "{ended} {seconds:.1} s of silence; {} resets of this destination came after {:.1} s, within {:.1} s",
                 learnt.repeats,

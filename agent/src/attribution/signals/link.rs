@@ -1,9 +1,14 @@
 //! The RST came from another box on the local network than the peer's packets do: another source MAC, interface or tunnel end.
 //!
-//! Source: the link header. Strength: 50. Failure modes: failover between gateways, several gateways used at random, asymmetric routes; so the
-//! signal needs a baseline of three packets that never varied. In clouds MAC addresses are made up and all the same: then it is silent.
+//! Source: the link header. Strength: 50 where the RST has passed no router (see [`path::fresh`]), so that the box made it; 12 where it has, and
+//! was only handed on by the box; 4 where it comes from just as far away as the peer's packets. Failure modes: failover between gateways, several
+//! gateways used at random, asymmetric routes; so the signal needs a baseline of three packets that never varied. In clouds MAC addresses are
+//! made up and all the same: then it is silent.
 
-use super::{Finding, Scene};
+use super::{
+    Finding, Scene,
+    path::{self, Distance},
+};
 
 /// Packets that the baseline must rest on.
 const BASELINE: u64 = 3;
@@ -14,11 +19,16 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         return None;
     }
     let packets = sender.packets;
+    let ratio = match path::distance(scene.wire) {
+        Distance::Same => 4.0,
+        _ if path::fresh(rst.ttl) => 50.0,
+        _ => 12.0,
+    };
     if let (Some(theirs), Some(its)) = (sender.outer_source, rst.outer_source)
         && theirs != its
     {
         return Some(Finding::new(
-            50.0,
+            ratio,
             format!("it came through the tunnel from {its}, {packets} packets of the peer through that from {theirs}"),
         ));
     }
@@ -26,13 +36,16 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         && theirs != its
         && sender.other_interfaces == 0
     {
-        return Some(Finding::new(50.0, format!("it came in by interface {its}, all {packets} packets of the peer by interface {theirs}")));
+        return Some(Finding::new(
+            ratio,
+            format!("it came in by interface {its}, all {packets} packets of the peer by interface {theirs}"),
+        ));
     }
     if let (Some(theirs), Some(its)) = (sender.source_mac, rst.source_mac)
         && theirs != its
         && sender.other_macs == 0
     {
-        return Some(Finding::new(50.0, format!("it came from {}, all {packets} packets of the peer from {}", mac(its), mac(theirs))));
+        return Some(Finding::new(ratio, format!("it came from {}, all {packets} packets of the peer from {}", mac(its), mac(theirs))));
     }
     None
 }

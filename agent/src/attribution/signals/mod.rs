@@ -2,7 +2,7 @@
 //!
 //! A signal is one file and one line in [`SIGNALS`]. Each gives a likelihood ratio, P(seen | something between made the RST) over P(seen | the
 //! host at the peer address made it): above one it speaks for a middlebox, below one for the peer. Ratios of one group are not independent, so
-//! each group is capped; the groups are, and add up as log odds. The prior is even odds.
+//! each group is capped; the groups are, and add up as log odds, on those of [`PRIOR`].
 
 mod answer_delay;
 mod burst;
@@ -12,6 +12,7 @@ mod closing;
 mod idle;
 mod link;
 mod mirror;
+mod on_link;
 pub mod path;
 mod sequence;
 mod stack;
@@ -67,8 +68,9 @@ impl Group {
     const fn cap(self) -> (f64, f64) {
         match self {
             Self::NearProof => (0.05, 2000.0),
-            Self::Stack => (0.01, 50.0),
-            Self::Path | Self::Timing => (0.1, 20.0),
+            Self::Stack => (0.01, 150.0),
+            Self::Path => (0.1, 20.0),
+            Self::Timing => (0.1, 50.0),
         }
     }
 }
@@ -77,12 +79,13 @@ impl Group {
 type Signal = (Group, &'static str, fn(&Scene) -> Option<Finding>);
 
 /// All signals.
-const SIGNALS: [Signal; 15] = [
+const SIGNALS: [Signal; 17] = [
     (Group::NearProof, "peer_kept_talking", went_on::look),
     (Group::NearProof, "challenge_ack_answered", challenge::look),
     (Group::NearProof, "acknowledged_too_early", causality::acknowledged_too_early),
     (Group::NearProof, "answered_too_early", causality::answered_too_early),
     (Group::NearProof, "other_link_source", link::look),
+    (Group::NearProof, "passed_no_router", on_link::look),
     (Group::NearProof, "vendor_text", vendor_text::look),
     (Group::NearProof, "mirrored_header", mirror::look),
     (Group::NearProof, "impossible_burst", burst::look),
@@ -91,9 +94,14 @@ const SIGNALS: [Signal; 15] = [
     (Group::Path, "ttl", path::look),
     (Group::Timing, "after_fin", closing::look),
     (Group::Timing, "unprompted_answer", unprompted::look),
+    (Group::Timing, "prompted_answer", unprompted::prompted),
     (Group::Timing, "answer_delay", answer_delay::look),
     (Group::Timing, "idle_timeout", idle::look),
 ];
+
+/// Odds of a middlebox before anything is known of a RST. Most RSTs come from the host whose address they bear: programs that close with data
+/// unread, are killed, or are gone. An estimate; no measurement of AMQP connections is known.
+const PRIOR: f64 = 1.0 / 3.0;
 
 /// Everything the signals said.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +123,7 @@ impl Findings {
                 sum.clamp(lowest.ln(), highest.ln())
             })
             .sum();
-        1.0 / (1.0 + (-log_odds).exp())
+        1.0 / (1.0 + (-log_odds - PRIOR.ln()).exp())
     }
 
     /// Whether a near-proof spoke for something between.

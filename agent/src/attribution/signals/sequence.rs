@@ -12,8 +12,10 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let wire = scene.wire;
     let rst = &wire.rst;
     if answers_syn(rst) {
-        let opened = wire.receiver.initial_seq?.wrapping_add(1);
-        let acknowledges = rst.ack == opened || wire.receiver.end_seq == Some(rst.ack);
+        let opened = wire.receiver.initial_seq.map(|initial| initial.wrapping_add(1));
+        let sent = wire.receiver.end_seq;
+        opened.or(sent)?;
+        let acknowledges = [opened, sent].contains(&Some(rst.ack));
         return Some(if acknowledges {
             Finding::new(0.8, "it answers the SYN")
         } else {

@@ -4,10 +4,12 @@
 //! rewriting on the way. Window 0, IP-ID 0 and missing timestamps are what a genuine answer looks like, and count for nothing. Measured on public
 //! captures, a RST that no template explains was an injected one in 269 of 269 cases, and no genuine RST of 198 was.
 //!
-//! Strength: 0.01 for an active RST that continues the socket's sequence, IP-ID and timestamps; up to 50 for what no template explains.
-//! Failure modes: scrubbing firewalls that rewrite RSTs alone; rare stacks (an answer without DF from a host that sets it elsewhere).
+//! Strength: 0.01 for an active RST that continues the socket's sequence, IP-ID and timestamps; up to 150 for what no template explains, where
+//! several fields agree. Failure modes: scrubbing firewalls that rewrite RSTs alone; rare stacks (an answer without DF from a host that sets it
+//! elsewhere). RFC 7323, section 3.2, lets a RST go without a timestamp, and the older BSDs and their heirs use that; Linux, which counts IP-IDs by
+//! socket, does not: 40 against it, 15 against others.
 
-use super::{Finding, Scene};
+use super::{Finding, Scene, unprompted};
 use crate::{
     attribution::shape::{Shape, answers_syn},
     flow::wire::{Flags, Segment, Side, seq_after, seq_at_or_after},
@@ -30,7 +32,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     (!remarks.0.is_empty()).then(|| {
         let ratio: f64 = remarks.0.iter().map(|(ratio, _)| ratio).product();
         let details: Vec<_> = remarks.0.into_iter().map(|(_, detail)| detail).collect();
-        Finding::new(ratio.clamp(0.01, 50.0), details.join("; "))
+        Finding::new(ratio.clamp(0.01, 150.0), details.join("; "))
     })
 }
 
@@ -47,7 +49,7 @@ impl Remarks {
 fn fields(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if rst.dont_fragment == Some(false) && sender.sets_dont_fragment() == Some(true) {
-        remarks.add(8.0, "DF is clear, the peer's other packets have it set");
+        remarks.add(12.0, "DF is clear, the peer's other packets have it set");
     }
     if rst.flags.0 & (Flags::SYN | Flags::FIN | Flags::PSH | Flags::URG) != 0 {
         remarks.add(8.0, format!("flags {}", rst.flags.letters()));
@@ -56,7 +58,7 @@ fn fields(scene: &Scene, remarks: &mut Remarks) {
         remarks.add(8.0, "reserved bits are set");
     }
     if rst.window != 0 && (!rst.flags.ack() || answers_syn(rst)) {
-        remarks.add(10.0, format!("window {} on a RST that no socket made", rst.window));
+        remarks.add(20.0, format!("window {} on a RST that no socket made", rst.window));
     }
     if rst.payload > 0 && scene.wire.text.is_none() {
         remarks.add(6.0, format!("{} bytes of payload", rst.payload));
@@ -67,7 +69,10 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if sender.uses_timestamps() {
         match continues_timestamps(rst, sender) {
-            None => remarks.add(10.0, "no timestamp, though every packet of the peer has one"),
+            None if sender.ip_ids.per_connection() => {
+                remarks.add(40.0, "no timestamp, though every packet of the peer has one and it counts IP-IDs by socket, as Linux does");
+            }
+            None => remarks.add(15.0, "no timestamp, though every packet of the peer has one"),
             Some(Ok(detail)) => remarks.add(0.2, detail),
             Some(Err(detail)) => remarks.add(10.0, detail),
         }
@@ -144,20 +149,26 @@ fn foreign(scene: &Scene, remarks: &mut Remarks) {
     if rst.timestamps.is_none() && rst.window != 0 && sender.uses_timestamps() {
         remarks.add(2.0, "a window without a timestamp, though every packet of the peer has one");
     }
+    labels(scene, remarks);
 }
 
-/// IPv6 flow labels: sockets keep theirs, answers without a socket get another that is not zero, netfilter sends zero. Labels may change on
-/// retransmission timeouts, so the ratios are small.
+/// IPv6 flow labels: sockets keep theirs, answers without a socket get another that is not zero (`tcp_v6_send_response()`), netfilter sends zero
+/// (`nf_reject_ip6hdr_put()`). Labels may change on retransmission timeouts, so the ratios are small; but no socket has none at times.
 fn labels(scene: &Scene, remarks: &mut Remarks) {
     let (Some(its), Some(theirs)) = (scene.wire.rst.flow_label, scene.wire.sender.flow_label) else {
         return;
     };
-    if its == theirs && its != 0 {
-        remarks.add(0.3, format!("flow label {its:#07x} of the connection"));
-    } else if its == 0 && theirs != 0 {
-        remarks.add(2.5, "flow label 0, the peer's packets have one: netfilter, on the peer's host or on the way");
-    } else if scene.shape == Shape::Active && its != theirs {
-        remarks.add(3.0, format!("flow label {its:#07x}, against {theirs:#07x} of the connection"));
+    match scene.shape {
+        _ if theirs == 0 => {}
+        // A copied label does not make up for what no stack sends, for what nothing had asked for, or for a socket that lives on.
+        Shape::Foreign if its == theirs => {}
+        _ if its == theirs && (scene.wire.after.sender_went_on.is_some() || unprompted::look(scene).is_some()) => {}
+        _ if its == theirs => remarks.add(0.3, format!("flow label {its:#07x} of the connection")),
+        Shape::Active if its == 0 => remarks.add(8.0, "flow label 0, though the peer's packets have one, and a socket keeps it"),
+        _ if its == 0 => remarks.add(2.5, "flow label 0, the peer's packets have one: netfilter, on the peer's host or on the way"),
+        Shape::Active => remarks.add(3.0, format!("flow label {its:#07x}, against {theirs:#07x} of the connection")),
+        Shape::Answer => remarks.add(0.4, format!("flow label {its:#07x}, of no socket: the kernel of the addressed host answers so")),
+        Shape::OtherAnswer | Shape::Foreign => {}
     }
 }
 

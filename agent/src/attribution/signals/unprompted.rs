@@ -1,24 +1,26 @@
-//! A bare answer that nothing asked for.
+//! Whether anything asked for a bare answer.
 //!
 //! Source: RFC 9293, section 3.5.2, and `tcp_v4_send_reset()`: a RST without ACK, window and options is an answer to a segment. No stack sends one
 //! of its own accord.
 //!
-//! Strength: 10. Failure modes: what this host sent and its socket does not time: keepalive probes (the signal is silent where keepalive is on),
-//! window probes, and acknowledgements delayed by more than the quarter of a second that is allowed for them.
+//! Strength: 30 where nothing did and what this host sends is seen, 10 where only its socket says so; 0.67 where something did, since state lost on
+//! the way answers as well. Failure modes: what this host sent and its socket does not time, where it is not seen: keepalive probes (the signal is
+//! silent where keepalive is on), window probes (silent where anything waits to be sent), updates of a window by a program that reads late, and
+//! acknowledgements delayed by more than the quarter of a second that is allowed for them.
 
 use std::time::Duration;
 
 use super::{Finding, Scene};
-use crate::attribution::shape::Shape;
+use crate::{
+    attribution::shape::{Shape, answers_syn},
+    flow::TcpState,
+};
 
 /// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most; stacks in use take up to 200 ms).
 const DELAYED: Duration = Duration::from_millis(250);
 
 pub fn look(scene: &Scene) -> Option<Finding> {
-    if scene.shape != Shape::Answer
-        || scene.wire.rst.flags.ack()
-        || scene.reset.state.is_some_and(|state| state != crate::flow::TcpState::Established)
-    {
+    if scene.shape != Shape::Answer || scene.wire.rst.flags.ack() || scene.reset.state.is_some_and(|state| state != TcpState::Established) {
         return None;
     }
     let keepalive = scene.reset.socket.as_ref().is_some_and(|socket| socket.keepalive);
@@ -26,18 +28,43 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     if keepalive || scene.wire.after.exact_rst.is_some() {
         return None;
     }
+    let spoke = scene.wire.since_receiver_spoke();
     let (quiet, rtt) = match &scene.reset.tcp {
         // A socket times its payload only; its acknowledgements follow what it heard.
         // What is in flight may have been held up on its way, by the search for a neighbour for a second and more, and be answered late.
-        Some(tcp) if tcp.bytes_in_flight > 0 => return None,
-        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)), tcp.srtt),
-        None => (scene.wire.since_receiver_spoke()?, scene.wire.min_rtt()),
+        // What waits for the peer's window is probed for.
+        Some(tcp) if tcp.bytes_in_flight > 0 || tcp.unacknowledged_bytes > 0 => return None,
+        Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)).min(spoke.unwrap_or(Duration::MAX)), tcp.srtt),
+        None => (spoke?, scene.wire.min_rtt()),
     };
     let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
+    let ratio = if scene.wire.receiver.packets > 0 { 30.0 } else { 10.0 };
     (quiet > window).then(|| {
         let quiet = quiet.as_secs_f64() * 1e3;
-        Finding::new(10.0, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))
+        Finding::new(ratio, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))
     })
+}
+
+/// The complement: there was something to answer.
+pub fn prompted(scene: &Scene) -> Option<Finding> {
+    let rst = &scene.wire.rst;
+    // With ACK it may be an abort of another stack's, which needs nothing to answer.
+    if !scene.shape.answers() || rst.flags.ack() && !answers_syn(rst) {
+        return None;
+    }
+    let tcp = scene.reset.tcp.as_ref();
+    let syn = answers_syn(rst) && scene.reset.state == Some(TcpState::SynSent);
+    let unacknowledged = tcp.is_some_and(|tcp| tcp.bytes_in_flight > 0);
+    let rtt = scene.wire.min_rtt().or_else(|| tcp.and_then(|tcp| tcp.srtt));
+    let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
+    let recent = scene.wire.since_receiver_spoke().filter(|since| *since <= window);
+    let what = match recent {
+        _ if syn => "a SYN".to_owned(),
+        Some(since) => format!("what this host had sent {:.3} ms before", since.as_secs_f64() * 1e3),
+        None if unacknowledged => "what this host had sent, and the peer not acknowledged".to_owned(),
+        None => return None,
+    };
+    Some(Finding::new(0.67, format!("an answer to {what}")))
 }
 
 #[cfg(test)]

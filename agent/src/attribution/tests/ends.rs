@@ -21,6 +21,15 @@ fn by_signal(number: u8) -> ProcessEnd {
     ProcessEnd { signal: Some(number), ..end() }
 }
 
+fn python() -> Task {
+    Task { comm: "python3".to_owned(), ..beam() }
+}
+
+fn exits(status: u8, owner: Task, role: Role) -> Reset {
+    let end = ProcessEnd { code: Some(status), ..end() };
+    Reset { actor: Some(Task { end: Some(end.clone()), ..owner }), role, ..ended(end) }
+}
+
 #[test]
 fn an_owner_that_ended_did_not_close() {
     let killed = ProcessEnd { sent_by: Some((1, "systemd".to_owned())), ..by_signal(9) };
@@ -32,8 +41,12 @@ fn an_owner_that_ended_did_not_close() {
         ("out-of-memory killer", ended(ProcessEnd { oom: true, ..by_signal(9) }), "connection_reset local_process process_killed error"),
         ("SIGSEGV", ended(by_signal(11)), "connection_reset local_process process_crashed error"),
         ("SIGABRT", ended(by_signal(6)), "connection_reset local_process process_crashed error"),
-        ("exit 0", ended(ProcessEnd { code: Some(0), ..end() }), "connection_reset local_process process_exited warning"),
-        ("exit 1", ended(ProcessEnd { code: Some(1), ..end() }), "connection_reset local_process process_exited warning"),
+        ("the broker exits", exits(0, beam(), Role::Broker), "connection_reset local_process broker_shutdown warning"),
+        ("a client exits", exits(0, python(), Role::Client), "connection_reset local_process process_exited warning"),
+        ("a client exits with an error", exits(1, python(), Role::Client), "connection_reset local_process process_exited warning"),
+        // A shovel or federation link is a client of another broker.
+        ("RabbitMQ as a client exits", exits(1, beam(), Role::Client), "connection_reset local_process process_exited warning"),
+        ("another broker exits", exits(1, python(), Role::Broker), "connection_reset local_process process_exited warning"),
         ("ended only afterwards", ended(too_late), "connection_reset local_process close_with_unread_data warning"),
         // The task on the CPU is not the owner of a socket that was destroyed.
         ("ss -K, itself killed", by_another_path, "connection_reset local_host socket_destroyed warning"),

@@ -45,5 +45,5 @@ fn the_fins_that_were_seen_are_in_the_evidence() {
     let socket = SocketFacts { fin_received: true, ..owned() };
     let verdict = attribute(&Reset { socket: Some(socket), ..received(Some(LastAck)) });
     let signals: Vec<&str> = verdict.evidence.iter().map(|evidence| evidence.signal.as_str()).collect();
-    assert_eq!(signals, ["accepted_rst", "fin_received", "fin_sent"]);
+    assert_eq!(signals, ["fin_received", "fin_sent", "accepted_rst"]);
 }

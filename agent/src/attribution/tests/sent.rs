@@ -10,7 +10,7 @@ fn linger() -> SocketFacts {
 }
 
 fn heard_from(before_the_close: Duration) -> TcpFacts {
-    TcpFacts { since_received: Some(before_the_close), since_heard: Some(before_the_close), ..TcpFacts::default() }
+    TcpFacts { bytes_received: 8, since_received: Some(before_the_close), since_heard: Some(before_the_close), ..TcpFacts::default() }
 }
 
 fn unread() -> TcpFacts {

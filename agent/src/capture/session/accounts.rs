@@ -104,6 +104,7 @@ impl Session<'_> {
                 process_records: counters.tasks_lost,
                 packets: counters.packets_lost,
                 rsts: self.wires.evicted(),
+                peers: self.memory.evicted(),
             },
             by_origin: self.tally.by_origin.clone(),
             by_cause: self.tally.by_cause.clone(),

@@ -3,9 +3,17 @@
 use std::{collections::HashSet, path::PathBuf, time::Instant};
 
 use super::{NAMESPACE_CHECK, Session};
-use crate::host::netns::{self, Handle};
+use crate::{
+    flow::Reset,
+    host::netns::{self, Handle},
+};
 
 impl Session<'_> {
+    /// Gives a reset the name of its namespace.
+    pub(super) fn name_netns(&mut self, reset: &mut Reset) {
+        reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
+    }
+
     /// A process with a watched socket was seen in a namespace that may be new.
     pub(super) fn follow(&mut self, netns: u32, pid: u32) {
         if netns == 0 || self.armed.listens_in(netns) {

@@ -7,9 +7,9 @@ use std::{
 
 use super::{LOSS_MEMORY, Session, place};
 use crate::{
-    attribution::attribute,
     event::{Direction, Event},
     flow::{Pair, Reset, idle::Destination, known},
+    host::neighbours::Question,
     kernel::clock,
     report,
 };
@@ -41,8 +41,22 @@ impl Session<'_> {
             reset.wire = self.wires.take(place(&reset));
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
             self.learn_idle(&mut reset);
+            self.look_up_way(&mut reset);
         }
         self.ready.push(reset);
+    }
+
+    /// Asks the tables of the RST's namespace which way it came.
+    fn look_up_way(&mut self, reset: &mut Reset) {
+        let place = place(reset);
+        let Some(wire) = &mut reset.wire else { return };
+        let Some(interface) = wire.rst.interface else { return };
+        let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());
+        let question = Question { netns: place.netns, local, peer, interface, source_mac: wire.rst.source_mac };
+        wire.way = self.armed.neighbours.ask(question, Instant::now());
+        if let Some(way) = &mut wire.way {
+            way.sender_name = way.sender.and_then(|sender| known::name_of(&self.plan.middleboxes, sender)).map(ToOwned::to_owned);
+        }
     }
 
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
@@ -57,7 +71,9 @@ impl Session<'_> {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
         while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
             if self.plan.ignored && !lossy {
-                let reset = self.armed.decoder.ignored(place, wire);
+                let mut reset = self.armed.decoder.ignored(place, wire);
+                self.name_netns(&mut reset);
+                self.look_up_way(&mut reset);
                 self.tally.ignored += 1;
                 self.emit(reset);
             }
@@ -111,8 +127,7 @@ impl Session<'_> {
         ready
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a reset ends here")]
-    pub(super) fn emit(&mut self, reset: Reset) {
+    pub(super) fn emit(&mut self, mut reset: Reset) {
         if !self.plan.owners.admits(&reset) {
             self.tally.filtered += 1;
             return;
@@ -125,7 +140,9 @@ impl Session<'_> {
             Some(remaining) => *remaining -= 1,
             None => {}
         }
-        let event = report::event(&reset, attribute(&reset), &self.plan.host);
+        reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
+        let verdict = self.memory.attribute(&mut reset);
+        let event = report::event(&reset, verdict, &self.plan.host);
         self.tally.emit(&event);
         self.enqueue(&Event::Rst(Box::new(event)), true);
     }

@@ -5,11 +5,14 @@ use super::segment::{Segment, seq_after, seq_at_or_after};
 /// A dead end of a connection sends nothing more; a RST that something else made does not silence it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct After {
-    /// First segment with payload or FIN from the RST's sender at or beyond the RST's sequence number: when it came, ns after the RST, and
+    /// Latest segment with payload or FIN from the RST's sender at or beyond the RST's sequence number: when it came, ns after the RST, and
     /// where it begins, relative to the RST.
     pub sender_went_on: Option<(u64, u32)>,
     /// First segment without payload from the sender that acknowledges what the receiver sent only after the RST: ns after the RST.
     pub sender_acknowledged: Option<u64>,
+    /// First segment of the sender that acknowledges all that the receiver had sent before the RST, part of which was not acknowledged then:
+    /// ns after the RST. What the RST may have been the answer to had been taken in.
+    pub sender_took_in: Option<u64>,
     /// Segments of the sender from before the RST's sequence number: late, or sent again.
     pub late: u32,
     /// First segment of the receiver that is not a RST: ns after the RST. Its kernel did not act on the RST, or answered by a challenge ACK
@@ -27,7 +30,8 @@ pub struct After {
 }
 
 impl After {
-    pub(super) fn observe(&mut self, rst: &Segment, expected: Option<u32>, segment: &Segment, from_sender: bool) {
+    /// Takes in one segment. `expected`: sequence number the receiver expected; `unanswered`: end of what the sender had still to acknowledge.
+    pub(super) fn observe(&mut self, rst: &Segment, expected: Option<u32>, unanswered: Option<u32>, segment: &Segment, from_sender: bool) {
         if self.closed {
             return;
         }
@@ -54,11 +58,14 @@ impl After {
             }
             return;
         }
+        if segment.flags.ack() && unanswered.is_some_and(|end| seq_at_or_after(segment.ack, end)) {
+            self.sender_took_in = self.sender_took_in.or(Some(since));
+        }
         // The RST of a SYN_SENT socket's peer has no sequence number of its own.
         let comparable = !(rst.seq == 0 && rst.flags.ack());
         if comparable && seq_at_or_after(segment.seq, rst.seq) {
             if segment.payload > 0 || segment.flags.fin() {
-                self.sender_went_on = self.sender_went_on.or(Some((since, segment.seq.wrapping_sub(rst.seq))));
+                self.sender_went_on = Some((since, segment.seq.wrapping_sub(rst.seq)));
             } else if self.receiver_end.is_some_and(|end| segment.ack == end) {
                 self.sender_acknowledged = self.sender_acknowledged.or(Some(since));
             }

@@ -104,6 +104,8 @@ pub struct Side {
     pub handshake_rtt_ns: Option<u64>,
     /// Shortest time between a segment of the other end, or its SYN, and the acknowledgement of exactly that segment by this one.
     pub min_rtt_ns: Option<u64>,
+    /// How many such times there were.
+    pub rtt_samples: u32,
     pub ip_ids: IpIds,
     /// Segments after the handshake with DF set, and without.
     pub dont_fragment: (u64, u64),
@@ -194,6 +196,7 @@ impl Side {
         let asked = other.times.recent.iter().find(|(end, _)| *end == segment.ack).map(|(_, time)| *time);
         if let Some(asked) = asked {
             let sample = segment.time_ns.saturating_sub(asked);
+            self.rtt_samples = self.rtt_samples.saturating_add(1);
             self.min_rtt_ns = Some(self.min_rtt_ns.map_or(sample, |shortest| shortest.min(sample)));
         }
     }

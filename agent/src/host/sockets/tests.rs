@@ -147,39 +147,39 @@ fn closed_connections_are_not_asked_for() {
 
 /// A message as the kernel frames it.
 fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADER_BYTES + payload.len()).unwrap();
-    let mut bytes = length.to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend([0; 2]);
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
+    let mut bytes = netlink::request(kind, 0, sequence, payload);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 
+/// Reads the messages of one datagram; whether they were the last.
+fn read_answer(bytes: &[u8], netns: u32, mut keep: impl FnMut(DiagSocket)) -> Result<bool, NetlinkError> {
+    netlink::read(bytes, 1, |kind, payload| read_message(kind, payload, netns, &mut keep))
+}
+
 #[test]
 fn answers_end_as_they_say() {
-    let read = |bytes: &[u8]| read_answer(bytes, 1, 0, |_| {});
-    assert_eq!(read(&message(NLMSG_DONE, 1, &0_i32.to_ne_bytes())), Answer::Done);
-    assert_eq!(read(&message(NLMSG_ERROR, 1, &(-2_i32).to_ne_bytes())), Answer::Refused(Errno::NOENT));
-    assert_eq!(read(&message(NLMSG_OVERRUN, 1, &[])), Answer::Refused(Errno::NOBUFS));
+    let (error, done, overrun) = (2, 3, 4);
+    let read = |bytes: &[u8]| read_answer(bytes, 0, |_| {});
+    assert_eq!(read(&message(done, 1, &0_i32.to_ne_bytes())), Ok(true));
+    assert_eq!(read(&message(error, 1, &(-2_i32).to_ne_bytes())), Err(NetlinkError::Refused(Errno::NOENT)));
+    assert_eq!(read(&message(overrun, 1, &[])), Err(NetlinkError::Refused(Errno::NOBUFS)));
     // What is left of an earlier dump.
-    assert_eq!(read(&message(NLMSG_DONE, 9, &0_i32.to_ne_bytes())), Answer::More);
-    assert_eq!(read(&message(SOCK_DIAG_BY_FAMILY, 1, &[AF_INET; 71])), Answer::Malformed);
-    assert_eq!(read(&message(NLMSG_DONE, 1, &[])), Answer::Malformed);
+    assert_eq!(read(&message(done, 9, &0_i32.to_ne_bytes())), Ok(false));
+    assert_eq!(read(&message(SOCK_DIAG_BY_FAMILY, 1, &[AF_INET; 71])), Err(NetlinkError::Malformed));
+    assert_eq!(read(&message(done, 1, &[])), Err(NetlinkError::Malformed));
     // A length shorter than its own header must not be taken for progress.
-    assert_eq!(read(&[0; 32]), Answer::Malformed);
-    let mut long = message(NLMSG_DONE, 1, &[0; 4]);
+    assert_eq!(read(&[0; 32]), Err(NetlinkError::Malformed));
+    let mut long = message(done, 1, &[0; 4]);
     long.splice(..4, 4096_u32.to_ne_bytes());
-    assert_eq!(read(&long), Answer::Malformed);
+    assert_eq!(read(&long), Err(NetlinkError::Malformed));
 }
 
 proptest! {
     #[test]
     fn any_answer_is_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0_u16..24) {
-        let _ = read_answer(&bytes, 1, 0, |_| {});
-        let _ = read_answer(&message(kind, 1, &bytes), 1, 0, |_| {});
+        let _ = read_answer(&bytes, 0, |_| {});
+        let _ = read_answer(&message(kind, 1, &bytes), 0, |_| {});
     }
 
     /// A socket is read back as it was written, whatever follows it as attributes.
@@ -202,8 +202,8 @@ proptest! {
         prop_assert_eq!(bytes.len(), 72);
         bytes.resize(72 + attributes, 0xff);
         let mut found = Vec::new();
-        let answer = read_answer(&message(SOCK_DIAG_BY_FAMILY, 1, &bytes), 1, 5, |socket| found.push(socket));
-        prop_assert_eq!(answer, Answer::More);
+        let answer = read_answer(&message(SOCK_DIAG_BY_FAMILY, 1, &bytes), 5, |socket| found.push(socket));
+        prop_assert_eq!(answer, Ok(false));
         prop_assert_eq!(found, [DiagSocket {
             local: SocketAddr::new(Ipv4Addr::from(addresses.0).into(), ports.0),
             peer: SocketAddr::new(Ipv4Addr::from(addresses.1).into(), ports.1),

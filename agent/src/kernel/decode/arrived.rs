@@ -90,6 +90,7 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
         silence,
         longest_survived,
         after: crate::flow::wire::After::default(),
+        way: None,
     }
 }
 

@@ -1,0 +1,108 @@
+//! Idle timeouts: the silence before the RST, against what was learnt, what devices ship with, and what heartbeats would have kept busy.
+
+use std::time::Duration;
+
+use super::{Candidate, Facts, Testimony, talk::evidence};
+use crate::{
+    attribution::shape::Shape,
+    event::{CauseId, OriginKind, Strength},
+    flow::{idle::candidates, wire::Silence},
+};
+
+/// A shorter silence is an ordinary pause.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// Longest heartbeat to recommend: RabbitMQ's default.
+const LONGEST_HEARTBEAT: u64 = 60;
+
+/// The silence is that of a timeout which earlier resets of this destination taught.
+pub fn learnt(facts: &Facts) -> Option<Candidate> {
+    let (silence, _) = silence(facts)?;
+    let learnt = facts.reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence))?;
+    let timeout = learnt.timeout.as_secs_f64();
+    let names = candidates(learnt.timeout);
+    let known = if names.is_empty() { String::new() } else { format!("; this is the default of {}", names.join(", ")) };
+    let pattern = if learnt.on_next_segment { "the first segment after it is answered by a RST" } else { "the RST comes when it ends" };
+    let summary = format!(
+        "connections to this destination are cut after {timeout:.0} s of silence, {} times so far: {pattern}{known}{}",
+        learnt.repeats,
+        heartbeats(facts, learnt.timeout)
+    );
+    let advice = advice(facts, learnt.timeout, &format!("half of the {timeout:.0} s learnt"), &names);
+    let confidence = if learnt.repeats >= 5 { 0.95 } else { 0.9 };
+    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+}
+
+/// Nothing was learnt yet, but heartbeats were off or longer than the silence, and something between, or a shipped default, fits.
+pub fn unprotected(facts: &Facts) -> Option<Candidate> {
+    let (silence, testimony) = silence(facts)?;
+    let heartbeat = facts.conversation()?.heartbeat?;
+    if silence.length < SHORTEST || heartbeat != 0 && Duration::from_secs(heartbeat.into()) <= silence.length {
+        return None;
+    }
+    let names = candidates(silence.length);
+    let middlebox = facts.origin.kind == OriginKind::Middlebox;
+    let answers = testimony.scene.shape.answers();
+    let confidence = match (middlebox, names.is_empty()) {
+        (true, false) => 0.85,
+        (true, true) if answers => 0.7,
+        (false, false) if answers => 0.6,
+        _ => return None,
+    };
+    let seconds = silence.length.as_secs_f64();
+    let known = if names.is_empty() { String::new() } else { format!(", the default of {}", names.join(", ")) };
+    let summary = format!("the connection was cut after {seconds:.0} s of silence{known}{}", heartbeats(facts, silence.length));
+    let advice = advice(facts, silence.length, &format!("half of the {seconds:.0} s it was silent"), &names);
+    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+}
+
+/// The silence, unless a program's own timer fits it as well: programs abort from a living socket. A proxy is such a program.
+fn silence<'a>(facts: &Facts<'a>) -> Option<(Silence, &'a Testimony<'a>)> {
+    let testimony = facts.testimony()?;
+    let wire = testimony.scene.wire;
+    let program =
+        testimony.scene.shape == Shape::Active && facts.origin.kind != OriginKind::Middlebox && facts.reset.known_middlebox.is_none();
+    let closing = wire.sender.fin || wire.receiver.fin || facts.finished_in_order();
+    wire.silence.filter(|_| !program && !closing).map(|silence| (silence, testimony))
+}
+
+/// Why heartbeats did not keep the connection busy.
+fn heartbeats(facts: &Facts, timeout: Duration) -> String {
+    match facts.conversation().and_then(|conversation| conversation.heartbeat) {
+        None => String::new(),
+        Some(0) => "; heartbeats are off (heartbeat 0), so that nothing kept it busy".to_owned(),
+        Some(heartbeat) if Duration::from_secs(heartbeat.into()) > timeout => {
+            format!("; the heartbeat of {heartbeat} s is longer than that")
+        }
+        Some(heartbeat) => format!("; heartbeats of {heartbeat} s should have kept it busy, and did not come"),
+    }
+}
+
+fn heartbeat_evidence(facts: &Facts, silence: Silence) -> Option<crate::event::Evidence> {
+    let heartbeat = facts.conversation()?.heartbeat?;
+    let setting = if heartbeat == 0 { "0 (off)".to_owned() } else { format!("{heartbeat} s") };
+    let detail = format!("heartbeat {setting} agreed on; {:.1} s of silence", silence.length.as_secs_f64());
+    Some(evidence("heartbeat", OriginKind::Middlebox, Strength::Weak, detail))
+}
+
+fn advice(facts: &Facts, timeout: Duration, half_of: &str, names: &[&str]) -> String {
+    let most = (timeout.as_secs() / 2).max(1);
+    let heartbeat = most.min(LONGEST_HEARTBEAT);
+    let bound = if heartbeat == most { half_of.to_owned() } else { format!("at most {most}, {half_of}") };
+    let agreed = facts.conversation().and_then(|conversation| conversation.heartbeat);
+    if agreed.is_some_and(|agreed| agreed > 0 && u64::from(agreed) <= most) {
+        return format!("find out which end sent no heartbeats: one of {heartbeat} s or less keeps the path busy ({bound})");
+    }
+    let device = match names {
+        _ if facts.reset.known_middlebox.is_some() => {
+            ", or raise the idle timeout of the device (HAProxy: timeout client and timeout server)"
+        }
+        [only] if only.starts_with("AWS network") => ", or raise the listener's tcp.idle_timeout.seconds",
+        [] => "",
+        _ => ", or raise the idle timeout of the device",
+    };
+    format!(
+        "set heartbeat={heartbeat}: {bound} (pika: ConnectionParameters(heartbeat={heartbeat}); Java: setRequestedHeartbeat({heartbeat}); \
+         lapin: ?heartbeat={heartbeat} in the URI){device}"
+    )
+}

@@ -1,0 +1,114 @@
+//! The conversation of a reset, in the words of its roles.
+
+use super::Facts;
+use crate::{
+    amqp::{Close, Conversation, Phase, Side},
+    event::{Evidence, OriginKind, Strength},
+    flow::{Reset, Role, TcpState},
+};
+
+/// `reply-code`s of `connection.close` that mean no error: 200 is reply-success (AMQP 0-9-1, section 1.3), and some clients leave it at 0.
+const SUCCESS: [u16; 2] = [0, 200];
+
+impl<'a> Facts<'a> {
+    /// What was seen of the conversation.
+    pub(super) fn conversation(&self) -> Option<&'a Conversation> {
+        self.reset.amqp.as_deref()
+    }
+
+    /// The side that the broker is on.
+    pub(super) const fn broker(&self) -> Side {
+        match self.reset.role {
+            Role::Broker => Side::Local,
+            Role::Client => Side::Peer,
+        }
+    }
+
+    /// `the broker` or `the client`.
+    pub(super) fn name(&self, side: Side) -> &'static str {
+        if side == self.broker() { "the broker" } else { "the client" }
+    }
+
+    /// AMQP was taking leave, or had: an end closed it without naming an error.
+    pub(super) fn finished_in_order(&self) -> bool {
+        self.conversation().is_some_and(|it| match &it.close {
+            Some(close) => SUCCESS.contains(&close.code),
+            None => it.phase == Some(Phase::Closed),
+        })
+    }
+
+    /// The connection was open, and the peer took no leave: it sent no close, and answered none.
+    pub(super) fn abandoned(&self) -> bool {
+        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_peer)
+    }
+
+    /// A FIN of either end had gone by.
+    pub(super) fn an_end_left(&self) -> bool {
+        let socket = self.reset.socket.as_ref().is_some_and(|socket| socket.fin_received);
+        let state = self.reset.state.is_some_and(|state| state.fin_sent() || state == TcpState::CloseWait);
+        socket || state || self.reset.wire.as_deref().is_some_and(|wire| wire.sender.fin || wire.receiver.fin)
+    }
+
+    /// Not a byte of payload went either way, as far as the socket or a capture of the whole connection tells.
+    pub(super) fn never_spoke(&self) -> bool {
+        if self.conversation().is_some() {
+            return false;
+        }
+        if let Some(tcp) = &self.reset.tcp {
+            return tcp.bytes_received == 0 && tcp.bytes_sent == 0;
+        }
+        self.reset.capture.is_some()
+            && self
+                .reset
+                .wire
+                .as_deref()
+                .is_some_and(|wire| [&wire.sender, &wire.receiver].iter().all(|side| side.bytes == 0 && side.initial_seq.is_some()))
+    }
+
+    /// The close, unless it names no error.
+    pub(super) fn close_with_error(&self) -> Option<&'a Close> {
+        self.conversation()?.close.as_ref().filter(|close| !SUCCESS.contains(&close.code))
+    }
+
+    /// The close as evidence.
+    pub(super) fn close_evidence(&self) -> Option<Evidence> {
+        let close = self.conversation()?.close.as_ref()?;
+        let text = if close.text.is_empty() { String::new() } else { format!(" {:?}", close.text) };
+        let method = close.method.map_or_else(String::new, |(class, method)| format!(" about method {class}.{method}"));
+        let detail = format!(
+            "connection.close {}{text}{method} from {}, {} ms before the reset",
+            close.code,
+            self.name(close.from),
+            close.before.as_millis()
+        );
+        Some(evidence("amqp_close", points_to(close.from), Strength::Strong, detail))
+    }
+}
+
+/// Whom it speaks for that `side` did something.
+pub(super) const fn points_to(side: Side) -> OriginKind {
+    match side {
+        Side::Local => OriginKind::LocalProcess,
+        Side::Peer => OriginKind::RemotePeer,
+    }
+}
+
+pub(super) fn evidence(name: &str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
+    Evidence { signal: name.to_owned(), points_to, strength, detail }
+}
+
+/// The owner in a sentence.
+pub(super) fn subject(reset: &Reset) -> String {
+    let of_process = reset.process.as_ref().map(|(process, _)| (process.executable_name.as_str(), process.pid));
+    let of_task = reset.holder().map(|task| (task.comm.as_str(), task.pid));
+    match of_process.or(of_task) {
+        Some((name, pid)) => format!("{name} (pid {pid})"),
+        None => "the owner".to_owned(),
+    }
+}
+
+/// RabbitMQ runs in Erlang's virtual machine.
+pub(super) fn owner_is_beam(reset: &Reset) -> bool {
+    reset.process.as_ref().is_some_and(|(process, _)| process.executable_name == "beam.smp")
+        || reset.holder().is_some_and(|task| task.comm == "beam.smp")
+}

@@ -1,0 +1,203 @@
+//! Logs and events put together.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::io::Cursor;
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Explainer, Joiner, LogReader};
+use crate::{
+    attribution,
+    event::{Direction, Effect, Event},
+    flow::{Reset, Role, Tuple},
+    output::Format,
+    report, testing,
+};
+
+const LOG: &str = "2026-06-29 09:41:55.118 [warning] <0.1.0> closing AMQP connection <0.1.0> (10.0.6.42:40122 -> 10.0.4.21:5672, vhost: 'prod', user: 'app'):\nclient unexpectedly closed TCP connection\n";
+const HEARTBEAT: &str = "2026-06-29 09:41:55.118 [error] <0.1.0> closing AMQP connection <0.1.0> (10.0.6.42:40122 -> 10.0.4.21:5672):\nmissed heartbeats from client, timeout: 60s\n";
+
+/// Milliseconds after the report of the logs above.
+fn at(offset_ms: i64) -> Timestamp {
+    "2026-06-29T09:41:55.118Z".parse::<Timestamp>().unwrap() + SignedDuration::from_millis(offset_ms)
+}
+
+fn line(event: &Event) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+/// A RST of the logged connection.
+fn rst(id: &str, offset_ms: i64, seen_by: Role, effect: Effect) -> String {
+    let broker = Tuple::new("10.0.4.21:5672".parse().unwrap(), "10.0.6.42:40122".parse().unwrap());
+    let tuple = if seen_by == Role::Broker { broker } else { broker.reversed() };
+    let reset =
+        Reset { id: id.to_owned(), timestamp: at(offset_ms), direction: Direction::Received, tuple, role: seen_by, ..testing::reset() };
+    let verdict = attribution::attribute(&reset);
+    let mut event = report::captured_event(&reset, verdict);
+    event.effect = effect;
+    line(&Event::Rst(Box::new(event)))
+}
+
+fn started(offset_ms: i64, port: &str) -> String {
+    json!({
+        "event": "agent_started", "schema": "rstblame/1", "timestamp": at(offset_ms), "version": "0", "host": {"name": "broker-1"},
+        "kernel": {"release": "6", "machine": "x"}, "filter": {"ports": [port], "netns": ["all"]},
+        "coverage": {"tcp_receive_reset": {"state": "active"}, "tcp_send_reset": {"state": "active"}},
+    })
+    .to_string()
+}
+
+fn stopped(offset_ms: i64, lost: u64) -> String {
+    json!({
+        "event": "agent_stopped", "schema": "rstblame/1", "timestamp": at(offset_ms), "host": {"name": "broker-1"}, "uptime_s": 1.0,
+        "seen": lost, "emitted": 0, "suppressed": 0, "lost": lost, "lost_by": {}, "by_origin": {}, "by_cause": {},
+    })
+    .to_string()
+}
+
+fn explain(log: &[u8], events: &[u8], format: Format) -> String {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, events).unwrap();
+    let mut explainer = Explainer { log: LogReader::new(TimeZone::UTC), joiner: Joiner::default(), out: Vec::new(), format };
+    explainer.file(Cursor::new(log), "test.log", file.path()).unwrap();
+    String::from_utf8(explainer.out).unwrap()
+}
+
+fn answers(log: &str, events: &[String]) -> Vec<Value> {
+    explain(log.as_bytes(), events.join("\n").as_bytes(), Format::Json).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn answer(log: &str, events: &[String]) -> Value {
+    let mut answers = answers(log, events);
+    assert_eq!(answers.len(), 1, "{answers:#?}");
+    answers.remove(0)
+}
+
+#[test]
+fn a_reset_is_found_whichever_end_saw_it() {
+    for seen_by in [Role::Broker, Role::Client] {
+        let found = answer(LOG, &[started(-60_000, "5672"), rst("a", -3, seen_by, Effect::ConnectionReset)]);
+        assert_eq!((&found["answer"], &found["reset"]["id"], &found["before_ms"]), (&json!("reset"), &json!("a"), &json!(3)), "{found}");
+        assert_eq!(found["log"]["reason"], "client_closed_tcp");
+        assert_eq!((&found["log"]["client"], &found["log"]["broker"]), (&json!("10.0.6.42:40122"), &json!("10.0.4.21:5672")));
+        assert_eq!(found["log"]["lines"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
+fn the_nearest_that_ended_the_connection_is_taken() {
+    let found = answer(
+        LOG,
+        &[
+            started(-60_000, "5672"),
+            rst("earlier connection", -30_000, Role::Broker, Effect::ConnectionReset),
+            rst("it", -20, Role::Broker, Effect::ConnectionReset),
+            rst("late answer", -1, Role::Broker, Effect::Answered),
+            rst("next connection", 4_000, Role::Broker, Effect::ConnectionReset),
+        ],
+    );
+    assert_eq!(found["reset"]["id"], "it", "{found}");
+}
+
+#[test]
+fn how_near_depends_on_the_reason() {
+    let far = [started(-600_000, "5672"), rst("a", -170_000, Role::Client, Effect::ConnectionReset), stopped(600_000, 0)];
+    assert_eq!(answer(LOG, &far)["answer"], "no_reset");
+    assert_eq!(answer(HEARTBEAT, &far)["reset"]["id"], "a");
+    let after = [started(-600_000, "5672"), rst("a", 6_000, Role::Broker, Effect::ConnectionReset), stopped(600_000, 0)];
+    assert_eq!(answer(HEARTBEAT, &after)["answer"], "no_reset");
+}
+
+#[test]
+fn without_a_reset_it_says_what_that_is_worth() {
+    let other = rst("other", 90_000, Role::Broker, Effect::ConnectionReset);
+    let table: [(&[String], &str, &str); 10] = [
+        (&[started(-90_000, "5672"), stopped(9_000, 0)], "no_reset", "no RST was seen: the end of the connection came as a FIN"),
+        (&[started(-90_000, "5671-5672"), other.clone()], "no_reset", "no RST was seen: the end of the connection came as a FIN"),
+        (&[started(-90_000, "5672"), stopped(9_000, 7)], "no_reset", "no RST was seen, but 7 resets were lost in that run"),
+        (
+            &[started(-9_000, "5672"), stopped(9_000, 0)],
+            "no_reset",
+            "no RST was seen, but the agent had started only at 2026-06-29T09:41:46Z",
+        ),
+        (
+            &[started(-90_000, "5672")],
+            "no_reset",
+            "no RST was seen, but the agent wrote its last line at 2026-06-29T09:40:25Z and did not say that it stopped: it ran then, or was killed before",
+        ),
+        (&[started(9_000, "5672")], "not_seen", "not known: the agent was not running then: the events begin at 2026-06-29T09:42:04Z"),
+        (
+            &[started(-90_000, "5672"), stopped(-9_000, 0), started(9_000, "5672")],
+            "not_seen",
+            "not known: the agent was not running then: it stopped at 2026-06-29T09:41:46Z and started again at 2026-06-29T09:42:04Z",
+        ),
+        (&[started(-90_000, "5671"), stopped(9_000, 0)], "not_seen", "not known: the agent did not watch port 5672"),
+        (&[], "not_seen", "not known: there are no events"),
+        (
+            &[other],
+            "not_seen",
+            "not known: the events, from 2026-06-29T09:43:25Z to 2026-06-29T09:43:25Z, do not say when an agent ran: they are not those of a capture, or their beginning is missing",
+        ),
+    ];
+    for (events, expected, detail) in table {
+        let found = answer(LOG, events);
+        assert_eq!((found["answer"].as_str(), found["detail"].as_str()), (Some(expected), Some(detail)));
+    }
+}
+
+#[test]
+fn a_hook_that_did_not_work_is_named() {
+    let mut start: Value = serde_json::from_str(&started(-90_000, "5672")).unwrap();
+    start["coverage"]["tcp_receive_reset"] = json!({"state": "unavailable", "reason": "no BTF"});
+    let found = answer(LOG, &[start.to_string(), stopped(9_000, 0)]);
+    assert_eq!(found["detail"], "no RST was seen, but tcp_receive_reset was not available (no BTF)");
+}
+
+#[test]
+fn a_report_without_addresses_is_not_guessed_at() {
+    let log = "2026-06-29 09:41:55.118 [error] <0.9.0> Error on AMQP connection <0.9.0>: econnreset (connection reset by peer)\n";
+    let found = answer(log, &[started(-90_000, "5672"), rst("a", 0, Role::Broker, Effect::ConnectionReset), stopped(9_000, 0)]);
+    assert_eq!(found["answer"], "not_seen");
+}
+
+#[test]
+fn for_people_the_log_stays_as_it_is() {
+    let events = [started(-90_000, "5672"), rst("a", -3, Role::Broker, Effect::ConnectionReset), stopped(9_000, 0)].join("\n");
+    let text = explain(LOG.as_bytes(), events.as_bytes(), Format::Pretty);
+    assert!(text.starts_with(LOG), "{text}");
+    let answer: Vec<&str> = text.strip_prefix(LOG).unwrap().lines().collect();
+    assert!(answer.len() <= 2 && answer.iter().all(|line| line.starts_with("    ")), "{text}");
+    assert!(answer.first().unwrap().starts_with("    RST received 3 ms before: "), "{text}");
+}
+
+#[test]
+fn many_reports_keep_their_order() {
+    let log: String = (0..30_000).map(|port| LOG.replace("40122", &(port + 12_000).to_string())).collect();
+    let found = answers(&log, &[started(-90_000, "5672"), rst("a", -3, Role::Broker, Effect::ConnectionReset), stopped(9_000, 0)]);
+    assert_eq!(found.len(), 30_000);
+    let resets: Vec<usize> = found.iter().enumerate().filter(|(_, found)| found["answer"] == "reset").map(|(index, _)| index).collect();
+    assert_eq!(resets, [40_122 - 12_000]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(log in proptest::collection::vec(any::<u8>(), 0..200), events in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = explain(&log, &events, Format::Pretty);
+        let _ = explain(&[LOG.as_bytes(), &log].concat(), &[rst("a", 0, Role::Broker, Effect::Ignored).as_bytes(), &events].concat(), Format::Json);
+    }
+
+    #[test]
+    fn no_changed_byte_makes_it_panic(at in 0_usize..4_000, to in any::<u8>()) {
+        let mut log = [LOG, HEARTBEAT].concat().into_bytes();
+        let mut events = [started(-9_000, "5672"), rst("a", -1, Role::Broker, Effect::ConnectionReset), stopped(9, 1)].join("\n").into_bytes();
+        for bytes in [&mut log, &mut events] {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = to;
+            }
+        }
+        let _ = explain(&log, &events, Format::Json);
+    }
+}

@@ -1,0 +1,31 @@
+use super::{SocketFacts, Task, Trigger, Tuple};
+use crate::{event::KnownFrom, flow::Reset, testing};
+
+#[test]
+fn a_mapped_address_is_ipv4() -> Result<(), std::net::AddrParseError> {
+    let tuple = Tuple::new("[::ffff:10.0.0.1]:5672".parse()?, "[::ffff:10.0.0.2]:40000".parse()?);
+    assert_eq!(tuple.local.to_string(), "10.0.0.1:5672");
+    assert_eq!(tuple.reversed().local.to_string(), "10.0.0.2:40000");
+    Ok(())
+}
+
+#[test]
+fn who_shut_a_socket_down_held_it_only_if_nobody_does_now() {
+    let task = Task { pid: 7, start_boottime_ns: None, comm: "parent".to_owned(), uid: 0, end: None };
+    let reset = |orphan| Reset {
+        actor: None,
+        socket: Some(SocketFacts { orphan, ..SocketFacts::default() }),
+        remembered: Some((task.clone(), KnownFrom::Close)),
+        ..testing::reset()
+    };
+    assert_eq!(reset(true).holder(), Some(&task));
+    assert_eq!(reset(false).holder(), None);
+}
+
+#[test]
+fn letters_are_those_of_tcpdump() {
+    assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x18 }.flag_letters(), "P.");
+    assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x02 }.flag_letters(), "S");
+    assert!(Trigger { seq: 0, ack: 0, flags: 0x02 }.opens());
+    assert!(!Trigger { seq: 0, ack: 0, flags: 0x12 }.opens());
+}

@@ -1,0 +1,126 @@
+//! The agent on other kernels than this machine's: Debian's, in virtual machines, with the lab's own scenarios.
+
+mod guest;
+mod kernels;
+mod qemu;
+
+use std::{fs, path::PathBuf, thread};
+
+use self::guest::Suite;
+use crate::{
+    agent::{self, Cargo},
+    apt::Apt,
+    bpf, command,
+    error::{Error, Result},
+    workspace::Workspace,
+};
+
+/// Packages that make and boot a guest; what its scenarios call is among the lab's own.
+const PACKAGES: [(&str, &str, &str); 6] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86", "boots the kernels"),
+    ("/bin/busybox", "busybox-static", "the shell of the guests"),
+    ("/usr/bin/cpio", "cpio", "packs their file systems"),
+    ("/usr/bin/xz", "xz-utils", "unpacks their modules"),
+    ("/sbin/depmod", "kmod", "orders their modules"),
+    ("/usr/bin/strip", "binutils", "leaves debug information out"),
+];
+
+/// Test programs of the lab that need no server, and which of their tests an emulated machine runs; all when none is named.
+const SUITES: [(&str, &[&str]); 3] = [("ladder", &[]), ("local_process", &[]), ("local_host", &[])];
+
+/// Runs the agent on these lines of kernels, or on all.
+///
+/// # Errors
+///
+/// When something is missing, and [`Error::Guests`] when a guest fails.
+pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
+    bpf::setup(workspace)?;
+    setup()?;
+    let directory = workspace.target.join("vm");
+    fs::create_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
+    let kernels = kernels::fetch(&directory, lines)?;
+    let agent = agent::build(workspace)?;
+    let suites = suites(workspace)?;
+    let mut failed = Vec::new();
+    // Two at a time: emulation takes a processor and a bit for each.
+    for pair in kernels.chunks(2) {
+        let reports: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = pair
+                .iter()
+                .map(|kernel| {
+                    let (directory, agent, suites) = (&directory, &agent, &suites);
+                    scope.spawn(move || {
+                        let initramfs = guest::pack(directory, kernel, agent, suites)?;
+                        let log = directory.join(format!("{}.log", kernel.name));
+                        let report = qemu::boot(kernel, &initramfs, &log)?;
+                        Ok::<_, Error>((report, log))
+                    })
+                })
+                .collect();
+            running.into_iter().map(|guest| guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        for (kernel, report) in pair.iter().zip(reports) {
+            let (report, log) = report?;
+            if report.problems.is_empty() {
+                println!("vm: Linux {} passed: {}", kernel.release, report.passed.join(", "));
+            } else {
+                println!("vm: Linux {} failed, all it said is in {}:", kernel.release, log.display());
+                report.problems.iter().for_each(|problem| println!("vm:   {problem}"));
+                failed.push(kernel.release.clone());
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Error::Guests(failed.join(", "))) }
+}
+
+fn setup() -> Result<()> {
+    let missing: Vec<_> = PACKAGES.iter().filter(|(path, ..)| !PathBuf::from(path).is_file()).collect();
+    for (_, package, why) in &missing {
+        println!("setup: the virtual machines need {package}: {why}");
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?.install(&packages)
+}
+
+/// Builds the lab's tests, and finds the programs of those that run in guests.
+fn suites(workspace: &Workspace) -> Result<Vec<Suite>> {
+    let mut cargo =
+        Cargo::new(workspace, &["test", "--package", "rstblame-lab", "--no-run", "--message-format", "json-render-diagnostics"]);
+    for (name, _) in SUITES {
+        cargo.command().args(["--test", name]);
+    }
+    let messages = command::output(cargo.command().stderr(std::process::Stdio::inherit()))?;
+    SUITES
+        .iter()
+        .map(|(name, filter)| {
+            let program = executable(&messages, name).ok_or_else(|| Error::MissingPrograms(format!("the lab's test `{name}`")))?;
+            Ok(Suite { name: (*name).to_owned(), program, filter: filter.iter().map(|&test| test.to_owned()).collect() })
+        })
+        .collect()
+}
+
+/// The program of a test target, by what cargo says it built
+/// (<https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>).
+fn executable(messages: &str, target: &str) -> Option<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
+        let names_it = message.pointer("/target/name")? == target && message.pointer("/target/kind/0")? == "test";
+        names_it.then(|| message.get("executable")?.as_str().map(PathBuf::from))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_says_where_a_test_is() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"ladder","kind":["bin"]},"executable":"/wrong"}
+{"reason":"compiler-artifact","target":{"name":"ladder","kind":["test"]},"executable":"/t/ladder-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "ladder"), Some("/t/ladder-1".into()));
+        assert_eq!(executable(messages, "burst"), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! One kernel booted under emulation, and what it said.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::kernels::Kernel;
+use crate::{
+    command,
+    error::{Error, Result},
+    toolchain::clean,
+};
+
+/// How long a guest may take from power to power off: about ten times what it takes on a quiet machine.
+const LIMIT: Duration = Duration::from_mins(8);
+
+/// What the guest prints last, if it gets that far.
+const DONE: &str = "vm: done";
+
+/// What a kernel that is in trouble says; `init.sh` repeats warnings out of the kernel's log.
+const TROUBLE: [&str; 7] = ["Kernel panic", "BUG:", "WARNING:", "Call Trace:", "Oops", "stall", "hung task"];
+
+/// How the guest ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Test programs that ended well.
+    pub passed: Vec<String>,
+    /// What went wrong; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// Boots a kernel into its initramfs, writes what it says to `log`, and waits for its end.
+///
+/// # Errors
+///
+/// When the emulator does not start or the log cannot be written. A guest that fails is no error here: see [`Report`].
+pub fn boot(kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
+    let output = File::create(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
+    let mut qemu = clean("qemu-system-x86_64");
+    // No KVM: it hangs in virtual machines that claim to have it. One processor: with more, QEMU 7.2 now and then gets cmpxchg16b wrong, and
+    // the guest's allocator dies of a double fault.
+    qemu.args(["-accel", "tcg", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt", "-smp", "1", "-m", "1536"]);
+    qemu.args(["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-append", "console=ttyS0 quiet panic=-1"]);
+    qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
+    qemu.stdin(Stdio::null()).stdout(output).stderr(Stdio::inherit());
+    let mut child = qemu.spawn().map_err(|source| Error::Start { command: command::line(&qemu), source })?;
+    let started = Instant::now();
+    let ended = loop {
+        match child.try_wait() {
+            Ok(Some(_status)) => break true,
+            Ok(None) if started.elapsed() < LIMIT => thread::sleep(Duration::from_millis(100)),
+            _ => {
+                // It may have ended this very moment.
+                let _killed = child.kill();
+                let _reaped = child.wait();
+                break false;
+            }
+        }
+    };
+    let said = fs::read(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
+    let mut report = read(&String::from_utf8_lossy(&said));
+    if !ended {
+        report.problems.push(format!("it was still running after {} s", LIMIT.as_secs()));
+    }
+    Ok(report)
+}
+
+/// Reads what a guest said. Only what it says itself counts as success.
+fn read(said: &str) -> Report {
+    let mut report = Report { passed: Vec::new(), problems: Vec::new() };
+    let mut done = false;
+    for line in said.lines().map(|line| line.trim_end_matches('\r')) {
+        if let Some((name, status)) = line.strip_prefix("vm: ").and_then(|rest| rest.split_once(" exit ")) {
+            if status == "0" {
+                report.passed.push(name.to_owned());
+            } else {
+                report.problems.push(format!("{name} ended with status {status}"));
+            }
+        }
+        if TROUBLE.iter().any(|sign| line.contains(sign)) && !line.starts_with("    ") {
+            report.problems.push(format!("the kernel said: {line}"));
+        }
+        done |= line == DONE;
+    }
+    if !done {
+        report.problems.push(format!("it never said `{DONE}`"));
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_is_what_the_guest_says_itself() {
+        let report = read("vm: running 6.1\r\n    test x ... ok\r\nvm: ladder exit 0\r\nvm: done\r\n");
+        assert_eq!(report, Report { passed: vec!["ladder".to_owned()], problems: vec![] });
+        assert_eq!(read("vm: ladder exit 0\n").problems.len(), 1);
+        assert_eq!(read("").problems.len(), 1);
+    }
+
+    #[test]
+    fn a_failed_test_and_a_kernel_in_trouble_are_problems() {
+        assert_eq!(read("vm: ladder exit 101\nvm: done\n").problems, ["ladder ended with status 101"]);
+        assert_eq!(read("[  3.1] WARNING: CPU: 0 PID: 1\nvm: done\n").problems.len(), 1);
+        // What a test printed of a process is not what the kernel said.
+        assert!(read("    WARNING: something\nvm: done\n").problems.is_empty());
+    }
+}
