@@ -10,7 +10,6 @@ use crate::{
     flow::{self, ACK, RST, SYN},
     follow, handshake,
     headers::{self, NO_SEGMENT, Segment},
-    maps::FLOWS,
 };
 
 /// `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
@@ -39,7 +38,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = FLOWS.get_ptr_mut(&*key);
+    let known = flow::of(key);
     if packet.flags & SYN != 0 {
         handshake::seen(key, packet, known, now);
         return;

@@ -23,6 +23,12 @@ pub fn second() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const SECOND) }
 }
 
+/// What is known of a direction.
+#[inline(always)]
+pub fn of(key: &FlowKey) -> Option<*mut FlowState> {
+    FLOWS.get_ptr_mut(key)
+}
+
 /// Makes an entry for a direction, with what its handshake showed.
 #[inline(always)]
 pub fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
@@ -93,7 +99,7 @@ pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u3
 #[inline(always)]
 fn silence(flow: &mut FlowState, key: &mut FlowKey, now: u32) {
     key.direction ^= direction::OUT;
-    let other = FLOWS.get_ptr_mut(&*key);
+    let other = of(key);
     key.direction ^= direction::OUT;
     let Some(other) = other else {
         return;

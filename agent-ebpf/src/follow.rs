@@ -11,7 +11,8 @@ use rstblame_ebpf::{
 };
 
 use crate::{
-    maps::{FLOWS, FOLLOWERS, HANDOVER, SPOKEN},
+    flow,
+    maps::{FOLLOWERS, HANDOVER, SPOKEN},
     record::boottime_ns,
 };
 
@@ -85,7 +86,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     };
     // SAFETY: as in `hand_over`.
     let handover = unsafe { &mut *handover };
-    let Some(flow) = FLOWS.get_ptr_mut(&handover.key) else {
+    let Some(flow) = flow::of(&handover.key) else {
         return 0;
     };
     // SAFETY: the value stays valid while the program runs; packets of one direction come one after the other.
@@ -94,7 +95,8 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
         let _best_effort = SPOKEN.insert(&handover.key, &NOTHING_SAID, 0);
     }
-    let Some(said) = SPOKEN.get_ptr_mut(&handover.key) else {
+    let key = &handover.key;
+    let Some(said) = SPOKEN.get_ptr_mut(key) else {
         // It had to make room: what was said so far is not known any more.
         flow.stage = stage::NONE;
         return 0;
@@ -316,9 +318,9 @@ fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
 /// The end octet of a frame and the header of the next.
 #[inline(always)]
 fn frame(said: &Spoken, flow: &mut FlowState) -> bool {
-    let [_, kind, a, b, c, d, e, f, ..] = flow.carry;
-    let channel = u16::from_be_bytes([a, b]);
-    let size = u32::from_be_bytes([c, d, e, f]);
+    let [_, kind, c0, c1, ..] = flow.carry;
+    let channel = u16::from_be_bytes([c0, c1]);
+    let size = size(flow);
     if size > FRAME_MAX {
         return false;
     }

@@ -19,7 +19,7 @@ use crate::{
     flow::{self, RST, SYN, second},
     follow, handshake,
     headers::{self, NO_SEGMENT, Segment, load, load_into},
-    maps::{EVENTS, FLOWS, count},
+    maps::{EVENTS, count},
     record::{boottime_ns, header},
 };
 
@@ -57,7 +57,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let Segment { key, packet, tcp_at, payload_at } = segment;
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = FLOWS.get_ptr_mut(&*key);
+    let known = flow::of(key);
     if packet.flags & RST != 0 {
         if let Some(flow) = known {
             // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
@@ -145,7 +145,7 @@ fn report_rst(skb: u64, key: &mut FlowKey, packet: &Packet, flow: Option<*mut Fl
     record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
-    copy_flow(key, FLOWS.get_ptr_mut(&*key), &mut record.sent);
+    copy_flow(key, flow::of(key), &mut record.sent);
     // Options come in words of four bytes, ten at most.
     for (index, word) in record.options.iter_mut().enumerate() {
         let at = tcp_at + 20 + index as u32 * 4;

@@ -17,6 +17,7 @@ mod error;
 pub mod expect;
 pub mod forge;
 pub mod kernel;
+pub mod maps;
 pub mod net;
 pub mod peer;
 pub mod poll;

@@ -139,9 +139,6 @@ fn timeless(mut conversation: Conversation) -> Conversation {
 fn adds_nothing(told: Option<&Conversation>, known: Option<&Conversation>) -> bool {
     let Some(told) = told else { return true };
     let Some(known) = known else { return false };
-    fn within<T: PartialEq>(told: Option<&T>, known: Option<&T>) -> bool {
-        told.is_none() || told == known
-    }
     told.protocol == known.protocol
         && told.phase <= known.phase
         && within(told.heartbeat_offered.as_ref(), known.heartbeat_offered.as_ref())
@@ -160,6 +157,10 @@ fn adds_nothing(told: Option<&Conversation>, known: Option<&Conversation>) -> bo
                     && known.alert_from_peer >= told.alert_from_peer
             })
         })
+}
+
+fn within<T: PartialEq>(told: Option<&T>, known: Option<&T>) -> bool {
+    told.is_none() || told == known
 }
 
 /// How the bytes of a conversation are cut up: lengths of segments, over and over.

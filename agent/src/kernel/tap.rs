@@ -86,12 +86,20 @@ impl Tap {
         Ok(Self { sockets: HashMap::new(), egress, followers })
     }
 
-    /// Why AMQP is not followed.
+    /// Whether AMQP is followed.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
     pub fn amqp(&self) -> Result<(), &str> {
         self.followers.as_ref().map(|_| ()).map_err(String::as_str)
     }
 
-    /// Why what leaves is not seen.
+    /// Whether what leaves is seen.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
     pub fn egress(&self) -> Result<(), &str> {
         self.egress.as_ref().copied().map_err(String::as_str)
     }

@@ -162,3 +162,106 @@ fn blocked(broker: &Direction, clock: &Jiffies) -> Option<Blocked> {
 fn text(bytes: &[u8], length: u8) -> String {
     String::from_utf8_lossy(bytes.get(..usize::from(length)).unwrap_or(bytes)).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use rstblame_ebpf::{
+        amqp::{Spoken, method, protocol, spoken, stage},
+        wire::FlowState,
+    };
+
+    use super::{Direction, Jiffies, conversation};
+    use crate::{
+        amqp::{Phase, Protocol, Side},
+        flow::Role,
+    };
+
+    const CLOCK: Jiffies = Jiffies { now_ns: 1_000_000_000_000, now: 5_000, length: Duration::from_millis(4) };
+
+    fn said(methods: u16) -> Spoken {
+        Spoken {
+            began_ns: 1,
+            close_at: 0,
+            blocked_at: 0,
+            heartbeat_at: 0,
+            methods,
+            heartbeat: 0,
+            close_code: 0,
+            close_class: 0,
+            close_method: 0,
+            protocol: protocol::UNKNOWN,
+            flags: 0,
+            records: 0,
+            vhost_length: 0,
+            text_length: 0,
+            reserved: [0; 5],
+            vhost: [0; 64],
+            text: [0; 128],
+        }
+    }
+
+    fn followed(said: Spoken) -> Direction {
+        let flow = FlowState { stage: stage::FRAME, packets: 3, bytes: 100, last_payload: 4_750, ..FlowState::default() };
+        Direction { flow: Some(flow), said: Some(said) }
+    }
+
+    fn client(methods: u16) -> Spoken {
+        Spoken { protocol: protocol::AMQP_091, ..said(methods) }
+    }
+
+    #[test]
+    fn both_directions_make_one_conversation() {
+        let mut vhost = [0; 64];
+        vhost.first_chunk_mut().map(|start| *start = *b"/prod").unwrap();
+        let client = Spoken {
+            heartbeat: 30,
+            vhost,
+            vhost_length: 5,
+            heartbeat_at: 4_500,
+            ..client(method::START_OK | method::TUNE_OK | method::OPEN | method::HEARTBEAT)
+        };
+        let broker = Spoken {
+            heartbeat: 60,
+            close_at: 4_900,
+            close_code: 320,
+            text_length: 255,
+            flags: spoken::BLOCKED,
+            blocked_at: 4_000,
+            ..said(method::START | method::TUNE | method::OPEN_OK | method::BLOCKED | method::CLOSE)
+        };
+        let told = conversation(&followed(broker), &followed(client), Role::Broker, &CLOCK).unwrap();
+        assert_eq!((told.protocol, told.phase), (Protocol::Amqp091, Some(Phase::Closing)));
+        assert_eq!((told.heartbeat_offered, told.heartbeat, told.vhost.as_deref()), (Some(60), Some(30), Some("/prod")));
+        let close = told.close.unwrap();
+        assert_eq!((close.from, close.code, close.method, close.before), (Side::Local, 320, None, Duration::from_millis(400)));
+        assert_eq!((told.last_heartbeat.local, told.last_heartbeat.peer), (None, Some(Duration::from_secs(2))));
+        assert_eq!(told.last_payload.peer, Some(Duration::from_secs(1)));
+        assert_eq!(told.blocked.map(|blocked| (blocked.still, blocked.before)), Some((true, Duration::from_secs(4))));
+        assert!(told.followed_local && told.followed_peer);
+    }
+
+    #[test]
+    fn of_a_direction_that_is_lost_nothing_is_told_that_goes_stale() {
+        let blocked = Spoken { flags: spoken::LOST | spoken::BLOCKED, ..said(method::START | method::BLOCKED | method::HEARTBEAT) };
+        let told = conversation(&followed(client(0)), &followed(blocked), Role::Client, &CLOCK).unwrap();
+        assert_eq!((told.blocked, told.last_heartbeat.peer, told.followed_peer), (None, None, false));
+        assert!(told.followed_local);
+        // The entry of its packets had to make room, and began anew.
+        let forgotten = Direction { flow: Some(FlowState::default()), said: Some(said(method::START)) };
+        assert!(!conversation(&followed(client(0)), &forgotten, Role::Client, &CLOCK).unwrap().followed_peer);
+    }
+
+    #[test]
+    fn two_that_contradict_each_other_tell_nothing() {
+        let other = Spoken { protocol: protocol::OTHER, ..said(0) };
+        assert_eq!(conversation(&followed(said(method::START)), &followed(other), Role::Broker, &CLOCK), None);
+        let nothing = Direction::default();
+        assert_eq!(conversation(&nothing, &nothing, Role::Broker, &CLOCK), None);
+        let alone = conversation(&followed(said(method::START)), &nothing, Role::Broker, &CLOCK).unwrap();
+        assert_eq!((alone.phase, alone.followed_peer), (Some(Phase::Start), false));
+    }
+}
