@@ -2,9 +2,11 @@
 //!
 //! `bench` runs all benchmarks, `bench NAME` one. Exit status 1 when a figure is over its limit.
 
+mod bpf;
 mod cost;
 mod latency;
 mod owners;
+mod tap;
 
 use std::process::ExitCode;
 
@@ -13,7 +15,7 @@ use rstblame_lab::{LabError, Result, act};
 /// A benchmark: prints its figures, and returns whether all limits are kept.
 type Bench = fn() -> Result<bool>;
 
-const BENCHES: [(&str, Bench); 3] = [("latency", latency::bench), ("owners", owners::bench), ("cost", cost::bench)];
+const BENCHES: [(&str, Bench); 4] = [("latency", latency::bench), ("owners", owners::bench), ("cost", cost::bench), ("tap", tap::bench)];
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
