@@ -1,5 +1,6 @@
 //! SYNs and SYN-ACKs, which a proxy or a flood may have made: kept apart from what comes later.
 
+use aya_ebpf::bindings::BPF_EXIST;
 use rstblame_ebpf::{
     amqp::stage,
     wire::{FlowKey, FlowState, Handshake, Packet, packet_bit, seen},
@@ -24,7 +25,7 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
     let _none_perhaps = SPOKEN.remove(key);
     if !known.is_null() {
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
+        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_EXIST));
         if let Some(flow) = FLOWS.get_ptr_mut(key) {
             // SAFETY: as above.
             apply(key, unsafe { &mut *flow });

@@ -8,6 +8,7 @@ use rstblame_ebpf::wire::{FlowKey, Packet, direction, packet_bit};
 use crate::{
     address::{AF_INET, AF_INET6, narrow},
     filter,
+    maps::NAMESPACE,
     packet::netns_of,
 };
 
@@ -290,7 +291,10 @@ pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUnin
         let segment = unsafe { place.assume_init_mut() };
         // SAFETY: as above.
         segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
-        segment.key.netns = netns_of(skb).unwrap_or(0);
+        segment.key.netns = match NAMESPACE.get(0) {
+            Some(&only) if only != 0 => only,
+            _ => netns_of(skb).unwrap_or(0),
+        };
     }
     watched
 }

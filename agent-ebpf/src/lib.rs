@@ -101,8 +101,10 @@ pub mod counter {
     pub const TASKS_LOST: u32 = 3;
     /// Packets of the tap for which the ring buffer had no room: resets are reported all the same, with less evidence.
     pub const PACKETS_LOST: u32 = 4;
+    /// Directions of connections of which the tap began to remember something: less those still remembered, these made room.
+    pub const FLOWS_BEGUN: u32 = 5;
     /// Number of counters.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 /// Bits of `Config::flags`.
