@@ -145,6 +145,8 @@ impl Actor {
             }
             ["publish", number, messages, body, window] => traffic::publish(self.socket(number.parse()?)?, &load(messages, body, window)?),
             ["confirm", number, messages, body, window] => traffic::confirm(self.socket(number.parse()?)?, &load(messages, body, window)?),
+            ["open", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Client),
+            ["welcome", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Broker),
             ["keepalive", first, count] => self.each(first, count, |socket| Ok(peer::keepalive(socket)?)).map(done),
             ["failed", first, count] => self.each(first, count, wait_failed).map(done),
             ["read", number] => self.read(number.parse()?),

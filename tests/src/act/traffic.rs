@@ -78,11 +78,57 @@ fn ack(tag: u64) -> Outcome<Vec<u8>> {
     frame(METHOD, &method)
 }
 
-/// A frame of channel 1 (specification 0-9-1, section 2.3.5).
+/// A frame of channel 1.
 fn frame(kind: u8, payload: &[u8]) -> Outcome<Vec<u8>> {
-    let mut frame = vec![kind, 0, 1];
+    framed(kind, 1, payload)
+}
+
+/// A frame (specification 0-9-1, section 2.3.5).
+fn framed(kind: u8, channel: u8, payload: &[u8]) -> Outcome<Vec<u8>> {
+    let mut frame = vec![kind, 0, channel];
     frame.extend(u32::try_from(payload.len())?.to_be_bytes());
     frame.extend(payload);
     frame.push(0xce);
     Ok(frame)
+}
+
+/// Which end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Client,
+    Broker,
+}
+
+/// Opens the AMQP connection: each end says its lines and waits for those of the other (specification 0-9-1, section 1.4.2.7).
+pub fn open(mut socket: &TcpStream, end: End) -> Outcome {
+    socket.set_nodelay(true)?;
+    for (speaker, mut line) in opening()? {
+        if speaker == end {
+            socket.write_all(&line)?;
+        } else {
+            socket.read_exact(&mut line)?;
+        }
+    }
+    Ok(String::new())
+}
+
+/// From the protocol header to `connection.open-ok`.
+fn opening() -> Outcome<[(End, Vec<u8>); 7]> {
+    let method = |id: u8, arguments: &[u8]| {
+        let payload = [[0, 10, 0, id].as_slice(), arguments].concat();
+        framed(METHOD, 0, &payload)
+    };
+    // No tables of properties; the mechanism PLAIN, which is a response of three parts; no limits and a heartbeat of 60 s.
+    let start = [[0, 9, 0, 0, 0, 0, 0, 0, 0, 5].as_slice(), b"PLAIN", &[0, 0, 0, 5], b"en_US"].concat();
+    let start_ok = [[0, 0, 0, 0, 5].as_slice(), b"PLAIN", &[0, 0, 0, 12], b"\0guest\0guest", &[5], b"en_US"].concat();
+    let tune = [0, 0, 0, 2, 0, 0, 0, 60];
+    Ok([
+        (End::Client, b"AMQP\0\0\x09\x01".to_vec()),
+        (End::Broker, method(10, &start)?),
+        (End::Client, method(11, &start_ok)?),
+        (End::Broker, method(30, &tune)?),
+        (End::Client, method(31, &tune)?),
+        (End::Client, method(40, &[1, b'/', 0, 0])?),
+        (End::Broker, method(41, &[0])?),
+    ])
 }

@@ -7,13 +7,17 @@ use std::net::SocketAddr;
 
 use rstblame_lab::{
     LabError, Result,
-    actor::{Actor, Stage},
-    agent::Agent,
+    actor::Stage,
+    agent::{Agent, Options},
     net::{Host, lone_host, two_hosts},
     peer::AMQP,
 };
 
-use super::bpf::{Count, EmptyFilter, Statistics, programs_of};
+use super::{
+    bpf::{Count, EmptyFilter, Statistics, programs_of},
+    median,
+    pair::Pair,
+};
 
 /// Rounds of each load, in turn, so that noise hits all alike. The median counts.
 const ROUNDS: usize = 9;
@@ -21,7 +25,6 @@ const ROUNDS: usize = 9;
 /// Messages of a round, each confirmed before the next, and the bytes of each.
 const MESSAGES: u32 = 10_000;
 const BODY: usize = 100;
-const WINDOW: u32 = 1;
 
 /// A port that the agent does not watch.
 const OTHER: u16 = 8080;
@@ -36,18 +39,19 @@ pub fn bench() -> Result<bool> {
     println!("nanoseconds a packet, median of {ROUNDS} rounds, by bpf_stats; `empty` is a filter that returns 0, beside the tap:");
     println!("  {:<34} {:<16} {:>9} {:>8} {:>8} {:>8} {:>8}", "load", "program", "runs", "empty", "program", "over", "limit");
     let host = lone_host()?;
-    let mut kept = wire("loopback, IPv4", &host, &host, SocketAddr::new(host.v4(), 0))?;
-    kept &= wire("loopback, IPv6", &host, &host, SocketAddr::new(host.v6(), 0))?;
+    let mut kept = wire("loopback, IPv4", Agent::on(&host), &host, &host, SocketAddr::new(host.v4(), 0))?;
+    kept &= wire("loopback, IPv6", Agent::on(&host), &host, &host, SocketAddr::new(host.v6(), 0))?;
+    kept &= wire("loopback, all namespaces", Agent::everywhere(AMQP), &host, &host, SocketAddr::new(host.v4(), 0))?;
     let net = two_hosts()?;
-    kept &= wire("veth, IPv4", &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
-    kept &= wire("veth, IPv6", &net.client, &net.server, SocketAddr::new(net.server.v6(), 0))?;
+    kept &= wire("veth, IPv4", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
+    kept &= wire("veth, IPv6", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v6(), 0))?;
     println!("  limits {}", if kept { "kept" } else { "BROKEN" });
     Ok(kept)
 }
 
 /// Lets a publisher on one host talk to a broker on another, where the agent is, by a port that is not watched and by one that is.
-fn wire(name: &str, client: &Host, server: &Host, address: SocketAddr) -> Result<bool> {
-    let agent = Agent::on(server).start()?;
+fn wire(name: &str, agent: Options, client: &Host, server: &Host, address: SocketAddr) -> Result<bool> {
+    let agent = agent.start()?;
     let empty = EmptyFilter::on(server)?;
     let stage = Stage::new(&super::actor()?)?;
     let mut loads = [
@@ -57,7 +61,7 @@ fn wire(name: &str, client: &Host, server: &Host, address: SocketAddr) -> Result
     for _ in 0..ROUNDS {
         for load in &mut loads {
             let before = (empty.count()?, programs_of(agent.pid())?);
-            load.pair.publish()?;
+            load.pair.publish(MESSAGES, BODY, 1)?;
             let after = (empty.count()?, programs_of(agent.pid())?);
             load.take(&before.0, &after.0, &before.1, &after.1);
         }
@@ -69,28 +73,6 @@ fn wire(name: &str, client: &Host, server: &Host, address: SocketAddr) -> Result
     drop(loads);
     agent.stop()?;
     Ok(kept)
-}
-
-/// A publisher and a broker with one connection.
-struct Pair {
-    client: Actor,
-    server: Actor,
-}
-
-impl Pair {
-    fn open(stage: &Stage, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
-        let (mut client, mut server) = (stage.actor(client)?, stage.actor(server)?);
-        server.ask(&format!("listen {address}"))?;
-        client.ask(&format!("connect {address} 1"))?;
-        server.ask("accept 1")?;
-        Ok(Self { client, server })
-    }
-
-    fn publish(&mut self) -> Result<()> {
-        self.server.tell(&format!("confirm 0 {MESSAGES} {BODY} {WINDOW}"))?;
-        self.client.ask(&format!("publish 0 {MESSAGES} {BODY} {WINDOW}"))?;
-        self.server.answer().map(drop)
-    }
 }
 
 /// What packets of one kind cost.
@@ -155,10 +137,4 @@ impl Load {
 fn per_run(before: &Count, after: &Count) -> Option<(u64, f64)> {
     let runs = after.runs.checked_sub(before.runs).filter(|runs| *runs > 0)?;
     Some((runs, after.ns.saturating_sub(before.ns) as f64 / runs as f64))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
