@@ -41,6 +41,8 @@ pub fn bench() -> Result<bool> {
     let host = lone_host()?;
     let mut kept = wire("loopback, IPv4", Agent::on(&host), &host, &host, SocketAddr::new(host.v4(), 0))?;
     kept &= wire("loopback, IPv6", Agent::on(&host), &host, &host, SocketAddr::new(host.v6(), 0))?;
+    kept &= wire("loopback, --amqp off", Agent::on(&host).args(&["--amqp", "off"]), &host, &host, SocketAddr::new(host.v4(), 0))?;
+    // Packets of other namespaces are among the runs, if there are any.
     kept &= wire("loopback, all namespaces", Agent::everywhere(AMQP), &host, &host, SocketAddr::new(host.v4(), 0))?;
     let net = two_hosts()?;
     kept &= wire("veth, IPv4", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
