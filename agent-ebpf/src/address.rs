@@ -11,9 +11,10 @@ pub fn read_ipv4(base: u64, offset: u32, room: &mut [u8; 16]) -> bool {
     room.first_chunk_mut::<4>().is_some_and(|place| read_into(base, offset, place))
 }
 
-/// An IPv4 address in the room of an IPv6 one: the first four bytes.
+/// Puts an IPv4 address into the room of an IPv6 one, which holds zeros: the first four bytes.
 #[inline(always)]
-pub const fn widen(ipv4: [u8; 4]) -> [u8; 16] {
-    let [a, b, c, d] = ipv4;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+pub const fn narrow(room: &mut [u8; 16], ipv4: [u8; 4]) {
+    if let Some(place) = room.first_chunk_mut() {
+        *place = ipv4;
+    }
 }

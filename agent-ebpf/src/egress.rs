@@ -3,13 +3,15 @@
 //! It keeps for the leaving direction of watched connections the same facts as the tap, and reports nothing: what becomes of a RST that
 //! leaves is told by its tracepoint. Arriving packets, which such a socket sees too, it lets go at once.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_jiffies64, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowState, Packet, direction, packet_bit};
 
 use crate::{
     flow::{self, ACK, RST, SYN},
     follow, handshake,
-    headers::{self, NO_SEGMENT, Segment},
+    headers::{self, Segment},
 };
 
 /// `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
@@ -22,17 +24,18 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
         return 0;
     }
     let skb = ctx.as_ptr() as u64;
-    let mut segment = NO_SEGMENT;
+    let mut segment = MaybeUninit::uninit();
     if headers::read(&ctx, skb, direction::OUT, &mut segment) {
-        ours(&ctx, skb, &mut segment);
+        // SAFETY: it was written.
+        ours(&ctx, unsafe { segment.assume_init_mut() });
     }
     0
 }
 
 /// A segment of a watched connection.
 #[inline(always)]
-fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
-    let Segment { key, packet, tcp_at, payload_at } = segment;
+fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
+    let Segment { key, packet, payload_at, .. } = segment;
     if packet.flags & RST != 0 {
         return;
     }
@@ -40,10 +43,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let now = unsafe { bpf_jiffies64() } as u32;
     let known = flow::of(key);
     if packet.flags & SYN != 0 {
-        handshake::seen(key, packet, known, now);
+        handshake::seen(key, packet, known.unwrap_or(core::ptr::null_mut()), now);
         return;
     }
-    headers::read_timestamps(skb, packet, *tcp_at, *payload_at);
     let Some(flow) = known.or_else(|| flow::begin(key, packet)) else {
         return;
     };

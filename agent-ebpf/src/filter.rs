@@ -1,19 +1,22 @@
 //! What is watched: ports first, since they cost least to read, then the network namespace.
 
-use rstblame_ebpf::{config, port_word};
+use rstblame_ebpf::{PORT_SUMMARY, config, port_summary, port_word};
 
 use crate::maps::{CONFIG, NETNS, PORTS};
 
 /// Whether either port (host byte order) is watched.
 #[inline(always)]
 pub fn ports_watched(local: u16, peer: u16) -> bool {
-    port_watched(local) || port_watched(peer)
+    let Some(&summary) = PORTS.get(PORT_SUMMARY) else {
+        return false;
+    };
+    port_watched(summary, local) || port_watched(summary, peer)
 }
 
 #[inline(always)]
-fn port_watched(port: u16) -> bool {
+fn port_watched(summary: u64, port: u16) -> bool {
     let (index, mask) = port_word(port);
-    PORTS.get(index).is_some_and(|word| word & mask != 0)
+    summary & port_summary(port) != 0 && PORTS.get(index).is_some_and(|word| word & mask != 0)
 }
 
 /// Whether the namespace is watched. One that could not be read (0) passes only when all are watched.

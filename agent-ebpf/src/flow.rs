@@ -1,11 +1,16 @@
 //! Folding one packet into what is remembered of its direction.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use rstblame_ebpf::{
     amqp::stage,
+    counter,
     wire::{CARRY, FlowKey, FlowState, Packet, direction, packet_bit, seen},
 };
 
-use crate::{handshake, maps::FLOWS};
+use crate::{
+    handshake,
+    maps::{FLOWS, count},
+};
 
 pub const FIN: u16 = 1;
 pub const SYN: u16 = 1 << 1;
@@ -34,7 +39,9 @@ pub fn of(key: &FlowKey) -> Option<*mut FlowState> {
 pub fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
     // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-    let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
+    if FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_NOEXIST)).is_ok() {
+        count(counter::FLOWS_BEGUN);
+    }
     let known = FLOWS.get_ptr_mut(key)?;
     // SAFETY: the value stays valid while the program runs.
     let flow = unsafe { &mut *known };

@@ -1,5 +1,6 @@
 //! SYNs and SYN-ACKs, which a proxy or a flood may have made: kept apart from what comes later.
 
+use aya_ebpf::bindings::BPF_EXIST;
 use rstblame_ebpf::{
     amqp::stage,
     wire::{FlowKey, FlowState, Handshake, Packet, packet_bit, seen},
@@ -11,8 +12,8 @@ use crate::{
 };
 
 /// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
-#[inline(always)]
-pub fn seen(key: &FlowKey, packet: &Packet, known: Option<*mut FlowState>, now: u32) {
+#[inline(never)]
+pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
     if let Some(handshake) = HANDSHAKES.get_ptr(key) {
         // SAFETY: the value stays valid while the program runs.
         if unsafe { (*handshake).seq } == packet.seq {
@@ -22,9 +23,9 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: Option<*mut FlowState>, now: 
     let handshake = Handshake { seq: packet.seq, at: now, ip_id: packet.ip_id, ttl: packet.ttl, bits: packet.bits };
     let _best_effort = HANDSHAKES.insert(key, handshake, 0);
     let _none_perhaps = SPOKEN.remove(key);
-    if known.is_some() {
+    if !known.is_null() {
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, 0);
+        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_EXIST));
         if let Some(flow) = FLOWS.get_ptr_mut(key) {
             // SAFETY: as above.
             apply(key, unsafe { &mut *flow });

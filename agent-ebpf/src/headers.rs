@@ -1,11 +1,14 @@
 //! From the start of a packet to its payload: IPv4 and IPv6 with their options and extensions, and TCP.
 
+use core::{hint::cold_path, mem::MaybeUninit};
+
 use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowKey, Packet, direction, packet_bit};
 
 use crate::{
-    address::{AF_INET, AF_INET6, widen},
+    address::{AF_INET, AF_INET6, narrow},
     filter,
+    maps::NAMESPACE,
     packet::netns_of,
 };
 
@@ -15,8 +18,11 @@ const TCP: u8 = 6;
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
-/// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
-#[repr(C)]
+/// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order, and the twelve bytes behind it.
+///
+/// Each call of the helper costs as much as some twenty instructions, so that one load takes in the timestamps too. Aligned, so that members
+/// of more than one byte are one load each.
+#[repr(C, align(4))]
 #[derive(Clone, Copy)]
 struct Tcp {
     source: [u8; 2],
@@ -27,10 +33,15 @@ struct Tcp {
     window: [u8; 2],
     checksum: [u8; 2],
     urgent: [u8; 2],
+    /// Options only as far as the data offset says so; zero where the packet ends earlier.
+    behind: [[u8; 4]; 3],
 }
 
+/// Bytes behind the fixed part that a packet need not have.
+const BEHIND: u32 = 12;
+
 /// Fixed part of an IPv4 header (RFC 791, section 3.1) and the TCP header behind it when there are no options.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy)]
 struct V4 {
     version_length: u8,
@@ -47,7 +58,7 @@ struct V4 {
 }
 
 /// IPv6 header (RFC 8200, section 3) and the TCP header behind it when there are no extension headers.
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy)]
 struct V6 {
     version_class_label: [u8; 4],
@@ -60,6 +71,7 @@ struct V6 {
 }
 
 /// A segment of a watched connection, and where its parts are.
+#[repr(C)]
 pub struct Segment {
     pub key: FlowKey,
     pub packet: Packet,
@@ -77,6 +89,21 @@ pub fn load_into<T: Copy>(skb: u64, offset: u32, slot: &mut T) -> bool {
     unsafe { bpf_skb_load_bytes(skb as *const _, offset, core::ptr::from_mut(slot).cast(), size_of::<T>() as u32) == 0 }
 }
 
+/// Loads a header that ends with a [`Tcp`], at least as far as the fixed part of that goes.
+///
+/// The helper writes zeros where it fails: nothing of the slot has to be written before.
+#[inline(always)]
+fn load_headers<T: Copy>(skb: u64, offset: u32, slot: &mut MaybeUninit<T>) -> bool {
+    let size = size_of::<T>() as u32;
+    // SAFETY: the slot is as large as the larger of the two sizes, and otherwise as in `load_into`.
+    let mut load = |size| unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 };
+    if load(size) {
+        return true;
+    }
+    cold_path();
+    load(size - BEHIND)
+}
+
 /// Loads something small.
 #[inline(always)]
 pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
@@ -87,104 +114,132 @@ pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
     if done { Some(value) } else { None }
 }
 
-/// Fills in what the IPv4 header says; false for what is not a watched segment.
+/// Reads IPv4; false, and nothing written, for what is not a watched segment.
 #[inline(always)]
-fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
-    // SAFETY: integers only.
-    let mut ip: V4 = unsafe { core::mem::zeroed() };
-    if !load_into(skb, 0, &mut ip) {
+fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
+    let mut ip = MaybeUninit::<V4>::uninit();
+    if !load_headers(skb, 0, &mut ip) {
         return false;
     }
+    // SAFETY: the helper has written all of it; integers only.
+    let ip = unsafe { ip.assume_init_mut() };
     // Later fragments have no TCP header.
     if ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
         return false;
     }
     let tcp_at = u32::from(ip.version_length & 0xf) * 4;
-    if tcp_at != 20 && !load_into(skb, tcp_at, &mut ip.tcp) {
+    if tcp_at != 20 && !reload(skb, tcp_at, &mut ip.tcp) {
         return false;
     }
+    if !ip.tcp.is_watched() {
+        return false;
+    }
+    fill_ipv4(place, ip, tcp_at, ctx.len(), direction);
+    true
+}
+
+/// Fills in what the headers of IPv4 and TCP say.
+#[inline(always)]
+fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, length: u32, direction: u16) {
     // Packets merged on their way up may be longer than the field can say; then it is zero (BIG TCP).
     let total = match u16::from_be_bytes(ip.total_length) {
-        0 => ctx.len(),
+        0 => length,
         total => u32::from(total),
     };
-    if !tcp(segment, &ip.tcp, tcp_at, total, direction) {
-        return false;
-    }
+    let segment = fill_tcp(place, &ip.tcp, tcp_at, total, direction);
     segment.key.family = AF_INET;
-    (segment.key.local, segment.key.peer) = match direction {
-        direction::OUT => (widen(ip.source), widen(ip.destination)),
-        _ => (widen(ip.destination), widen(ip.source)),
-    };
+    let (local, peer) = ends(direction, ip.source, ip.destination);
+    narrow(&mut segment.key.local, local);
+    narrow(&mut segment.key.peer, peer);
     segment.packet.ttl = ip.ttl;
     segment.packet.tos = ip.tos;
     segment.packet.ip_id = u16::from_be_bytes(ip.identification);
     if u16::from_be_bytes(ip.fragment) & 0x4000 != 0 {
         segment.packet.bits |= packet_bit::DONT_FRAGMENT;
     }
-    true
 }
 
-/// Fills in what the IPv6 header says; false for what is not a watched segment.
+/// Reads IPv6; false, and nothing written, for what is not a watched segment.
 #[inline(always)]
-fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
-    // SAFETY: integers only.
-    let mut ip: V6 = unsafe { core::mem::zeroed() };
-    if !load_into(skb, 0, &mut ip) {
+fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
+    let mut ip = MaybeUninit::<V6>::uninit();
+    if !load_headers(skb, 0, &mut ip) {
         return false;
     }
+    // SAFETY: as in `ipv4`.
+    let ip = unsafe { ip.assume_init_mut() };
     let mut tcp_at: u32 = 40;
     if ip.next_header != TCP {
-        // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than three in a row are nobody's. Fragments are
-        // left out: the first may be told from its header, the others have none.
-        let mut next = ip.next_header;
-        for _ in 0..3 {
-            if next != 0 && next != 43 && next != 60 {
-                break;
-            }
-            let Some([following, length]) = load::<[u8; 2]>(skb, tcp_at) else {
-                return false;
-            };
-            next = following;
-            tcp_at += (u32::from(length) + 1) * 8;
-        }
-        if next != TCP || !load_into(skb, tcp_at, &mut ip.tcp) {
+        tcp_at = behind_extensions(skb, ip.next_header);
+        if tcp_at == 0 || !reload(skb, tcp_at, &mut ip.tcp) {
             return false;
         }
     }
-    let total = match u16::from_be_bytes(ip.payload_length) {
-        0 => ctx.len(),
-        payload => u32::from(payload) + 40,
-    };
-    if !tcp(segment, &ip.tcp, tcp_at, total, direction) {
+    if !ip.tcp.is_watched() {
         return false;
     }
+    fill_ipv6(place, ip, tcp_at, ctx.len(), direction);
+    true
+}
+
+/// Where TCP begins behind extension headers; 0 for something else than TCP.
+#[inline(never)]
+fn behind_extensions(skb: u64, mut next: u8) -> u32 {
+    // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than three in a row are nobody's. Fragments are
+    // left out: the first may be told from its header, the others have none.
+    let mut at: u32 = 40;
+    for _ in 0..3 {
+        if next != 0 && next != 43 && next != 60 {
+            break;
+        }
+        let Some([following, length]) = load::<[u8; 2]>(skb, at) else {
+            return 0;
+        };
+        next = following;
+        at += (u32::from(length) + 1) * 8;
+    }
+    if next == TCP { at } else { 0 }
+}
+
+/// Fills in what the headers of IPv6 and TCP say.
+#[inline(always)]
+fn fill_ipv6(place: &mut MaybeUninit<Segment>, ip: &V6, tcp_at: u32, length: u32, direction: u16) {
+    let total = match u16::from_be_bytes(ip.payload_length) {
+        0 => length,
+        payload => u32::from(payload) + 40,
+    };
+    let segment = fill_tcp(place, &ip.tcp, tcp_at, total, direction);
     let word = u32::from_be_bytes(ip.version_class_label);
     segment.key.family = AF_INET6;
-    (segment.key.local, segment.key.peer) = match direction {
-        direction::OUT => (ip.source, ip.destination),
-        _ => (ip.destination, ip.source),
-    };
+    (segment.key.local, segment.key.peer) = ends(direction, ip.source, ip.destination);
     segment.packet.ttl = ip.hop_limit;
     segment.packet.tos = (word >> 20) as u8;
     segment.packet.flow_label = word & 0xf_ffff;
     segment.packet.bits |= packet_bit::IPV6;
-    true
 }
 
-/// Fills in what the TCP header says; false when neither port is watched.
-#[inline(always)]
-fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32, direction: u16) -> bool {
-    let (source, destination) = (u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
-    (segment.key.local_port, segment.key.peer_port) = match direction {
-        direction::OUT => (source, destination),
-        _ => (destination, source),
-    };
-    segment.key.direction = direction;
-    if !filter::ports_watched(segment.key.local_port, segment.key.peer_port) {
-        return false;
+/// Loads a TCP header that is not where it mostly is.
+#[inline(never)]
+fn reload(skb: u64, tcp_at: u32, tcp: &mut Tcp) -> bool {
+    // SAFETY: a place for a header that may be written anew, as it is by the helper in any case.
+    load_headers(skb, tcp_at, unsafe { &mut *core::ptr::from_mut(tcp).cast::<MaybeUninit<Tcp>>() })
+}
+
+impl Tcp {
+    /// Whether either port is watched.
+    #[inline(always)]
+    fn is_watched(&self) -> bool {
+        filter::ports_watched(u16::from_be_bytes(self.destination), u16::from_be_bytes(self.source))
     }
+}
+
+/// Fills in what the TCP header says.
+#[inline(always)]
+fn fill_tcp<'a>(place: &'a mut MaybeUninit<Segment>, tcp: &Tcp, tcp_at: u32, total: u32, direction: u16) -> &'a mut Segment {
+    let segment = zeroed(place);
     let offset_flags = u16::from_be_bytes(tcp.offset_flags);
+    (segment.key.local_port, segment.key.peer_port) = ends(direction, u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
+    segment.key.direction = direction;
     segment.tcp_at = tcp_at;
     segment.payload_at = tcp_at + u32::from(offset_flags >> 12) * 4;
     segment.packet.flags = offset_flags & 0xfff;
@@ -192,65 +247,54 @@ fn tcp(segment: &mut Segment, tcp: &Tcp, tcp_at: u32, total: u32, direction: u16
     segment.packet.ack = u32::from_be_bytes(tcp.ack);
     segment.packet.window = u16::from_be_bytes(tcp.window);
     segment.packet.payload = total.saturating_sub(segment.payload_at);
-    true
+    // The timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
+    let [nops, value, echo] = tcp.behind;
+    if nops == [1, 1, 8, 10] && segment.payload_at >= tcp_at + 32 {
+        segment.packet.ts_value = u32::from_be_bytes(value);
+        segment.packet.ts_echo = u32::from_be_bytes(echo);
+        segment.packet.bits |= packet_bit::TIMESTAMPS;
+    }
+    segment
 }
 
-const NO_KEY: FlowKey = FlowKey { local: [0; 16], peer: [0; 16], local_port: 0, peer_port: 0, family: 0, direction: 0, netns: 0 };
-
-const NO_PACKET: Packet = Packet {
-    boottime_ns: 0,
-    seq: 0,
-    ack: 0,
-    ts_value: 0,
-    ts_echo: 0,
-    flow_label: 0,
-    payload: 0,
-    ifindex: 0,
-    flags: 0,
-    window: 0,
-    ip_id: 0,
-    vlan: 0,
-    ttl: 0,
-    tos: 0,
-    bits: 0,
-    reserved: 0,
-    source_mac: [0; 6],
-    reserved2: [0; 2],
-};
-
-/// Nothing read yet.
-pub const NO_SEGMENT: Segment = Segment { key: NO_KEY, packet: NO_PACKET, tcp_at: 0, payload_at: 0 };
-
-/// Fills in what the headers say; false for what is not a segment of a watched connection.
+/// Which end is this host's, and which the other.
 #[inline(always)]
-pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, segment: &mut Segment) -> bool {
+fn ends<T>(direction: u16, source: T, destination: T) -> (T, T) {
+    if direction == direction::OUT { (source, destination) } else { (destination, source) }
+}
+
+/// Writes zeros in words. The compiler makes `memset` of everything else that does so, which on this target is a loop over bytes.
+#[inline(always)]
+fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
+    const WORDS: usize = size_of::<Segment>() / size_of::<u64>();
+    const { assert!(size_of::<Segment>().is_multiple_of(size_of::<u64>()) && align_of::<Segment>() == align_of::<u64>()) };
+    let words = place.as_mut_ptr().cast::<u64>();
+    for index in 0..WORDS {
+        // SAFETY: within the segment, and aligned as it is.
+        unsafe { words.add(index).write_volatile(0) };
+    }
+    // SAFETY: all of it was written; integers only, of which zero is a value.
+    unsafe { place.assume_init_mut() }
+}
+
+/// Fills in what the headers say; false, and nothing written, for what is not a segment of a watched connection.
+#[inline(always)]
+pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
     // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
     let watched = match unsafe { (*ctx.skb.skb).protocol } {
-        IPV4 => ipv4(ctx, skb, direction, segment),
-        IPV6 => ipv6(ctx, skb, direction, segment),
+        IPV4 => ipv4(ctx, skb, direction, place),
+        IPV6 => ipv6(ctx, skb, direction, place),
         _ => false,
     };
     if watched {
+        // SAFETY: it was written.
+        let segment = unsafe { place.assume_init_mut() };
         // SAFETY: as above.
         segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
-        segment.key.netns = netns_of(skb).unwrap_or(0);
+        segment.key.netns = match NAMESPACE.get(0) {
+            Some(&only) if only != 0 => only,
+            _ => netns_of(skb).unwrap_or(0),
+        };
     }
     watched
-}
-
-/// Reads the timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
-#[inline(always)]
-pub fn read_timestamps(skb: u64, packet: &mut Packet, tcp_at: u32, payload_at: u32) {
-    if payload_at < tcp_at + 32 {
-        return;
-    }
-    let mut words = [[0_u8; 4]; 3];
-    if load_into(skb, tcp_at + 20, &mut words) {
-        let [nops, value, echo] = words;
-        if nops == [1, 1, 8, 10] {
-            packet.ts_value = u32::from_be_bytes(value);
-            packet.ts_echo = u32::from_be_bytes(echo);
-            packet.bits |= packet_bit::TIMESTAMPS;
-        }
-    }
 }

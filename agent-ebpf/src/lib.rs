@@ -12,8 +12,18 @@ pub mod wire;
 
 pub use layout::{ABSENT, Layout, RecordFormat};
 
-/// Size of the watched-ports bitmap: one bit for each TCP port, in words of 64.
-pub const PORT_WORDS: u32 = 1024;
+/// Size of the watched-ports bitmap: one bit for each TCP port, in words of 64, and one word that sums them up.
+pub const PORT_WORDS: u32 = 1025;
+
+/// Index of the word that says where any port is watched: one bit for each 1024 ports. The ports of most packets are far from all that are
+/// watched, and then this word is all that has to be fetched.
+pub const PORT_SUMMARY: u32 = 1024;
+
+/// The bit for `port` in that word.
+#[inline]
+pub const fn port_summary(port: u16) -> u64 {
+    1 << (port >> 10)
+}
 
 /// Where the bit for `port` lives: index of the word, and mask within it.
 #[inline]
@@ -91,8 +101,10 @@ pub mod counter {
     pub const TASKS_LOST: u32 = 3;
     /// Packets of the tap for which the ring buffer had no room: resets are reported all the same, with less evidence.
     pub const PACKETS_LOST: u32 = 4;
+    /// Directions of connections of which the tap began to remember something: less those still remembered, these made room.
+    pub const FLOWS_BEGUN: u32 = 5;
     /// Number of counters.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 /// Bits of `Config::flags`.

@@ -29,6 +29,11 @@ pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
 #[map]
 pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
+/// The network namespace that packets are listened for in, by inode number, while there is only one; 0 while there are several. To ask each
+/// packet takes longer than all the rest.
+#[map]
+pub static NAMESPACE: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Settings that may change while attached.
 #[map]
 pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);

@@ -4,8 +4,11 @@
 //! every RST goes out with them, and for a while after it the headers of what else arrives: a peer that keeps talking did not send it.
 //! Sockets of type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
+    bindings::__sk_buff,
     helpers::generated::{bpf_jiffies64, bpf_skb_load_bytes_relative},
     macros::socket_filter,
     programs::SkBuffContext,
@@ -18,7 +21,7 @@ use rstblame_ebpf::{
 use crate::{
     flow::{self, RST, SYN, second},
     follow, handshake,
-    headers::{self, NO_SEGMENT, Segment, load, load_into},
+    headers::{self, Segment, load, load_into},
     maps::{EVENTS, count},
     record::{boottime_ns, header},
 };
@@ -44,9 +47,10 @@ struct Ethernet {
 #[socket_filter]
 pub fn tap(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
-    let mut segment = NO_SEGMENT;
+    let mut segment = MaybeUninit::uninit();
     if headers::read(&ctx, skb, direction::IN, &mut segment) {
-        ours(&ctx, skb, &mut segment);
+        // SAFETY: it was written.
+        ours(&ctx, skb, unsafe { segment.assume_init_mut() });
     }
     0
 }
@@ -54,52 +58,62 @@ pub fn tap(ctx: SkBuffContext) -> i64 {
 /// A segment of a watched connection.
 #[inline(always)]
 fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
-    let Segment { key, packet, tcp_at, payload_at } = segment;
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = flow::of(key);
-    if packet.flags & RST != 0 {
-        if let Some(flow) = known {
-            // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
-            // which costs precision of a baseline and nothing else.
-            let flow = unsafe { &mut *flow };
-            flow.rsts = flow.rsts.saturating_add(1);
-            flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
-            flow.followed = 0;
-        }
-        complete(ctx, skb, packet);
-        report_rst(skb, key, packet, known, now, *tcp_at, *payload_at);
+    let known = flow::of(&segment.key);
+    if segment.packet.flags & RST != 0 {
+        rst(skb, segment, known.unwrap_or(core::ptr::null_mut()), now);
         return;
     }
-    if packet.flags & SYN != 0 {
-        handshake::seen(key, packet, known, now);
+    if segment.packet.flags & SYN != 0 {
+        handshake::seen(&segment.key, &segment.packet, known.unwrap_or(core::ptr::null_mut()), now);
         return;
     }
-    headers::read_timestamps(skb, packet, *tcp_at, *payload_at);
-    let Some(flow) = known.or_else(|| flow::begin(key, packet)) else {
+    let Some(flow) = known.or_else(|| flow::begin(&segment.key, &segment.packet)) else {
         return;
     };
-    // SAFETY: as above.
+    // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix, which costs
+    // precision of a baseline and nothing else.
     let flow = unsafe { &mut *flow };
     if flow.watch_until != 0 {
-        if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
-            flow.watch_until = 0;
-        } else {
-            flow.followed += 1;
-            complete(ctx, skb, packet);
-            report_followed(key, packet);
-        }
+        still_talking(skb, segment, flow, now);
+    } else if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
+        // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
+        read_mac(skb, &mut segment.packet);
     }
-    // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
-    if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
-        read_mac(skb, packet);
-    }
+    let Segment { key, packet, payload_at, .. } = segment;
     flow::observe(flow, key, packet, now);
     follow::hand_over(ctx, flow, key, packet, *payload_at, now);
 }
 
+/// A RST. Like all that is not for each packet, it is no part of the program that each packet runs through: instructions that are jumped
+/// over are fetched, too.
+#[inline(never)]
+fn rst(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
+    // SAFETY: null, or a map value, which stays valid while the program runs.
+    if let Some(flow) = unsafe { flow.as_mut() } {
+        flow.rsts = flow.rsts.saturating_add(1);
+        flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
+        flow.followed = 0;
+    }
+    complete(skb, &mut segment.packet);
+    report_rst(skb, segment, flow, now);
+}
+
+/// A packet after a RST.
+#[inline(never)]
+fn still_talking(skb: u64, segment: &mut Segment, flow: &mut FlowState, now: u32) {
+    if flow.watch_until.wrapping_sub(now).cast_signed() < 0 || flow.followed >= FOLLOWED_MAX {
+        flow.watch_until = 0;
+        return;
+    }
+    flow.followed += 1;
+    complete(skb, &mut segment.packet);
+    report_followed(&segment.key, &segment.packet);
+}
+
 /// Reads the source address of the link, where it has one of Ethernet's form.
-#[inline(always)]
+#[inline(never)]
 fn read_mac(skb: u64, packet: &mut Packet) {
     let mut ethernet = Ethernet { destination: [0; 6], source: [0; 6], ethertype: [0; 2] };
     // SAFETY: as in `load`; without a link header the helper fails.
@@ -117,11 +131,12 @@ fn read_mac(skb: u64, packet: &mut Packet) {
 
 /// What is dear to read and matters only for a RST and what follows it.
 #[inline(always)]
-fn complete(ctx: &SkBuffContext, skb: u64, packet: &mut Packet) {
+fn complete(skb: u64, packet: &mut Packet) {
     packet.boottime_ns = boottime_ns();
     read_mac(skb, packet);
-    // SAFETY: as for `ifindex`.
-    let (present, tci) = unsafe { ((*ctx.skb.skb).vlan_present, (*ctx.skb.skb).vlan_tci) };
+    let skb = skb as *const __sk_buff;
+    // SAFETY: the pointer the kernel gave; the verifier checks the members.
+    let (present, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
     if present != 0 {
         packet.vlan = tci as u16;
         packet.bits |= packet_bit::VLAN;
@@ -129,7 +144,8 @@ fn complete(ctx: &SkBuffContext, skb: u64, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn report_rst(skb: u64, key: &mut FlowKey, packet: &Packet, flow: Option<*mut FlowState>, now: u32, tcp_at: u32, payload_at: u32) {
+fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
+    let Segment { key, packet, tcp_at, payload_at } = segment;
     let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
         count(counter::PACKETS_LOST);
         return;
@@ -145,24 +161,24 @@ fn report_rst(skb: u64, key: &mut FlowKey, packet: &Packet, flow: Option<*mut Fl
     record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
-    copy_flow(key, flow::of(key), &mut record.sent);
+    copy_flow(key, flow::of(key).map_or(core::ptr::null(), <*mut FlowState>::cast_const), &mut record.sent);
     // Options come in words of four bytes, ten at most.
     for (index, word) in record.options.iter_mut().enumerate() {
-        let at = tcp_at + 20 + index as u32 * 4;
-        if at + 4 > payload_at || !load_into(skb, at, word) {
+        let at = *tcp_at + 20 + index as u32 * 4;
+        if at + 4 > *payload_at || !load_into(skb, at, word) {
             break;
         }
     }
-    read_vendor_text(skb, payload_at, packet.payload, &mut record.text);
+    read_vendor_text(skb, *payload_at, packet.payload, &mut record.text);
     entry.submit(0);
 }
 
 /// What is known of a direction: its packets, or its handshake alone.
 #[inline(always)]
-fn copy_flow(key: &FlowKey, known: Option<*mut FlowState>, place: &mut FlowState) {
-    match known {
-        // SAFETY: map values stay readable while the program runs.
-        Some(flow) => *place = unsafe { *flow },
+fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
+    // SAFETY: null, or a map value, which stays readable while the program runs.
+    match unsafe { known.as_ref() } {
+        Some(flow) => *place = *flow,
         None => handshake::apply(key, place),
     }
 }

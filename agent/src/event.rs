@@ -179,6 +179,9 @@ pub struct FellOut {
     /// Packets of the tap the ring buffer had no room for: raise `--ring-size`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub packets: u64,
+    /// Directions of connections whose packets were forgotten: a reset of theirs has less evidence. Raise `--max-connections`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flows: u64,
     /// RSTs that were forgotten before their reset was known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rsts: u64,

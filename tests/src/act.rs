@@ -4,6 +4,8 @@
 //! CONTROL, reads commands from it, and answers each with one line: `ok` and what was asked for, or `error` and why not. It
 //! ends with its control connection. One thread, so that its thread id is its process id.
 
+mod traffic;
+
 use std::{
     error::Error,
     fs::{self, File},
@@ -141,6 +143,10 @@ impl Actor {
                 let bytes = bytes.parse()?;
                 self.each(first, count, |socket| Ok(peer::wait_unread(socket, bytes)?)).map(done)
             }
+            ["publish", number, messages, body, window] => traffic::publish(self.socket(number.parse()?)?, &load(messages, body, window)?),
+            ["confirm", number, messages, body, window] => traffic::confirm(self.socket(number.parse()?)?, &load(messages, body, window)?),
+            ["open", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Client),
+            ["welcome", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Broker),
             ["keepalive", first, count] => self.each(first, count, |socket| Ok(peer::keepalive(socket)?)).map(done),
             ["failed", first, count] => self.each(first, count, wait_failed).map(done),
             ["read", number] => self.read(number.parse()?),
@@ -273,6 +279,10 @@ impl Actor {
         }
         Ok(())
     }
+}
+
+fn load(messages: &str, body: &str, window: &str) -> Outcome<traffic::Load> {
+    Ok(traffic::Load { messages: messages.parse()?, body: body.parse()?, window: window.parse()? })
 }
 
 /// Writes until the peer's window and the own buffer are full.

@@ -5,10 +5,13 @@ use clap::ValueEnum;
 use crate::{
     agent::{self, Cargo},
     bpf, command,
-    error::Result,
+    error::{Error, Result},
     programs,
     workspace::Workspace,
 };
+
+/// Names the file that the lab appends its verdicts to, and that the benchmark of them reads (`rstblame_lab::truth`).
+const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
 
 /// Which tests `cargo xtask test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,17 +72,45 @@ pub fn demo(workspace: &Workspace) -> Result<()> {
 pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     bpf::setup(workspace)?;
     programs::setup(workspace)?;
+    programs::setup_bench()?;
     agent::build(workspace)?;
-    let mut cargo = lab(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"]);
+    let truth = format!("{TRUTH_FILE}={}", workspace.truth().display());
+    if name.is_none_or(|name| name == "calibration") {
+        verdicts(workspace, &truth)?;
+    }
+    let mut cargo =
+        lab_with(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"], Some(&truth));
     command::exec(cargo.command().args(name))
+}
+
+/// Lets the lab write down its verdicts beside the truth: all its scenarios with a middlebox or without.
+fn verdicts(workspace: &Workspace, truth: &str) -> Result<()> {
+    let path = workspace.truth();
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Error::File { path, source }),
+        _ => {}
+    }
+    println!("calibration: the lab's scenarios of middleboxes come first, to have verdicts to judge");
+    let args = ["test", "--quiet", "--package", "rstblame-lab", "--test", "middlebox_*", "--no-fail-fast"];
+    // A verdict that is wrong fails its test, and is a verdict all the same.
+    if let Err(error) = lab_with(workspace, &args, Some(truth)).run() {
+        println!("calibration: {error}; the verdicts so far count");
+    }
+    Ok(())
 }
 
 /// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are.
 fn lab(workspace: &Workspace, args: &[&str]) -> Cargo {
-    let settings = [
+    lab_with(workspace, args, None)
+}
+
+/// [`lab`], with one more variable in the environment of what was built.
+fn lab_with(workspace: &Workspace, args: &[&str], setting: Option<&str>) -> Cargo {
+    let mut settings = vec![
         format!("RSTBLAME_BIN={}", workspace.agent().display()),
         format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
     ];
+    settings.extend(setting.map(ToOwned::to_owned));
     let mut cargo = Cargo::new(workspace, &[]);
     let command = cargo.command();
     if !command::is_root() {

@@ -36,13 +36,35 @@ const PROGRAMS: [Program; 10] = [
     Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
 ];
 
+/// What captures are read with beside the agent, for the benchmarks only.
+const BENCH_PROGRAMS: [Program; 1] =
+    [Program { name: "tshark", package: "tshark", why: "reads captures, too: its time beside that of rstblame" }];
+
+/// Installs what only the benchmarks drive, if it is missing.
+///
+/// # Errors
+///
+/// As [`setup`].
+pub fn setup_bench() -> Result<()> {
+    let packages: Vec<&str> = missing(&BENCH_PROGRAMS)
+        .map(|program| {
+            println!("setup: the benchmarks need {} ({}): {}", program.name, program.package, program.why);
+            program.package
+        })
+        .collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?.install(&packages)
+}
+
 /// Reports on the programs, and changes nothing.
 ///
 /// # Errors
 ///
 /// [`Error::MissingPrograms`].
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let mut names: Vec<&str> = missing().map(|program| program.name).collect();
+    let mut names: Vec<&str> = missing(&PROGRAMS).map(|program| program.name).collect();
     if !has_pika(workspace) {
         names.push("pika (in a virtual environment)");
     }
@@ -60,7 +82,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 /// When something is missing and cannot be installed.
 pub fn setup(workspace: &Workspace) -> Result<()> {
     let mut packages = Vec::new();
-    for program in missing() {
+    for program in missing(&PROGRAMS) {
         println!("setup: the lab needs {} ({}): {}", program.name, program.package, program.why);
         packages.push(program.package);
     }
@@ -82,12 +104,12 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
     check(workspace)
 }
 
-fn missing() -> impl Iterator<Item = &'static Program> {
+fn missing(programs: &'static [Program]) -> impl Iterator<Item = &'static Program> {
     // The PATH of an ordinary user on Debian leaves out where the programs of the administrator are.
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = env::split_paths(&path).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
-    PROGRAMS.iter().filter(move |program| !dirs.iter().any(|dir| dir.join(program.name).is_file()))
+    programs.iter().filter(move |program| !dirs.iter().any(|dir| dir.join(program.name).is_file()))
 }
 
 fn has_pika(workspace: &Workspace) -> bool {

@@ -48,6 +48,11 @@ impl Workspace {
         self.target.join("release").join("rstblame")
     }
 
+    /// Where the lab's verdicts are put beside the truth.
+    pub fn truth(&self) -> PathBuf {
+        self.target.join("lab").join("truth.tsv")
+    }
+
     /// The virtual environment of the lab's Python clients.
     pub fn venv(&self) -> PathBuf {
         self.target.join("lab").join("venv")

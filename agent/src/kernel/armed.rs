@@ -65,6 +65,8 @@ pub struct Counters {
     pub tasks_lost: u64,
     /// Packets of the tap that found no room.
     pub packets_lost: u64,
+    /// Directions of connections that the tap began to remember.
+    pub flows_begun: u64,
 }
 
 impl Counters {
@@ -166,12 +168,25 @@ impl Armed {
             connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
+            flows_begun: read(counter::FLOWS_BEGUN)?.iter().sum(),
         })
     }
 
     /// What was said on the connection of a reset that the tracepoint reported at this time in jiffies.
     pub fn conversation(&mut self, reset: &Reset, jiffies: u32) -> Option<Conversation> {
         self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
+    }
+
+    /// Directions of connections that the tap forgot to make room for others. To be asked after [`Armed::detach`], when none is added any more.
+    ///
+    /// The kernel does not tell what it evicts from such a map. Nothing else takes directions out, so that it is what was put in and is not
+    /// there any more.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn flows_evicted(&self) -> Result<u64, KernelError> {
+        Ok(self.counters()?.flows_begun.saturating_sub(self.talk.flows()?))
     }
 
     /// Listens for packets in these namespaces, and says in `coverage` how far that went.

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-use rstblame_ebpf::{PORT_WORDS, port_word};
+use rstblame_ebpf::{PORT_SUMMARY, PORT_WORDS, port_summary, port_word};
 use thiserror::Error;
 
 /// Most ports or ranges one filter may name.
@@ -90,9 +90,10 @@ impl PortSet {
     pub fn words(&self) -> Vec<(u32, u64)> {
         let mut words: Vec<(u32, u64)> = (0..PORT_WORDS).map(|index| (index, 0)).collect();
         for port in self.0.iter().flat_map(|range| range.0.clone()) {
-            let (index, mask) = port_word(port);
-            if let Some((_, word)) = words.get_mut(index as usize) {
-                *word |= mask;
+            for (index, mask) in [port_word(port), (PORT_SUMMARY, port_summary(port))] {
+                if let Some((_, word)) = words.get_mut(index as usize) {
+                    *word |= mask;
+                }
             }
         }
         words
@@ -102,7 +103,7 @@ impl PortSet {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rstblame_ebpf::port_word;
+    use rstblame_ebpf::{PORT_SUMMARY, port_summary, port_word};
 
     use super::{MAX_RANGES, PortError, PortRange, PortSet};
 
@@ -134,8 +135,9 @@ mod tests {
             let range = PortRange(first..=first.saturating_add(length));
             let set = PortSet(vec![range]);
             let (index, mask) = port_word(probe);
-            let in_bitmap = set.words().iter().any(|(at, word)| *at == index && word & mask != 0);
-            prop_assert_eq!(in_bitmap, set.contains(probe));
+            let has = |index, mask| set.words().iter().any(|(at, word)| *at == index && word & mask != 0);
+            prop_assert_eq!(has(index, mask), set.contains(probe));
+            prop_assert_eq!(has(PORT_SUMMARY, port_summary(probe)), (0..1024).any(|low| set.contains(probe & !1023 | low)));
         }
 
         #[test]

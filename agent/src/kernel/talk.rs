@@ -78,6 +78,20 @@ impl Talk {
         said.map(|(key, said)| Direction { flow: self.flows.get(&key, 0).ok(), said })
     }
 
+    /// Directions that the tap remembers.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn flows(&self) -> Result<u64, KernelError> {
+        let mut flows = 0;
+        for key in self.flows.keys() {
+            key.map_err(|error| KernelError::map("FLOWS", error))?;
+            flows += 1;
+        }
+        Ok(flows)
+    }
+
     fn may_stray(&mut self, now_ns: u64) -> bool {
         let second = now_ns / 1_000_000_000;
         if self.strays.0 != second {

@@ -12,7 +12,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, ProgramArray},
+    maps::{Array, MapData, MapError, ProgramArray},
     programs::{ProgramError, SocketFilter},
 };
 use thiserror::Error;
@@ -29,6 +29,9 @@ const EGRESS: &str = "egress";
 /// The program that both of them hand segments to that AMQP is followed in, and the map by which they find it.
 const FOLLOWER: &str = "amqp";
 const FOLLOWERS: &str = "FOLLOWERS";
+
+/// The map that says which namespace all packets are from.
+const NAMESPACE: &str = "NAMESPACE";
 
 /// Says `1` on a kernel with `PREEMPT_RT` (kernel/ksysfs.c).
 const REALTIME: &str = "/sys/kernel/realtime";
@@ -125,6 +128,9 @@ impl Tap {
             Some(libc::EPERM) => TapError::Denied(error),
             _ => TapError::Socket(error),
         })?;
+        // Before the first packet from there.
+        let only = if self.sockets.is_empty() { netns.inode() } else { 0 };
+        tell_only(ebpf, only).map_err(|error| TapError::Attach(super::error::first_line(&error)))?;
         for (socket, (name, protocol)) in sockets.iter().zip(wanted) {
             let attach = |error: &ProgramError| TapError::Attach(super::error::first_line(error));
             // The filter first: a bound socket without one would collect packets.
@@ -149,6 +155,12 @@ impl Tap {
     pub fn close(&mut self) {
         self.sockets.clear();
     }
+}
+
+/// Tells the programs which namespace all packets are from, or by 0 that they have to ask.
+fn tell_only(ebpf: &mut Ebpf, netns: u32) -> Result<(), MapError> {
+    let map = ebpf.map_mut(NAMESPACE).ok_or_else(|| MapError::InvalidName { name: NAMESPACE.to_owned() })?;
+    Array::<_, u32>::try_from(map)?.set(0, netns, 0)
 }
 
 /// Loads the program that follows AMQP, and puts it where it is found.

@@ -12,6 +12,7 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
+mod zstd;
 
 use std::{
     collections::BTreeMap,

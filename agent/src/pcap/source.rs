@@ -6,13 +6,12 @@ use std::{
     path::Path,
 };
 
-use super::error::PcapError;
+use super::{error::PcapError, zstd};
 
 /// The largest record that is accepted, and the size of the buffer. libpcap's own limit for a snapshot is 256 KiB.
 pub const LARGEST: usize = 1 << 20;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// A window that moves over a stream.
 pub struct Source {
@@ -43,14 +42,13 @@ impl Source {
     ///
     /// When its first bytes cannot be read.
     pub fn new(mut raw: Box<dyn Read>) -> io::Result<Self> {
-        let mut magic = Vec::with_capacity(ZSTD.len());
+        let mut magic = Vec::with_capacity(4);
         raw.by_ref().take(4).read_to_end(&mut magic)?;
         let whole = io::Cursor::new(magic.clone()).chain(raw);
         let stream: Box<dyn Read> = if magic.starts_with(&GZIP) {
             Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole)))
-        } else if magic == ZSTD {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(BufReader::with_capacity(1 << 16, whole)).map_err(io::Error::other)?;
-            Box::new(decoder)
+        } else if zstd::begins(&magic) {
+            Box::new(zstd::Frames::new(BufReader::with_capacity(1 << 16, whole))?)
         } else {
             Box::new(whole)
         };

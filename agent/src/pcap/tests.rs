@@ -156,6 +156,17 @@ fn every_format_gives_the_same() {
     let zstd =
         ruzstd::encoding::compress_to_vec(pcap(false, false, 101, &frames()).as_slice(), ruzstd::encoding::CompressionLevel::Fastest);
     check("zstd", zstd);
+    // A writer that compresses in pieces, as rotating and parallel ones do.
+    let whole = pcap(false, false, 101, &frames());
+    let (first, second) = whole.split_at(70);
+    let member = |part: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(part).unwrap();
+        gzip.finish().unwrap()
+    };
+    check("gzip members", [member(first), member(second)].concat());
+    let frame = |part: &[u8]| ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest);
+    check("zstd frames", [frame(first), frame(second)].concat());
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Session<'_> {
                 processes: self.owners.evicted(),
                 process_records: counters.tasks_lost,
                 packets: counters.packets_lost,
+                flows: self.armed.flows_evicted()?,
                 rsts: self.wires.evicted(),
                 peers: self.memory.evicted(),
             },

@@ -16,6 +16,8 @@ use rstblame_lab::{
     peer::AMQP,
 };
 
+use super::bpf::Statistics;
+
 /// Connections whose opening is timed, and how many of them are open at once.
 const TIMED: usize = 10_000;
 const AT_ONCE: usize = 1000;
@@ -163,27 +165,6 @@ fn verdict(kept: bool) -> &'static str {
 
 fn loopback(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, number + 1)), AMQP)
-}
-
-/// `kernel.bpf_stats_enabled`, set back to what it was when dropped.
-struct Statistics(String);
-
-impl Statistics {
-    const PATH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-    fn on() -> Result<Self> {
-        let before = read(Path::new(Self::PATH))?;
-        fs::write(Self::PATH, "1").map_err(|error| LabError::io(format!("write {}", Self::PATH), error))?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(Self::PATH, self.0.trim()) {
-            eprintln!("bench: cannot set {} back to {}: {error}", Self::PATH, self.0.trim());
-        }
-    }
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -2,9 +2,15 @@
 //!
 //! `bench` runs all benchmarks, `bench NAME` one. Exit status 1 when a figure is over its limit.
 
+mod bpf;
+mod calibration;
 mod cost;
 mod latency;
 mod owners;
+mod pair;
+mod pcap;
+mod tap;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -13,7 +19,15 @@ use rstblame_lab::{LabError, Result, act};
 /// A benchmark: prints its figures, and returns whether all limits are kept.
 type Bench = fn() -> Result<bool>;
 
-const BENCHES: [(&str, Bench); 3] = [("latency", latency::bench), ("owners", owners::bench), ("cost", cost::bench)];
+const BENCHES: [(&str, Bench); 7] = [
+    ("latency", latency::bench),
+    ("owners", owners::bench),
+    ("cost", cost::bench),
+    ("tap", tap::bench),
+    ("throughput", throughput::bench),
+    ("pcap", pcap::bench),
+    ("calibration", calibration::bench),
+];
 
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
@@ -45,6 +59,12 @@ fn run(wanted: Option<&str>) -> Result<bool> {
     }
     let names = BENCHES.map(|(name, _)| name).join(", ");
     Err(LabError::Client(format!("no benchmark has the name {:?}; there are {names}", wanted.unwrap_or_default())))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// This program, to be started as an actor.
