@@ -13,10 +13,6 @@ use rstblame_ebpf::{
 
 use crate::follow::Handover;
 
-/// `BPF_F_NO_PREALLOC`: memory is taken for connections that exist, not for those that might
-/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
-const NO_PREALLOC: u32 = 1;
-
 /// Reset records on their way to the agent. User space sets the size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
@@ -31,15 +27,17 @@ pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
 
 /// Watched network namespaces by inode number, when [`Config`] says that there is a choice.
 #[map]
-pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, NO_PREALLOC);
+pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 
 /// Settings that may change while attached.
 #[map]
 pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
-/// Watched connections by the address of their `struct sock`. User space sets the size.
+/// Watched connections by the address of their `struct sock`. User space sets the size, and all of it is allocated at once: before Linux 6.1
+/// a tracing program that allocates can deadlock, and the kernel warns when one with such a map is loaded
+/// (<https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/verifier.c>, `check_map_prog_compatibility()`).
 #[map]
-pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(131_072, NO_PREALLOC);
+pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(131_072, 0);
 
 /// Processes already reported with a watched socket: process id to start time, so that each is reported once.
 #[map]

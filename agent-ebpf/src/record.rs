@@ -87,10 +87,11 @@ macro_rules! record_offset {
 pub(crate) use record_offset;
 
 impl RecordTuple<'_> {
-    /// Whether `saddr` and `daddr` are socket addresses (`struct sockaddr_in` or `sockaddr_in6`): Linux 6.10 and later.
+    /// Whether `saddr` and `daddr` are socket addresses (`struct sockaddr_in` or `sockaddr_in6`), which have their ports in them: those of
+    /// `tcp_send_reset` since Linux 6.10.
     #[inline(always)]
     fn holds_sockaddrs(&self) -> bool {
-        record_offset!(self.format, family) == ABSENT
+        record_offset!(self.format, sport) == ABSENT
     }
 
     /// Ports in host byte order: local, peer.
@@ -117,7 +118,8 @@ impl RecordTuple<'_> {
             (read_or(self.base, saddr, 0), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
         } else {
             (
-                read_or(self.base, record_offset!(self.format, family), 0),
+                // Before Linux 5.18 there is none; the long addresses are there for both families, mapped for IPv4.
+                read_or(self.base, record_offset!(self.format, family), AF_INET6),
                 0,
                 record_offset!(self.format, saddr_v6),
                 record_offset!(self.format, daddr_v6),

@@ -94,7 +94,8 @@ pub fn health_check(facts: &Facts) -> Option<Candidate> {
     let by_client = match (facts.source, reset.role) {
         (Source::Arrived(testimony), Role::Broker) => {
             let open = matches!(reset.state, Some(TcpState::Established | TcpState::CloseWait));
-            open && testimony.as_ref().is_none_or(|it| !it.findings.proven())
+            let accused = facts.origin.kind == OriginKind::Middlebox || testimony.as_ref().is_some_and(|it| it.findings.proven());
+            open && !accused
         }
         (Source::Kernel { path: Path::Linger | Path::Disconnect, .. } | Source::Capture(Some(Shape::Active)), Role::Client) => true,
         _ => false,

@@ -15,8 +15,9 @@ use crate::{
 pub fn ended(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     let end = reset.owner_end()?;
-    // Its kernel may have sent a FIN for it, and the peer's RST answered that.
-    let answered = matches!(facts.source, Source::Arrived(_)) && reset.state.is_some_and(TcpState::fin_sent) && end.signal.is_some();
+    // Its kernel may have sent a FIN for it, and the peer's RST answered that. A program that exits may have taken leave before.
+    let left_open = end.signal.is_some() || facts.left_open();
+    let answered = matches!(facts.source, Source::Arrived(_)) && reset.state.is_some_and(TcpState::fin_sent) && left_open;
     if facts.finished_in_order() || facts.origin.kind != OriginKind::LocalProcess && !answered {
         return None;
     }

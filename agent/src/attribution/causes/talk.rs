@@ -42,6 +42,11 @@ impl<'a> Facts<'a> {
         self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_peer)
     }
 
+    /// The connection was open, and this host took no leave.
+    pub(super) fn left_open(&self) -> bool {
+        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_local)
+    }
+
     /// A FIN of either end had gone by.
     pub(super) fn an_end_left(&self) -> bool {
         let socket = self.reset.socket.as_ref().is_some_and(|socket| socket.fin_received);

@@ -7,9 +7,9 @@
 //! Strength: 0.01 for an active RST that continues the socket's sequence, IP-ID and timestamps; up to 150 for what no template explains, where
 //! several fields agree. Failure modes: scrubbing firewalls that rewrite RSTs alone; rare stacks (an answer without DF from a host that sets it
 //! elsewhere). RFC 7323, section 3.2, lets a RST go without a timestamp, and the older BSDs and their heirs use that; Linux, which counts IP-IDs by
-//! socket, does not: 40 against it, 15 against others.
+//! socket and begins at a TTL of 64, does not (`tcp_established_options()`): 100 against it, 15 against others.
 
-use super::{Finding, Scene, unprompted};
+use super::{Finding, Scene, path, unprompted};
 use crate::{
     attribution::shape::{Shape, answers_syn},
     flow::wire::{Flags, Segment, Side, seq_after, seq_at_or_after},
@@ -69,8 +69,8 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if sender.uses_timestamps() {
         match continues_timestamps(rst, sender) {
-            None if sender.ip_ids.per_connection() => {
-                remarks.add(40.0, "no timestamp, though every packet of the peer has one and it counts IP-IDs by socket, as Linux does");
+            None if counts_as_linux(sender) => {
+                remarks.add(100.0, "no timestamp, though every packet of the peer has one and it counts IP-IDs by socket, as Linux does");
             }
             None => remarks.add(15.0, "no timestamp, though every packet of the peer has one"),
             Some(Ok(detail)) => remarks.add(0.2, detail),
@@ -99,6 +99,11 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     if sender.window == Some(rst.window) && rst.window != 0 {
         remarks.add(0.6, format!("window {} as on the peer's latest packet", rst.window));
     }
+}
+
+/// The peer's packets are those of a Linux socket, as far as IPv4 shows it.
+const fn counts_as_linux(sender: &Side) -> bool {
+    sender.ip_ids.per_connection() && path::hops(sender.ttl.mode).0 == 64
 }
 
 /// The RST looks like a living socket's, but for the timestamp that such a socket would not leave out (RFC 7323, section 3.2).

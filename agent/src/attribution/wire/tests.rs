@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod linux;
+mod stack;
 mod way;
 
 use std::time::Duration;

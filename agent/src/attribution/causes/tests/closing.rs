@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     amqp::Tls,
-    event::OriginKind,
+    event::{KnownFrom, OriginKind},
     flow::ProcessEnd,
+    flow::wire::VendorText,
     flow::{Earlier, SocketKind, Trigger},
 };
 
@@ -84,6 +85,7 @@ fn what_looks_like_an_ordinary_end_and_is_none() {
     let fin_received = SocketFacts { owned: true, linger_zero: true, fin_received: true, ..SocketFacts::default() };
     let stale =
         Reset { active: false, socket_kind: SocketKind::None, trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x10 }), ..testing::reset() };
+    let signed = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(61, seconds(1), false) };
     let one_sided = Conversation { followed_peer: false, ..open() };
     check([
         ("the broker, AMQP followed and not closed", broker_closes(Some(open())), "linger_abort warning"),
@@ -95,6 +97,11 @@ fn what_looks_like_an_ordinary_end_and_is_none() {
         ),
         // What was not followed may have been closed.
         ("FIN of a client not followed", Reset { socket: Some(fin_received), ..broker_closes(Some(one_sided)) }, "routine_close info"),
+        (
+            "nothing said, and a box between convicted",
+            Reset { wire: Some(Box::new(signed)), tcp: Some(TcpFacts::default()), ..arrives(Role::Broker, None) },
+            "injected warning",
+        ),
         ("a client that said something", Reset { tcp: Some(half_used), ..arrives(Role::Broker, None) }, "peer_aborted warning"),
         (
             "nothing said, seen by the client",
@@ -104,6 +111,26 @@ fn what_looks_like_an_ordinary_end_and_is_none() {
         ("open, seen by the client", arrives(Role::Client, Some(open())), "peer_aborted warning"),
         ("the client leaves without closing", client_closes(Some(open())), "close_with_unread_data warning"),
         ("a segment for a connection long gone", stale, "stale_connection warning"),
+    ]);
+}
+
+#[test]
+fn a_rst_that_answers_the_fin_of_an_owner_that_ended() {
+    let end = |signal, code| ProcessEnd { code, signal, core_dumped: false, oom: false, sent_by: None, at_ns: 0 };
+    let left = |end, conversation| Reset {
+        state: Some(TcpState::FinWait1),
+        socket: Some(SocketFacts { owned: true, orphan: true, ..SocketFacts::default() }),
+        remembered: Some((Task { end: Some(end), ..task("python3") }, KnownFrom::Close)),
+        ..arrives(Role::Client, conversation)
+    };
+    let in_order = closed(Side::Local, 200, "bye");
+    check([
+        ("killed", left(end(Some(9), None), None), "process_killed error"),
+        ("killed, connection open", left(end(Some(9), None), Some(open())), "process_killed error"),
+        ("killed after its farewell", left(end(Some(9), None), Some(in_order.clone())), "routine_close info"),
+        ("exited, connection open", left(end(None, Some(0)), Some(open())), "process_exited warning"),
+        ("exited after its farewell", left(end(None, Some(0)), Some(in_order)), "routine_close info"),
+        ("exited, nothing seen of AMQP", left(end(None, Some(0)), None), "routine_close info"),
     ]);
 }
 
