@@ -18,7 +18,7 @@ use crate::{
 
 /// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often as the kernel lets it: 33 times, or 32
 /// (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h). A segment that holds more is given up, and its direction with it.
-const UNITS: u32 = 24;
+const UNITS: u32 = 8;
 
 /// `0xCE` ends every frame (AMQP 0-9-1, section 4.2.3).
 const FRAME_END: u8 = 0xce;
