@@ -14,26 +14,26 @@
 #![expect(clippy::cast_possible_truncation, reason = "halves of packed words, and numbers the kernel keeps small, are taken on purpose")]
 
 mod address;
+mod destroy_sock;
+mod egress;
 mod filter;
 mod flow;
+mod follow;
 mod handshake;
 mod headers;
 mod maps;
 mod memory;
-mod packet;
-mod record;
-mod socket;
-mod task;
-
-mod destroy_sock;
-mod egress;
-mod follow;
 mod oom;
+mod packet;
 mod receive_reset;
+mod record;
 mod send_reset;
 mod signal;
 mod sock_state;
+mod socket;
 mod tap;
+mod task;
+mod unit;
 
 /// The helpers used are GPL-only; the object is offered under both licences.
 #[unsafe(no_mangle)]
