@@ -118,11 +118,21 @@ fn connect(scene: &Scene<'_>) -> Result<TcpStream> {
     scene.stand.client().connect(SocketAddr::new(scene.v4(), peer::AMQP))
 }
 
-/// Waits until the broker's host has no such connection any more.
+/// Waits until the broker's host has no such connection any more. TIME-WAIT does not count: what ended in it, ended in order.
 pub fn wait_gone(scene: &Scene<'_>, flow: Flow) -> Result<()> {
     let filter = format!("dport = :{}", flow.local.port());
     poll::until("the broker to be rid of a connection", Duration::from_secs(15), || {
-        let left = scene.stand.server().run(&["ss", "--no-header", "--numeric", "--tcp", "state", "connected", &filter])?;
+        let left = scene.stand.server().run(&[
+            "ss",
+            "--no-header",
+            "--numeric",
+            "--tcp",
+            "state",
+            "connected",
+            "exclude",
+            "time-wait",
+            &filter,
+        ])?;
         Ok(left.trim().is_empty().then_some(()))
     })
 }
