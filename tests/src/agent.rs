@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -61,6 +61,7 @@ struct Stream {
 pub struct Options {
     host: String,
     command: Command,
+    settle: &'static str,
 }
 
 impl Agent {
@@ -169,10 +170,7 @@ impl Agent {
     ///
     /// [`LabError::Io`] when it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        pid.ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| kill_process(pid, signal))
-            .map_err(|error| LabError::io("signal the agent", error))
+        command::signal(self.pid(), signal)
     }
 
     /// Asks the agent to end, as systemd does, and checks that it ends well: exit status 0, the stream whole, and its
@@ -201,7 +199,10 @@ impl Agent {
             // A reader only ends; what it read is in `heard`.
             let _ = reader.join();
         }
-        let record = Record::new(self.heard.lock().lines.clone());
+        let record = {
+            let heard = self.heard.lock();
+            Record::new(heard.lines.clone()).with_log(heard.stderr.clone())
+        };
         let mut problems = record.violations();
         if !status.success() {
             problems.push(format!("{status}"));
@@ -243,8 +244,8 @@ impl Drop for Agent {
 impl Options {
     fn new(view: &str) -> Self {
         let mut command = Command::new(workspace::agent_binary());
-        command.args(["capture", "--format", "json", "--settle", "100ms"]);
-        Self { host: view.to_owned(), command }
+        command.args(["capture", "--format", "json"]);
+        Self { host: view.to_owned(), command, settle: "100ms" }
     }
 
     fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -259,6 +260,13 @@ impl Options {
         self
     }
 
+    /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
+    #[must_use]
+    pub const fn settle(mut self, settle: &'static str) -> Self {
+        self.settle = settle;
+        self
+    }
+
     /// Starts the agent and waits until every hook is armed (`agent_started`).
     ///
     /// # Errors
@@ -266,6 +274,7 @@ impl Options {
     /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed within 10 s or says that
     /// it does not see resets.
     pub fn start(mut self) -> Result<Agent> {
+        self.command.args(["--settle", self.settle]);
         let mut child = command::spawn(self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let heard = Arc::new(Heard::default());
         let mut readers = Vec::new();

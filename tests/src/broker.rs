@@ -5,18 +5,55 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::{LabError, Result, command::spawn, net::Host, peer::AMQP, poll, workspace};
+use rustix::process::Signal;
 
-/// Where the packages of Debian and of rabbitmq.com put the server script itself. The one on PATH changes to the
-/// `rabbitmq` user and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
+use crate::{
+    LabError, Result,
+    command::{run_command, spawn},
+    net::Host,
+    peer::AMQP,
+    poll, workspace,
+};
+
+/// Where the packages of Debian and of rabbitmq.com put the scripts themselves. Those on PATH change to the `rabbitmq`
+/// user and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// How long a broker may take to accept AMQP; it takes about 5 s on an idle machine.
 const START: Duration = Duration::from_mins(1);
+
+/// The port of AMQP over TLS (IANA service `amqps`).
+pub const AMQPS: u16 = 5671;
+
+/// A vhost besides `/`.
+pub const VHOST: &str = "orders";
+
+/// A user who may use no vhost, and the password.
+pub const OUTSIDER: (&str, &str) = ("outsider", "outsider");
+
+/// A user who may use [`VHOST`], and a password that is nothing else.
+pub const CLERK: (&str, &str) = ("clerk", "Wh1tStable-0yster");
+
+/// The users and vhosts of a broker that has some. `guest` is the administrator of both vhosts.
+const DEFINITIONS: &str = r#"{
+  "users": [
+    {"name": "guest", "password": "guest", "tags": "administrator"},
+    {"name": "outsider", "password": "outsider", "tags": ""},
+    {"name": "clerk", "password": "Wh1tStable-0yster", "tags": ""}
+  ],
+  "vhosts": [{"name": "/"}, {"name": "orders"}],
+  "permissions": [
+    {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+    {"user": "guest", "vhost": "orders", "configure": ".*", "write": ".*", "read": ".*"},
+    {"user": "clerk", "vhost": "orders", "configure": ".*", "write": ".*", "read": ".*"}
+  ]
+}
+"#;
 
 /// The protocol header of AMQP 0-9-1 (specification section 4.2.2): what a client sends first.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
@@ -36,23 +73,43 @@ impl Broker {
     /// [`LabError::Io`] when `RabbitMQ` is not installed, [`LabError::Command`] with the end of its log when it ends, and
     /// [`LabError::Timeout`] when it does not answer within 60 s.
     pub fn start(host: &Host) -> Result<Self> {
+        Self::start_with(host, |_| Ok(String::new()))
+    }
+
+    /// The same for a broker that listens for TLS too ([`AMQPS`], with a certificate of its own), and has a second vhost
+    /// ([`VHOST`]) and a user without permissions ([`OUTSIDER`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::start`], also when openssl cannot make the certificate.
+    pub fn start_furnished(host: &Host) -> Result<Self> {
+        Self::start_with(host, |home| {
+            let [certificate, key, definitions] = ["certificate.pem", "key.pem", "definitions.json"].map(|name| home.join(name));
+            let mut openssl = Command::new("openssl");
+            openssl
+                .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker".split(' '))
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate);
+            run_command(openssl, START)?;
+            fs::write(&definitions, DEFINITIONS).map_err(|error| LabError::io(format!("write {}", definitions.display()), error))?;
+            let (certificate, key) = (certificate.display(), key.display());
+            Ok(format!(
+                "load_definitions = {definitions}\nlisteners.ssl.default = :::{AMQPS}\nssl_options.cacertfile = {certificate}\n\
+                 ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n",
+                definitions = definitions.display()
+            ))
+        })
+    }
+
+    fn start_with(host: &Host, more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let home = workspace::artefacts()?.join(format!("broker-{}", host.name()));
-        let log = prepare(&home).map_err(|error| LabError::io(format!("prepare {}", home.display()), error))?;
-        let in_home = |name: &str| home.join(name);
-        let mut command = host.command(Path::new(SERVER));
+        let io = |error| LabError::io(format!("prepare {}", home.display()), error);
+        fs::create_dir_all(&home).map_err(io)?;
+        let log = prepare(&home, &more(&home)?).map_err(io)?;
+        let mut command = command(host, &home, SERVER);
         command
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("LANG", "C.UTF-8")
-            .env("HOME", &home)
-            .env("RABBITMQ_NODENAME", "rabbit@localhost")
-            .env("RABBITMQ_CONFIG_FILE", in_home("rabbitmq.conf"))
-            .env("RABBITMQ_CONF_ENV_FILE", in_home("rabbitmq-env.conf"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_home("enabled_plugins"))
-            .env("RABBITMQ_MNESIA_BASE", in_home("mnesia"))
-            .env("RABBITMQ_LOG_BASE", in_home("log"))
-            .env("RABBITMQ_PID_FILE", in_home("pid"))
-            .env("RABBITMQ_GENERATED_CONFIG_DIR", in_home("config"))
             // Two threads are enough for a handful of connections.
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4")
             // The script then replaces itself with the Erlang machine, so that the child is the broker.
@@ -78,6 +135,35 @@ impl Broker {
     pub fn log(&self) -> Result<String> {
         let path = self.home.join("stdout");
         fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {}", path.display()), error))
+    }
+
+    /// Runs `rabbitmqctl` with these words, and returns what it prints.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_command`].
+    pub fn control(&self, host: &Host, words: &[&str]) -> Result<String> {
+        let mut command = command(host, &self.home, CONTROL);
+        command.arg("--quiet").args(words);
+        run_command(command, START)
+    }
+
+    /// Sends the broker a signal.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        crate::command::signal(self.pid(), signal)
+    }
+
+    /// Waits for the broker to end.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Timeout`] when it lives on.
+    pub fn wait(&mut self) -> Result<()> {
+        crate::command::wait(&mut self.child, "rabbitmq-server", START).map(drop)
     }
 
     /// One attempt to speak AMQP: `None` while nothing listens.
@@ -110,14 +196,34 @@ impl Drop for Broker {
     }
 }
 
+/// A script of the broker's, with the broker's environment.
+fn command(host: &Host, home: &Path, script: &str) -> Command {
+    let in_home = |name: &str| home.join(name);
+    let mut command = host.command(Path::new(script));
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LANG", "C.UTF-8")
+        .env("HOME", home)
+        .env("RABBITMQ_NODENAME", "rabbit@localhost")
+        .env("RABBITMQ_CONFIG_FILE", in_home("rabbitmq.conf"))
+        .env("RABBITMQ_CONF_ENV_FILE", in_home("rabbitmq-env.conf"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_home("enabled_plugins"))
+        .env("RABBITMQ_MNESIA_BASE", in_home("mnesia"))
+        .env("RABBITMQ_LOG_BASE", in_home("log"))
+        .env("RABBITMQ_PID_FILE", in_home("pid"))
+        .env("RABBITMQ_GENERATED_CONFIG_DIR", in_home("config"));
+    command
+}
+
 /// Writes the broker's configuration; returns the file its output goes to.
-fn prepare(home: &Path) -> std::io::Result<File> {
+fn prepare(home: &Path, more: &str) -> std::io::Result<File> {
     for directory in ["mnesia", "log", "config"] {
         fs::create_dir_all(home.join(directory))?;
     }
     // `loopback_users = none` lets the guest user in from other hosts. Everything else is RabbitMQ's default, above all
     // `tcp_listen_options.linger`, which is why an ordinary close can end in a RST.
-    let config = format!("listeners.tcp.default = :::{AMQP}\nloopback_users = none\nlog.console = true\nlog.console.level = info\n");
+    let config = format!("listeners.tcp.default = :::{AMQP}\nloopback_users = none\nlog.console = true\nlog.console.level = info\n{more}");
     fs::write(home.join("rabbitmq.conf"), config)?;
     fs::write(home.join("rabbitmq-env.conf"), "")?;
     fs::write(home.join("enabled_plugins"), "[].\n")?;

@@ -66,6 +66,16 @@ impl Cgroup {
         Ok(group)
     }
 
+    /// Takes a process in. What memory it has already, stays with the group it comes from.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when there is no such process.
+    pub fn take(&self, pid: u32) -> Result<()> {
+        let path = self.path().join("cgroup.procs");
+        fs::write(&path, pid.to_string()).map_err(|error| LabError::io(format!("write {pid} to {}", path.display()), error))
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
         self.made.last().map_or(Path::new(MEMORY), PathBuf::as_path)

@@ -111,6 +111,36 @@ pub fn lapin_cycle(host: &Host, broker: IpAddr) -> Result<()> {
     })
 }
 
+/// Opens connections with lapin one after the other, as long as there is to be one more, publishes a message on each, and closes it in order.
+///
+/// # Errors
+///
+/// As [`lapin_cycle`].
+pub fn lapin_cycles(host: &Host, broker: IpAddr, mut one_more: impl FnMut() -> bool + Send) -> Result<()> {
+    host.inside(move || {
+        let runtime = runtime()?;
+        while one_more() {
+            runtime.block_on(async {
+                let connection = connect(broker).await?;
+                let channel = connection.create_channel().await?;
+                channel
+                    .basic_publish(
+                        "".into(),
+                        "nowhere".into(),
+                        BasicPublishOptions::default(),
+                        b"bendnote",
+                        lapin::BasicProperties::default(),
+                    )
+                    .await?;
+                // As above.
+                let _ = connection.close(200, "done".into()).await;
+                Ok::<_, LabError>(())
+            })?;
+        }
+        Ok(())
+    })
+}
+
 /// A lapin consumer whose application stops running its event loop, gets deliveries, and then goes away without
 /// reading them.
 ///

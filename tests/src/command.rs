@@ -8,6 +8,11 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
+
 use crate::{LabError, Result, poll};
 
 /// How a command ended and what it wrote.
@@ -101,6 +106,19 @@ pub fn wait(child: &mut Child, name: &str, limit: Duration) -> Result<ExitStatus
         let _ = child.wait();
     }
     waited
+}
+
+/// Sends a process a signal.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when there is no such process.
+pub fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    process
+        .ok_or(Errno::SRCH)
+        .and_then(|process| kill_process(process, signal))
+        .map_err(|error| LabError::io(format!("signal process {pid}"), error))
 }
 
 /// The command line as a person would type it.

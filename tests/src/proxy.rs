@@ -3,7 +3,8 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    ops::RangeInclusive,
+    path::{Display, PathBuf},
     process::{Child, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -11,15 +12,31 @@ use std::{
 
 use crate::{LabError, Result, command::spawn, net::Host, peer::AMQP, poll};
 
+/// How `HAProxy` is told to stay in the foreground and to read a configuration.
+const HAPROXY: [&str; 2] = ["-db", "-f"];
+
 /// Which proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `HAProxy` in TCP mode, which gives a connection up after a second without traffic, and closes it with a RST (`option nolinger`).
+    /// `HAProxy` in TCP mode, which gives a connection up after a silence, and closes it with a RST (`option nolinger`).
     HaproxyAborting,
     /// The same, but as it comes: it closes with a FIN.
     Haproxy,
-    /// nginx with its stream module, which gives a connection up after a second without traffic.
+    /// nginx with its stream module, which gives a connection up after a silence.
     Nginx,
+}
+
+/// Where a proxy stands, and how long it waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The address at which clients find it.
+    pub front: IpAddr,
+    /// The server behind it.
+    pub server: IpAddr,
+    /// The address from which it connects to the server, where the kernel is not to choose.
+    pub from: Option<IpAddr>,
+    /// How long it keeps a silent connection: whole seconds.
+    pub patience: Duration,
 }
 
 /// A running proxy, on port 5672 of one host.
@@ -30,47 +47,83 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on `host` for what arrives at `front`, and waits until it listens.
+    /// Starts a proxy on `host` for what arrives at `front`, which waits for a second, and waits until it listens.
     ///
     /// # Errors
     ///
     /// [`LabError::Io`] when it cannot be started, [`LabError::Timeout`] when it does not listen.
     pub fn start(kind: Kind, host: &Host, front: IpAddr, server: IpAddr) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("rstblame-lab-proxy-{}-{number}", std::process::id()));
-        let io = |error| LabError::io(format!("prepare {}", directory.display()), error);
-        fs::create_dir_all(&directory).map_err(io)?;
-        let (front, server) = (SocketAddr::new(front, AMQP), SocketAddr::new(server, AMQP));
-        let configuration = directory.join("configuration");
-        let place = directory.display();
-        let (text, program, arguments) = match kind {
-            Kind::Haproxy => (haproxy(front, server, ""), "haproxy", &["-db", "-f"][..]),
-            Kind::HaproxyAborting => (haproxy(front, server, "option nolinger"), "haproxy", &["-db", "-f"][..]),
-            Kind::Nginx => (
+        Self::start_at(kind, host, &Place { front, server, from: None, patience: Duration::from_secs(1) })
+    }
+
+    /// The same, with more to say in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::start`].
+    pub fn start_at(kind: Kind, host: &Host, place: &Place) -> Result<Self> {
+        let (front, server) = (SocketAddr::new(place.front, AMQP), SocketAddr::new(place.server, AMQP));
+        let seconds = place.patience.as_secs();
+        let from = |word: &str, end: &str| place.from.map_or_else(String::new, |from| format!("{word} {from}{end}"));
+        let proxy = match kind {
+            Kind::Haproxy | Kind::HaproxyAborting => Self::launch(host, "haproxy", &HAPROXY, |_| {
+                let option = if kind == Kind::HaproxyAborting { "option nolinger" } else { "" };
+                let source = from("source", "");
+                format!(
+                    "global\n  maxconn 64\n\
+                     defaults\n  mode tcp\n  timeout connect 5s\n  timeout client {seconds}s\n  timeout server {seconds}s\n  {option}\n\
+                     listen amqp\n  bind {front}\n  server broker {server} {source}\n"
+                )
+            }),
+            Kind::Nginx => Self::launch(host, "nginx", &["-e", "stderr", "-c"], |directory| {
+                let bind = from("proxy_bind", ";");
                 format!(
                     "load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-                     daemon off; master_process off; pid {place}/pid; error_log stderr;
+                     daemon off; master_process off; pid {directory}/pid; error_log stderr;
                      events {{ worker_connections 64; }}
-                     stream {{ server {{ listen {front}; proxy_pass {server}; proxy_timeout 1s; }} }}\n"
-                ),
-                "nginx",
-                &["-e", "stderr", "-c"][..],
-            ),
+                     stream {{ server {{ listen {front}; proxy_pass {server}; {bind} proxy_timeout {seconds}s; }} }}\n"
+                )
+            }),
         };
-        fs::write(&configuration, text).map_err(io)?;
-        let mut command = host.command(program);
-        command.args(arguments).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut proxy = Self { child: spawn(&mut command)?, directory };
-        let filter = format!("sport = :{AMQP}");
-        poll::until(program, Duration::from_secs(15), || {
+        let mut proxy = proxy?;
+        let filter = format!("sport = :{AMQP} and src {}", place.front);
+        poll::until("a proxy to listen", Duration::from_secs(15), || {
             if let Some(status) = proxy.child.try_wait().map_err(|error| LabError::io("look after a proxy", error))? {
-                return Err(LabError::Client(format!("{program} ended at once: {status}")));
+                return Err(LabError::Client(format!("{kind:?} ended at once: {status}")));
             }
             let listening = host.run(&["ss", "--no-header", "--listening", "--tcp", "--numeric", &filter])?;
             Ok((!listening.trim().is_empty()).then_some(()))
         })?;
         Ok(proxy)
+    }
+
+    /// Starts `HAProxy` on `host`, which looks every 100 ms whether something listens at `server`, from one of these ports of `from`.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Io`] when it cannot be started.
+    pub fn check(host: &Host, from: IpAddr, ports: RangeInclusive<u16>, server: SocketAddr) -> Result<Self> {
+        let (first, last) = ports.into_inner();
+        Self::launch(host, "haproxy", &HAPROXY, |place| {
+            format!(
+                "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\n\
+                 listen amqp\n  bind unix@{place}/front\n  server broker {server} check inter 100ms source {from}:{first}-{last}\n"
+            )
+        })
+    }
+
+    /// Starts a program with the configuration of this text, which may name files of the proxy's own directory.
+    fn launch(host: &Host, program: &str, arguments: &[&str], text: impl FnOnce(Display<'_>) -> String) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("rstblame-lab-proxy-{}-{number}", std::process::id()));
+        let configuration = directory.join("configuration");
+        fs::create_dir_all(&directory)
+            .and_then(|()| fs::write(&configuration, text(directory.display())))
+            .map_err(|error| LabError::io(format!("prepare {}", directory.display()), error))?;
+        let mut command = host.command(program);
+        command.args(arguments).arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Self { child: spawn(&mut command)?, directory })
     }
 
     /// Kills it, with no time to say goodbye.
@@ -90,12 +143,4 @@ impl Drop for Proxy {
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.directory);
     }
-}
-
-fn haproxy(front: SocketAddr, server: SocketAddr, option: &str) -> String {
-    format!(
-        "global\n  maxconn 64\n\
-         defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1s\n  timeout server 1s\n  {option}\n\
-         listen amqp\n  bind {front}\n  server broker {server}\n"
-    )
 }

@@ -50,6 +50,7 @@ impl Flow {
 #[derive(Debug)]
 pub struct Record {
     lines: Vec<String>,
+    log: String,
 }
 
 /// The totals of `agent_stopped`.
@@ -71,8 +72,19 @@ pub struct Totals {
 
 impl Record {
     /// A record of these lines.
-    pub fn new(lines: Vec<String>) -> Self {
-        Self { lines }
+    pub const fn new(lines: Vec<String>) -> Self {
+        Self { lines, log: String::new() }
+    }
+
+    /// The same, with what the agent wrote to its standard error.
+    #[must_use]
+    pub fn with_log(self, log: String) -> Self {
+        Self { log, ..self }
+    }
+
+    /// What the agent wrote to its standard error.
+    pub fn log(&self) -> &str {
+        &self.log
     }
 
     /// The lines as they were written.

@@ -81,7 +81,30 @@ pub fn forget(router: &Host) -> Result<()> {
 ///
 /// As [`Host::run`].
 pub fn forget_after_a_second(router: &Host) -> Result<()> {
-    router.run(&["sysctl", "--quiet", "--write", "net.netfilter.nf_conntrack_tcp_timeout_established=1"]).map(drop)
+    forget_after(router, 1)
+}
+
+/// Lets the router forget an established connection after so many seconds without traffic. Set it before the connection is made.
+///
+/// # Errors
+///
+/// As [`Host::run`].
+pub fn forget_after(router: &Host, seconds: u32) -> Result<()> {
+    let setting = format!("net.netfilter.nf_conntrack_tcp_timeout_established={seconds}");
+    router.run(&["sysctl", "--quiet", "--write", &setting]).map(drop)
+}
+
+/// Waits until the router has forgotten the connection from this port of the client.
+///
+/// # Errors
+///
+/// [`crate::LabError::Timeout`], or as [`Host::run`].
+pub fn wait_forgotten_from(router: &Host, port: u16) -> Result<()> {
+    let port = port.to_string();
+    poll::until("the router to forget a connection", Duration::from_secs(30), || {
+        let known = router.run(&["conntrack", "--dump", "--proto", "tcp", "--orig-port-src", &port])?;
+        Ok(known.trim().is_empty().then_some(()))
+    })
 }
 
 /// Waits until the router has forgotten all connections by itself.

@@ -23,7 +23,7 @@ struct Program {
 /// A module and no program: looked for where Debian has it.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const PROGRAMS: [Program; 10] = [
+const PROGRAMS: [Program; 11] = [
     Program { name: "rabbitmq-server", package: "rabbitmq-server", why: "the broker whose connections are reset" },
     Program { name: "haproxy", package: "haproxy", why: "a proxy that resets" },
     Program { name: "nginx", package: "nginx-light", why: "a proxy that resets" },
@@ -32,6 +32,7 @@ const PROGRAMS: [Program; 10] = [
     Program { name: "conntrack", package: "conntrack", why: "to make a firewall forget a connection" },
     Program { name: "ip", package: "iproute2", why: "network namespaces and links" },
     Program { name: "ss", package: "iproute2", why: "sockets, and `ss -K` to destroy one" },
+    Program { name: "openssl", package: "openssl", why: "a certificate for AMQP over TLS" },
     Program { name: "tcpdump", package: "tcpdump", why: "what was really on the wire" },
     Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
 ];

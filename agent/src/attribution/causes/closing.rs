@@ -44,8 +44,10 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
     let Source::Arrived(_) = facts.source else { return None };
     let state = facts.reset.state.filter(|state| state.fin_sent() && *state != TcpState::TimeWait)?;
     (facts.origin.kind != OriginKind::Middlebox).then(|| {
-        let summary = format!("this host had closed already ({}); the RST only shortened the close", state.name());
-        Candidate::reason(CauseId::RoutineClose, 0.9, summary).routine()
+        // Without a farewell of AMQP it had a reason, which is not known.
+        let (unclosed, confidence) = if facts.abandoned() { (", without closing the AMQP connection", 0.6) } else { ("", 0.9) };
+        let summary = format!("this host had closed already{unclosed} ({}); the RST only shortened the close", state.name());
+        Candidate::reason(CauseId::RoutineClose, confidence, summary).routine()
     })
 }
 

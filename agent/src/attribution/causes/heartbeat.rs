@@ -7,22 +7,24 @@
 use std::time::Duration;
 
 use super::{
-    Candidate, Facts,
+    Candidate, Facts, Source,
     talk::{evidence, points_to},
 };
 use crate::{
     amqp::Side,
-    event::{CauseId, Strength},
+    event::{CauseId, Direction, Strength},
+    flow::{Reset, TcpState},
 };
 
 /// Timers fire late, never early; the byte before may have been looked at just after it came.
 const JITTER: Duration = Duration::from_millis(1500);
 
-/// This host's end gave the other up.
+/// This host's end gave the other up: by a RST, or by a FIN that the other end, once it was back, answered with one.
 pub fn local_gave_up(facts: &Facts) -> Option<Candidate> {
     // The answer to a segment is not given after silence.
-    let active = facts.reset.active || facts.reset.capture.is_some();
-    (active && facts.local_end_aborted()).then(|| gave_up(facts, Side::Local))?
+    let aborted = (facts.reset.active || facts.reset.capture.is_some()) && facts.local_end_aborted();
+    let closed = matches!(facts.source, Source::Arrived(_)) && facts.abandoned() && left(facts, Side::Local);
+    (aborted || closed).then(|| gave_up(facts, Side::Local))?
 }
 
 /// The other end gave this one up.
@@ -30,18 +32,30 @@ pub fn peer_gave_up(facts: &Facts) -> Option<Candidate> {
     facts.peer_may_have_aborted().then(|| gave_up(facts, Side::Peer))?
 }
 
+/// A FIN of this end had gone by.
+fn left(facts: &Facts, side: Side) -> bool {
+    let Reset { state, socket, wire, direction, .. } = facts.reset;
+    let seen = match side {
+        Side::Local => state.is_some_and(TcpState::fin_sent),
+        Side::Peer => *state == Some(TcpState::CloseWait) || socket.as_ref().is_some_and(|socket| socket.fin_received),
+    };
+    let of_rst = if *direction == Direction::Sent { Side::Local } else { Side::Peer };
+    seen || wire.as_deref().is_some_and(|wire| if side == of_rst { wire.sender.fin } else { wire.receiver.fin })
+}
+
 /// `by` missed the other's heartbeats.
 fn gave_up(facts: &Facts, by: Side) -> Option<Candidate> {
     let conversation = facts.conversation()?;
     let interval = Duration::from_secs(conversation.heartbeat.filter(|heartbeat| *heartbeat > 0)?.into());
     let broker = by == facts.broker();
+    let silent = if by == Side::Local { Side::Peer } else { Side::Local };
     // An end that had left is not waited for. A broker that blocks a connection does not ask for its heartbeats.
-    if conversation.close.is_some() || facts.an_end_left() || broker && conversation.blocked.is_some_and(|blocked| blocked.still) {
+    if conversation.close.is_some() || left(facts, silent) || broker && conversation.blocked.is_some_and(|blocked| blocked.still) {
         return None;
     }
-    let (silent, seen, counted) = match by {
-        Side::Local => (Side::Peer, conversation.last_payload.peer, facts.reset.tcp.as_ref().and_then(|tcp| tcp.since_received)),
-        Side::Peer => (Side::Local, conversation.last_payload.local, facts.reset.tcp.as_ref().and_then(|tcp| tcp.since_sent)),
+    let (seen, counted) = match by {
+        Side::Local => (conversation.last_payload.peer, facts.reset.tcp.as_ref().and_then(|tcp| tcp.since_received)),
+        Side::Peer => (conversation.last_payload.local, facts.reset.tcp.as_ref().and_then(|tcp| tcp.since_sent)),
     };
     let silence = seen.into_iter().chain(counted).min()?;
     let strict = (interval * 2).mul_f64(0.95)..=interval * 3 + JITTER;

@@ -6,7 +6,7 @@ use super::{Candidate, Facts, Testimony, talk::evidence};
 use crate::{
     attribution::shape::Shape,
     event::{CauseId, OriginKind, Strength},
-    flow::{idle::candidates, wire::Silence},
+    flow::{TcpState, idle::candidates, wire::Silence},
 };
 
 /// A shorter silence is an ordinary pause.
@@ -54,6 +54,27 @@ pub fn unprotected(facts: &Facts) -> Option<Candidate> {
     let summary = format!("the connection was cut after {seconds:.0} s of silence{known}{}", heartbeats(facts, silence.length));
     let advice = advice(facts, silence.length, &format!("half of the {seconds:.0} s it was silent"), &names);
     Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+}
+
+/// A proxy or load balancer that the agent was told of ended a connection that had been silent for long, by a RST, or by a FIN and a RST after it.
+/// Payload is counted, so that the FIN does not end the silence.
+pub fn known_proxy(facts: &Facts) -> Option<Candidate> {
+    let testimony = facts.testimony().filter(|it| it.scene.shape == Shape::Active)?;
+    let name = facts.reset.known_middlebox.as_deref()?;
+    let conversation = facts.conversation().filter(|it| it.close.is_none())?;
+    let heartbeat = conversation.heartbeat?;
+    let length = conversation.last_payload.local?.min(conversation.last_payload.peer?);
+    // Whoever closed first had a reason of its own.
+    let this_host_closed = testimony.scene.wire.receiver.fin || facts.reset.state.is_some_and(TcpState::fin_sent);
+    if this_host_closed || length < SHORTEST || heartbeat != 0 && Duration::from_secs(heartbeat.into()) <= length {
+        return None;
+    }
+    let seconds = length.as_secs_f64();
+    let names = candidates(length);
+    let summary = format!("{name} ended the connection after {seconds:.0} s without payload{}", heartbeats(facts, length));
+    let advice = advice(facts, length, &format!("half of the {seconds:.0} s it was silent"), &names);
+    let silence = Silence { length, broken_by_receiver: false };
+    Some(Candidate::reason(CauseId::IdleTimeout, 0.8, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
 }
 
 /// The silence, unless a program's own timer fits it as well: programs abort from a living socket. A proxy is such a program.

@@ -143,7 +143,7 @@ impl Candidate {
 type Rule = fn(&Facts) -> Option<Candidate>;
 
 /// All rules.
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 24] = [
     owner::ended,
     broker::closed,
     broker::client_gave_up,
@@ -158,6 +158,7 @@ const RULES: [Rule; 23] = [
     heartbeat::peer_gave_up,
     idle::learnt,
     idle::unprotected,
+    idle::known_proxy,
     handshake::amqp,
     handshake::silent_client,
     tls::finished,

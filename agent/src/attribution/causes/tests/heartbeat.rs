@@ -43,6 +43,25 @@ fn two_to_three_intervals_of_silence_are_missed_heartbeats() {
 }
 
 #[test]
+fn a_client_may_give_up_with_a_fin() {
+    let client = |state, conversation| Reset { state: Some(state), ..without_socket(arrives(Role::Client, Some(conversation))) };
+    let missed = || silent(Side::Peer, 1, seconds(12));
+    let after_fin = |reset: Reset| {
+        let mut wire = abort_of_a_socket();
+        wire.sender.fin = true;
+        Reset { wire: Some(Box::new(wire)), ..without_socket(reset) }
+    };
+    check([
+        ("pika, answered by a RST", client(TcpState::FinWait2, missed()), MISSED),
+        ("not silent", client(TcpState::FinWait2, silent(Side::Peer, 60, seconds(12))), "routine_close info"),
+        ("closed in order", client(TcpState::FinWait2, closed(Side::Local, 200, "")), "routine_close info"),
+        ("not closed", client(TcpState::Established, missed()), "peer_aborted warning"),
+        ("a RST after its FIN", after_fin(client_closes(Some(missed()))), MISSED),
+        ("the same, on the broker's host", after_fin(arrives(Role::Broker, Some(silent(Side::Local, 1, seconds(12))))), MISSED),
+    ]);
+}
+
+#[test]
 fn what_the_socket_heard_counts_as_well() {
     let heard = TcpFacts { since_received: Some(seconds(3)), ..used() };
     let reset = broker_closes(Some(silent(Side::Peer, 60, seconds(125))));

@@ -71,3 +71,32 @@ fn a_box_that_is_convicted_needs_no_default() {
     assert_eq!(attribute(&with(0)).origin.kind, OriginKind::Middlebox);
     check([("heartbeats off", with(0), IDLE), ("heartbeats on", with(60), "state_lost warning")]);
 }
+
+#[test]
+fn a_known_proxy_need_not_have_done_it_before() {
+    let ended = |known: Option<&str>, heartbeat, silence, fin: bool| {
+        let silence = Some(seconds(silence));
+        let last_payload = LastSeen { local: silence, peer: silence };
+        let mut wire = abort_of_a_socket();
+        wire.sender.fin = fin;
+        let state = Some(if fin { TcpState::CloseWait } else { TcpState::Established });
+        let conversation = Conversation { heartbeat: Some(heartbeat), last_payload, ..open() };
+        Reset {
+            wire: Some(Box::new(wire)),
+            known_middlebox: known.map(ToOwned::to_owned),
+            state,
+            ..arrives(Role::Client, Some(conversation))
+        }
+    };
+    let known = Some("lb-1");
+    check([
+        ("heartbeats off", ended(known, 0, 11, false), IDLE),
+        ("a FIN just before", ended(known, 0, 11, true), IDLE),
+        ("heartbeat too long", ended(known, 60, 31, false), IDLE),
+        ("heartbeat that would have come", ended(known, 5, 31, false), "peer_aborted warning"),
+        ("a pause", ended(known, 0, 9, false), "peer_aborted warning"),
+        ("a peer", ended(None, 0, 11, false), "peer_aborted warning"),
+    ]);
+    let summary = attribute(&ended(known, 0, 11, true)).cause.summary;
+    assert!(summary.contains("lb-1") && summary.contains("heartbeats are off"), "{summary}");
+}

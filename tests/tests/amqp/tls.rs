@@ -1,0 +1,45 @@
+//! AMQP over TLS, of which nothing but the types of records is to be seen.
+
+use rstblame_lab::{
+    Result, Value, json,
+    pika::{Login, Pika, Unread},
+    stand::{Said, Scene},
+};
+use rustix::process::Signal;
+
+use crate::{
+    ordinary::wait_gone,
+    truths::{received, sent, with},
+};
+
+/// How often a connection is closed in order.
+const ROUNDS: usize = 3;
+
+fn routine() -> Value {
+    json!({"severity": "info", "cause": {"id": "routine_close"}, "tls": {"stage": "application_data"}, "amqp": null})
+}
+
+pub fn closes(scene: &Scene<'_>) -> Result<()> {
+    let mut pika = Pika::start(scene.stand.client())?;
+    for _ in 0..ROUNDS {
+        let flow = pika.connect(&Login::over_tls(scene.v4()))?;
+        pika.act("close")?;
+        wait_gone(scene, flow)?;
+        scene.told(flow, Said::Any(routine()), Said::Any(routine()));
+    }
+    Ok(())
+}
+
+/// No `close_notify`, and a delivery unread.
+pub fn killed(scene: &Scene<'_>) -> Result<()> {
+    let mut pika = Pika::start(scene.stand.client())?;
+    let Unread { flow, publisher, .. } = pika.leave_unread(&Login::over_tls(scene.v4()))?;
+    scene.told(publisher, Said::Any(routine()), Said::Any(routine()));
+    pika.signal(Signal::KILL)?;
+    pika.wait()?;
+    let tls = json!({"tls": {"stage": "application_data"}, "amqp": null});
+    let client = with(sent("process_killed", "error"), json!({"process": {"pid": pika.pid, "exit": {"signal": "SIGKILL"}}}));
+    let broker = received("peer_aborted", "warning");
+    scene.told(flow, Said::These(vec![with(client, tls.clone())]), Said::These(vec![with(broker, tls)]));
+    Ok(())
+}
