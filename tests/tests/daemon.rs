@@ -106,6 +106,8 @@ fn books(record: &Record, sink: &str) -> (u64, u64) {
 fn a_sink_that_breaks_disturbs_no_other_and_its_loss_is_exact() -> Result<()> {
     const BEFORE: usize = 40;
     const AFTER: usize = 60;
+    /// More than before, less than after.
+    const QUEUE: u64 = 100;
     let site = Site::new("sinks")?;
     let (file, socket) = (site.path("events.jsonl"), site.path("stream.sock"));
     let tcp = TcpListener::bind("127.0.0.1:0").map_err(|error| LabError::io("listen", error))?;
@@ -116,12 +118,13 @@ fn a_sink_that_breaks_disturbs_no_other_and_its_loss_is_exact() -> Result<()> {
         &format!(
             "[[sink]]\ntype = \"file\"\nname = \"file\"\npath = {file:?}\n\
              [[sink]]\ntype = \"tcp\"\nname = \"tcp\"\naddress = \"{address}\"\n\
-             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {socket:?}\nqueue = 16\n"
+             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {socket:?}\nqueue = {QUEUE}\n"
         ),
     )?;
     let agent = Agent::daemon(&config).start()?;
     let over_tcp = read_all(tcp.accept().map_err(|error| LabError::io("accept", error))?.0);
     let (over_unix, _) = unix.accept().map_err(|error| LabError::io("accept", error))?;
+    over_unix.set_read_timeout(Some(PATIENCE)).map_err(|error| LabError::io("set a timeout", error))?;
 
     site.resets(AMQP, BEFORE)?;
     // The reader of the unix socket reads what there is so far, and is gone with its socket.
@@ -139,7 +142,7 @@ fn a_sink_that_breaks_disturbs_no_other_and_its_loss_is_exact() -> Result<()> {
     let all = expected + EVENTS * AFTER as u64;
     // More than its queue holds were meant for it.
     agent.wait_for("the loss of the broken sink", |event| {
-        is_kind(event, "events_lost") && event.pointer("/sinks/unix/lost").and_then(Value::as_u64) == Some(all - expected - 16)
+        is_kind(event, "events_lost") && event.pointer("/sinks/unix/lost").and_then(Value::as_u64) == Some(all - expected - QUEUE)
     })?;
 
     let record = agent.stop()?;
