@@ -87,7 +87,7 @@ async fn received(signal: &mut Option<Signal>) {
         None => None,
     };
     if told.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

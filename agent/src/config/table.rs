@@ -23,8 +23,8 @@ pub struct Source<'a> {
 impl Source<'_> {
     /// An error on the line of a byte.
     pub fn error(&self, byte: usize, problem: impl Into<String>) -> ConfigError {
-        let before = self.text.as_bytes().get(..byte).unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let before = self.text.get(..byte).unwrap_or(self.text);
+        let line = 1 + before.matches('\n').count();
         // One line, whatever the file has in it.
         let problem = problem.into().split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
         ConfigError::Line { path: self.path.to_owned(), line, problem }
@@ -38,7 +38,7 @@ pub struct Table<'a> {
     name: &'static str,
     /// Where its header stands.
     at: usize,
-    table: &'a DeTable<'a>,
+    keys: &'a DeTable<'a>,
 }
 
 /// The value of a key.
@@ -46,12 +46,12 @@ pub struct Table<'a> {
 pub struct Value<'a> {
     source: Source<'a>,
     key: &'static str,
-    value: &'a Spanned<DeValue<'a>>,
+    is: &'a Spanned<DeValue<'a>>,
 }
 
 impl<'a> Table<'a> {
     pub fn top(source: Source<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
-        Self { source, name: "", at: 0, table: table.get_ref() }
+        Self { source, name: "", at: 0, keys: table.get_ref() }
     }
 
     /// An error that belongs to the table as a whole.
@@ -61,7 +61,7 @@ impl<'a> Table<'a> {
 
     /// Refuses every key but these. To be asked first: a misspelt key is not also a missing one.
     pub fn only(&self, known: &[&'static str]) -> Result<(), ConfigError> {
-        let mut unknown: Vec<_> = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).collect();
+        let mut unknown: Vec<_> = self.keys.keys().filter(|key| !known.contains(&key.get_ref().as_ref())).collect();
         unknown.sort_by_key(|key| key.span().start);
         let Some(key) = unknown.first() else { return Ok(()) };
         let word = key.get_ref().as_ref();
@@ -72,7 +72,7 @@ impl<'a> Table<'a> {
     }
 
     pub fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        self.table.get(key).map(|value| Value { source: self.source, key, value })
+        self.keys.get(key).map(|is| Value { source: self.source, key, is })
     }
 
     /// The value of a key that has to be there.
@@ -89,8 +89,8 @@ impl<'a> Table<'a> {
     pub fn tables(&self, key: &'static str, name: &'static str) -> Result<Option<Vec<Table<'a>>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let wrong = || value.wrong(&format!("write {name} above each"));
-        let entries = value.value.get_ref().as_array().ok_or_else(wrong)?;
-        let entries = entries.iter().map(|entry| Value { value: entry, ..value }.table(name)).collect::<Result<_, _>>()?;
+        let entries = value.is.get_ref().as_array().ok_or_else(wrong)?;
+        let entries = entries.iter().map(|entry| Value { is: entry, ..value }.table(name)).collect::<Result<_, _>>()?;
         Ok(Some(entries))
     }
 }
@@ -98,12 +98,12 @@ impl<'a> Table<'a> {
 impl<'a> Value<'a> {
     /// An error on the line of the value.
     pub fn error(&self, problem: impl Into<String>) -> ConfigError {
-        self.source.error(self.value.span().start, problem)
+        self.source.error(self.is.span().start, problem)
     }
 
     /// The value is of the wrong type.
     pub fn wrong(&self, hint: &str) -> ConfigError {
-        let kind = match self.value.get_ref() {
+        let kind = match self.is.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
             DeValue::Float(_) => "a float",
@@ -116,16 +116,16 @@ impl<'a> Value<'a> {
     }
 
     pub fn table(&self, name: &'static str) -> Result<Table<'a>, ConfigError> {
-        let table = self.value.get_ref().as_table().ok_or_else(|| self.wrong(&format!("write {name} above its keys")))?;
-        Ok(Table { source: self.source, name, at: self.value.span().start, table })
+        let table = self.is.get_ref().as_table().ok_or_else(|| self.wrong(&format!("write {name} above its keys")))?;
+        Ok(Table { source: self.source, name, at: self.is.span().start, keys: table })
     }
 
     pub fn flag(&self) -> Result<bool, ConfigError> {
-        self.value.get_ref().as_bool().ok_or_else(|| self.wrong("give true or false"))
+        self.is.get_ref().as_bool().ok_or_else(|| self.wrong("give true or false"))
     }
 
     pub fn text(&self, hint: &str) -> Result<&'a str, ConfigError> {
-        self.value.get_ref().as_str().ok_or_else(|| self.wrong(hint))
+        self.is.get_ref().as_str().ok_or_else(|| self.wrong(hint))
     }
 
     /// A string that stands for something.
@@ -146,7 +146,7 @@ impl<'a> Value<'a> {
 
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
         let hint = format!("give a number from {} to {}", range.start(), range.end());
-        let integer = self.value.get_ref().as_integer().ok_or_else(|| self.wrong(&hint))?;
+        let integer = self.is.get_ref().as_integer().ok_or_else(|| self.wrong(&hint))?;
         u64::from_str_radix(integer.as_str(), integer.radix())
             .ok()
             .filter(|number| range.contains(number))
@@ -164,13 +164,13 @@ impl<'a> Value<'a> {
     }
 
     pub fn list(&self, hint: &str) -> Result<Vec<Self>, ConfigError> {
-        let entries = self.value.get_ref().as_array().ok_or_else(|| self.wrong(hint))?;
-        Ok(entries.iter().map(|value| Self { value, ..*self }).collect())
+        let entries = self.is.get_ref().as_array().ok_or_else(|| self.wrong(hint))?;
+        Ok(entries.iter().map(|is| Self { is, ..*self }).collect())
     }
 
     /// The text of a string, or the digits of an integer.
     pub fn text_or_digits(&self, hint: &str) -> Result<&'a str, ConfigError> {
-        match self.value.get_ref() {
+        match self.is.get_ref() {
             DeValue::String(text) => Ok(text),
             DeValue::Integer(integer) if integer.radix() == 10 => Ok(integer.as_str()),
             _ => Err(self.wrong(hint)),

@@ -223,18 +223,15 @@ impl Sinks {
         let deadline = Instant::now() + RETIREMENT;
         self.forget_retired();
         for mut sink in std::mem::take(&mut self.active) {
-            match specs.iter().find(|spec| spec.name == sink.spec.name && spec.target == sink.spec.target) {
-                Some(spec) => {
-                    sink.queue.set_limits(spec.queue, spec.when_full);
-                    sink.queue.reopen();
-                    sink.spec = spec.clone();
-                    self.active.push(sink);
-                }
-                None => {
-                    sink.queue.hurry(deadline);
-                    sink.queue.close();
-                    self.retired.push(sink);
-                }
+            if let Some(spec) = specs.iter().find(|spec| spec.name == sink.spec.name && spec.target == sink.spec.target) {
+                sink.queue.set_limits(spec.queue, spec.when_full);
+                sink.queue.reopen();
+                sink.spec = spec.clone();
+                self.active.push(sink);
+            } else {
+                sink.queue.hurry(deadline);
+                sink.queue.close();
+                self.retired.push(sink);
             }
         }
         let mut failed = Ok(());

@@ -37,7 +37,7 @@ struct Connection {
     ends: VecDeque<u64>,
 }
 
-/// A sink at the other end of a connection.
+/// A sink at the other end of a connection. SIGHUP leaves a connection that works alone: a new one would only send again what is on its way.
 pub struct StreamSink {
     connect: Connect,
     encode: Encode,
@@ -82,10 +82,6 @@ impl Destination for StreamSink {
             }
         }
         outcome
-    }
-
-    fn reopen(&mut self) {
-        // A connection that works is left alone: a new one would only send again what is on its way.
     }
 }
 

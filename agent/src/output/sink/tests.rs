@@ -1,6 +1,6 @@
 //! Sinks against receivers that this test plays: gone, back, slow, never reading, beside each other.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod receivers;
 

@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
@@ -28,27 +28,19 @@ fn parse(mut rest: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut fields = BTreeMap::new();
     while !rest.is_empty() {
         let end = rest.iter().position(|byte| *byte == b'\n').unwrap();
-        let (name, value) = match rest[..end].iter().position(|byte| *byte == b'=') {
-            Some(equals) => {
-                let value = rest[equals + 1..end].to_vec();
-                let name = rest[..equals].to_vec();
-                rest = &rest[end + 1..];
-                (name, value)
-            }
-            None => {
-                let name = rest[..end].to_vec();
-                let length = usize::try_from(u64::from_le_bytes(rest[end + 1..end + 9].try_into().unwrap())).unwrap();
-                let value = rest[end + 9..end + 9 + length].to_vec();
-                assert_eq!(rest[end + 9 + length], b'\n');
-                rest = &rest[end + 10 + length..];
-                (name, value)
-            }
+        let (name, value, length) = if let Some(equals) = rest[..end].iter().position(|byte| *byte == b'=') {
+            (&rest[..equals], &rest[equals + 1..end], end + 1)
+        } else {
+            let length = usize::try_from(u64::from_le_bytes(rest[end + 1..end + 9].try_into().unwrap())).unwrap();
+            assert_eq!(rest[end + 9 + length], b'\n');
+            (&rest[..end], &rest[end + 9..end + 9 + length], end + 10 + length)
         };
-        let name = String::from_utf8(name).unwrap();
+        rest = &rest[length..];
+        let name = String::from_utf8(name.to_vec()).unwrap();
         // Otherwise the journal throws the field away.
         assert!(name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'), "{name}");
         assert!(!name.starts_with(['_', '0']));
-        assert!(fields.insert(name, value).is_none());
+        assert!(fields.insert(name, value.to_vec()).is_none());
     }
     fields
 }
