@@ -55,8 +55,10 @@ impl Site {
 
     /// Writes the configuration: standard output, which the lab reads, and more sinks.
     fn configure(&self, ports: &str, sinks: &str) -> Result<PathBuf> {
-        let text =
-            format!("settle = \"100ms\"\n[filter]\nports = {ports}\nnetns = {:?}\n[[sink]]\ntype = \"stdout\"\n{sinks}", self.host.path());
+        let text = format!(
+            "settle = \"100ms\"\n[filter]\nports = {ports}\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n{sinks}",
+            self.host.path().display()
+        );
         let path = self.path("rstblame.toml");
         fs::write(&path, text).map_err(|error| LabError::io("write the configuration", error))?;
         Ok(path)
