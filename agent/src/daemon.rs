@@ -18,7 +18,12 @@ pub fn run(args: DaemonArgs) -> ExitCode {
         }
     };
     if args.check_config {
-        return print(&format!("{} is valid\n", args.config.file.display()));
+        let file = &args.config.file;
+        return print(&if file.exists() {
+            format!("{} is valid\n", file.display())
+        } else {
+            format!("there is no {}; every setting has its default\n", file.display())
+        });
     }
     capture::exit_code(&capture::run_daemon(args.config, config))
 }
