@@ -6,21 +6,25 @@ mod state;
 mod stop;
 mod tally;
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
-    cli::{BtfSource, CaptureArgs, KernelArgs, Switch},
+    cli::{self, BtfSource, CaptureArgs, ConfigArgs, KernelArgs, Switch},
+    config::Config,
     event::{Event, Filter, Host, Kernel, SCHEMA, Started},
     flow::known::KnownMiddlebox,
-    host::{self, netns::NetnsError, owners::Snapshot},
+    host::{
+        self,
+        netns::{NetnsError, NetnsFilter},
+        owners::Snapshot,
+    },
     kernel::{ArmOptions, Armed, KernelError, ports::PortSet, tap::Extras},
     output::{
-        Format,
-        pretty::Style,
-        writer::{OutputError, Queue, Target, Writer},
+        Format, OutputError,
+        sink::{self, Fsync, Sinks, Target},
     },
 };
 pub use owner_filter::OwnerFilter;
@@ -60,12 +64,22 @@ impl CaptureError {
     }
 }
 
-/// What one run needs to know, worked out from the command line.
+/// The exit code of a run. What went wrong goes to standard error, in one line.
+pub fn exit_code(ended: &Result<(), CaptureError>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rstblame: {error}");
+            ExitCode::from(if error.is_usage() { cli::USAGE } else { 1 })
+        }
+    }
+}
+
+/// What one run needs to know, worked out from the command line or the configuration.
 pub struct Plan {
     pub arm: ArmOptions,
     pub host: Host,
-    pub format: Format,
-    pub style: Style,
+    pub kernel: Kernel,
     /// Processes whose facts are kept after their end.
     pub max_processes: usize,
     pub owners: OwnerFilter,
@@ -78,37 +92,95 @@ pub struct Plan {
     pub state: Option<StateDir>,
 }
 
+impl Plan {
+    fn new(arm: ArmOptions, max_processes: usize, settle: Duration, state_dir: Option<&Path>) -> Self {
+        let (node, release, machine) = host::uname();
+        Self {
+            arm,
+            host: Host { name: node },
+            kernel: Kernel { release, machine },
+            max_processes,
+            owners: OwnerFilter::default(),
+            middleboxes: Vec::new(),
+            settle,
+            ignored: false,
+            state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| eprintln!("rstblame: {error}")).ok()),
+        }
+    }
+}
+
+/// One run of the agent.
+struct Run {
+    plan: Plan,
+    netns: NetnsFilter,
+    sinks: Sinks,
+    duration: Option<Duration>,
+    count: Option<u64>,
+    command: Option<String>,
+    /// Where SIGHUP reads the configuration again, and the one that is running.
+    config: Option<(ConfigArgs, Config)>,
+}
+
 /// Runs a capture to its end.
 ///
 /// # Errors
 ///
 /// When it cannot be armed, or something it needs dies. A reader that closes its pipe is a clean end.
 pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
-    let target = Target::parse(&args.output);
+    let terminal = args.output == "-" && sink::stdout_is_terminal();
+    let format = args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
+    let target = match args.output.as_str() {
+        "-" => Target::Stdout { format, colour: terminal },
+        path => Target::File { path: path.into(), format, fsync: Fsync::Never },
+    };
     let arm = arm_options(&args.kernel, PortSet::new(args.ports.clone()).map_err(KernelError::from)?, args.netns.inode()?);
     // Opened before anything is attached: a file that cannot be written is known at once.
-    let writer = Writer::start(&target)?;
-    let (node, release, machine) = host::uname();
+    let sinks = Sinks::capture(target)?;
     let plan = Plan {
-        arm,
-        host: Host { name: node },
-        format: args.format.unwrap_or(if target.is_terminal() { Format::Pretty } else { Format::Json }),
-        style: Style { colour: target.is_terminal() },
-        max_processes: args.kernel.max_processes,
         middleboxes: args.middleboxes.clone(),
-        settle: args.settle,
         ignored: args.ignored,
-        state: args.state_dir.as_deref().and_then(|path| StateDir::open(path).map_err(|error| eprintln!("rstblame: {error}")).ok()),
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
+        ..Plan::new(arm, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
     };
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(CaptureError::Runtime)?;
-    let ended = runtime.block_on(capture(args, &plan, Kernel { release, machine }, writer));
-    // Not awaited: a writer that is stuck on its reader must not keep the agent from ending.
-    runtime.shutdown_background();
+    let ended = run_to_end(Run {
+        plan,
+        netns: args.netns.clone(),
+        sinks,
+        duration: args.duration,
+        count: args.count,
+        command: args.command.clone(),
+        config: None,
+    });
     match ended {
         Err(CaptureError::Output(OutputError::Closed(_))) => Ok(()),
         other => other,
     }
+}
+
+/// Runs by a configuration until told to stop.
+///
+/// # Errors
+///
+/// When it cannot be armed, or something it needs dies.
+pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> {
+    let arm = arm_options(&config.kernel, config.ports.clone(), config.netns.inode()?);
+    let plan = Plan {
+        middleboxes: config.middleboxes.clone(),
+        ignored: config.ignored,
+        owners: config.owners.clone(),
+        ..Plan::new(arm, config.kernel.max_processes, config.settle, config.state_dir.as_deref())
+    };
+    let sinks = Sinks::daemon(&config.sinks)?;
+    let netns = config.netns.clone();
+    run_to_end(Run { plan, netns, sinks, duration: None, count: None, command: None, config: Some((args, config)) })
+}
+
+fn run_to_end(run: Run) -> Result<(), CaptureError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(CaptureError::Runtime)?;
+    let ended = runtime.block_on(watch(run));
+    // Not awaited: what is stuck must not keep the agent from ending.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What to tell the kernel side.
@@ -128,44 +200,57 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
     }
 }
 
-async fn capture(args: &CaptureArgs, plan: &Plan, kernel: Kernel, writer: (Writer, Queue)) -> Result<(), CaptureError> {
+async fn watch(run: Run) -> Result<(), CaptureError> {
+    let Run { plan, netns, sinks, duration, count, command, mut config } = run;
+    let settle = plan.settle;
     // Before arming: from here on a signal ends the capture properly.
-    let mut stops = Stops::new(args.duration).map_err(CaptureError::Signals)?;
+    let mut stops = Stops::new(duration, config.is_some()).map_err(CaptureError::Signals)?;
     let mut armed = Armed::arm(&plan.arm).map_err(|error| {
         let unprivileged = !rustix::process::geteuid().is_root() && matches!(error, KernelError::Denied { .. } | KernelError::NoHook(_));
         if unprivileged { CaptureError::NotPrivileged } else { error.into() }
     })?;
-    armed.listen(&args.netns.handles());
+    armed.listen(&netns.handles());
     for hook in armed.blind_spots() {
         eprintln!("rstblame: {hook}");
     }
-    let started = Started {
-        schema: SCHEMA.to_owned(),
-        timestamp: jiff::Timestamp::now(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: plan.host.clone(),
-        kernel,
-        filter: Filter {
-            ports: plan.arm.ports.names(),
-            netns: plan
-                .arm
-                .netns
-                .as_ref()
-                .map_or_else(|| vec!["all".to_owned()], |chosen| chosen.iter().map(ToString::to_string).collect()),
-        },
-        coverage: armed.coverage.clone(),
-    };
-    let mut session = Session::new(plan, args.count, armed, snapshot(&plan.arm), writer);
-    session.queue(&Event::AgentStarted(Box::new(started)));
-    if let Some(command) = &args.command {
+    let started = started(&plan, &armed);
+    let snapshot = snapshot(&plan.arm);
+    let mut session = Session::new(plan, count, armed, snapshot, sinks);
+    session.queue(Event::AgentStarted(Box::new(started)));
+    if let Some(command) = &command {
         // The command may make its resets at once: the first line has to be out.
         session.flush().await?;
         stops.run(command).map_err(|source| CaptureError::Command { command: command.clone(), source })?;
     }
-    while session.run_until(&mut stops).await? == Stop::CommandEnded {
-        stops.settle(args.settle);
+    loop {
+        match (session.run_until(&mut stops).await?, &mut config) {
+            (Stop::CommandEnded, _) => stops.settle(settle),
+            (Stop::Reload, Some((args, running))) => session.reload(args, running),
+            _ => return session.finish().await,
+        }
     }
-    session.finish().await
+}
+
+/// The first line of a stream.
+fn started(plan: &Plan, armed: &Armed) -> Started {
+    Started {
+        schema: SCHEMA.to_owned(),
+        timestamp: jiff::Timestamp::now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: plan.host.clone(),
+        kernel: plan.kernel.clone(),
+        filter: filter_names(&plan.arm),
+        coverage: armed.coverage.clone(),
+    }
+}
+
+/// What is watched, in the words of the contract.
+fn filter_names(arm: &ArmOptions) -> Filter {
+    let netns = arm.netns.as_ref();
+    Filter {
+        ports: arm.ports.names(),
+        netns: netns.map_or_else(|| vec!["all".to_owned()], |chosen| chosen.iter().map(ToString::to_string).collect()),
+    }
 }
 
 /// Takes a snapshot of what is there already, beside the capture: it takes as long as the host has descriptors.

@@ -9,10 +9,17 @@ use crate::{
     host::netns::NetnsFilter,
     kernel::{hooks::Ladder, ports::PortRange},
     output::Format,
+    units::{duration, size},
 };
 
 /// The port of AMQP 0-9-1 and 1.0 (IANA).
 const AMQP: &str = "5672";
+
+/// Exit code for a command line or a configuration that makes no sense.
+pub const USAGE: u8 = 2;
+
+/// Where a package puts the configuration.
+pub const CONFIG: &str = "/etc/rstblame/rstblame.toml";
 
 /// Tells who sent the TCP RST that killed an AMQP connection.
 #[derive(Debug, Parser)]
@@ -26,6 +33,10 @@ pub struct Cli {
 pub enum Command {
     /// Watch resets until told to stop.
     Capture(Box<CaptureArgs>),
+    /// Run as a service, by a configuration file, until told to stop. SIGHUP reads the file again.
+    Daemon(DaemonArgs),
+    /// Print the configuration a daemon would run by, defaults included, as TOML.
+    Config(ConfigArgs),
     /// Test everything a capture needs on this machine, one line each; exit 1 when the main job cannot run.
     Check(KernelArgs),
     /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
@@ -86,6 +97,24 @@ pub struct CaptureArgs {
     pub kernel: KernelArgs,
 }
 
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration. Without the flag the default's absence means that every setting has its default.
+    #[arg(long = "config", value_name = "FILE", default_value = CONFIG)]
+    pub file: PathBuf,
+}
+
+/// How to run as a service.
+#[derive(Clone, Debug, Args)]
+pub struct DaemonArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Only say whether the configuration is valid: exit 0, or 2 with one line that names what is wrong and where.
+    #[arg(long)]
+    pub check_config: bool,
+}
+
 /// Which captures to read and what to look for in them.
 #[derive(Debug, Args)]
 pub struct PcapArgs {
@@ -125,7 +154,7 @@ pub struct ExplainArgs {
 }
 
 /// How to use the kernel.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct KernelArgs {
     /// Size of the ring buffer between kernel and agent; rounded up to a power of two of pages.
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = size)]
@@ -180,50 +209,13 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number with a unit: `250ms`, `30s`, `10m`, `2h`; `0` needs none.
-fn duration(text: &str) -> Result<Duration, String> {
-    const HINT: &str = "give a number and a unit: 250ms, 30s, 10m, 2h";
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| HINT.to_owned())?;
-    let milliseconds = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        "" if number == 0 => Some(0),
-        _ => return Err(HINT.to_owned()),
-    };
-    // A year: beyond it the sum with the present overflows clocks, and no capture lasts that long.
-    milliseconds
-        .filter(|milliseconds| *milliseconds <= 31_536_000_000)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "longer than a year; leave the flag out to run until stopped".to_owned())
-}
-
-/// A number of bytes, `KiB` or `MiB`.
-fn size(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "give a size such as 256KiB or 4MiB".to_owned())?;
-    let bytes = match unit {
-        "" | "B" => Some(number),
-        "K" | "KiB" => number.checked_mul(1 << 10),
-        "M" | "MiB" => number.checked_mul(1 << 20),
-        "G" | "GiB" => number.checked_mul(1 << 30),
-        _ => return Err("give a size such as 256KiB or 4MiB".to_owned()),
-    };
-    bytes.filter(|bytes| (4096..=1 << 30).contains(bytes)).ok_or_else(|| "out of range; give a size from 4KiB to 1GiB".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use clap::CommandFactory as _;
-    use proptest::prelude::*;
 
-    use super::{Cli, duration, positive_duration, size};
+    use super::{Cli, positive_duration};
 
     #[test]
     fn the_definition_is_consistent() {
@@ -231,28 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("10m"), Ok(Duration::from_mins(10)));
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
+    fn a_capture_has_a_length() {
+        assert_eq!(positive_duration("10m"), Ok(Duration::from_mins(10)));
         assert!(positive_duration("0s").is_err());
-        for bad in ["", "s", "5", "1.5s", "-1s", "5 s", "99999999h", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_bounds() {
-        assert_eq!(size("64KiB"), Ok(65536));
-        for bad in ["", "0", "1KiB", "2GiB", "KiB", "18446744073709551615G"] {
-            assert!(size(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_the_parsers_panic(text in "\\PC*") {
-            let _ = (duration(&text), size(&text));
-        }
     }
 }

@@ -34,6 +34,8 @@ pub enum Event {
     AgentStarted(Box<Started>),
     /// One reset.
     Rst(Box<ResetEvent>),
+    /// The configuration was read again; from here on another filter holds.
+    AgentReloaded(Reloaded),
     /// Something was lost since the last line.
     EventsLost(EventsLost),
     /// Last line.
@@ -100,13 +102,45 @@ pub struct Started {
     pub coverage: BTreeMap<String, Coverage>,
 }
 
+/// What is watched from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    pub schema: String,
+    pub timestamp: Timestamp,
+    pub host: Host,
+    pub filter: Filter,
+    /// By hook or source of evidence.
+    pub coverage: BTreeMap<String, Coverage>,
+}
+
 /// Something was lost. Totals since the start, by place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventsLost {
     pub schema: String,
     pub timestamp: Timestamp,
     pub host: Host,
+    /// Lost to every reader.
     pub lost: Lost,
+    /// Lost to the readers of one sink, by its name; sinks that lost nothing are absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, SinkLost>,
+}
+
+/// What one sink lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SinkLost {
+    /// Resets that are missing from this sink: its queue was full, or they could not be written before the agent ended.
+    pub lost: u64,
+}
+
+/// What became of the resets that were handed to one sink: all that are part of `emitted`, or, where the sink was added or removed meanwhile,
+/// those of its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SinkTotals {
+    /// Resets written. For TCP that means acknowledged by the other kernel, for other sockets taken over by the own.
+    pub written: u64,
+    /// Resets that are not known to be written.
+    pub lost: u64,
 }
 
 /// Where resets were lost. A place where nothing was lost is absent.
@@ -136,7 +170,8 @@ impl Lost {
     }
 }
 
-/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly.
+/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly, and so does `emitted = written + lost` for each sink that was
+/// there all the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     pub schema: String,
@@ -145,7 +180,7 @@ pub struct Stopped {
     pub uptime_s: f64,
     /// Resets that passed the filter in the kernel.
     pub seen: u64,
-    /// Resets written out.
+    /// Resets written out; where there are several sinks, handed to them.
     pub emitted: u64,
     /// Resets folded into `rst_suppressed`.
     pub suppressed: u64,
@@ -153,6 +188,9 @@ pub struct Stopped {
     pub lost: u64,
     /// Where.
     pub lost_by: Lost,
+    /// What became of the emitted ones, by the name of the sink; absent for a capture, which has one reader.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, SinkTotals>,
     /// Firings the kernel skipped because the same program was already running on that CPU. Whether they were watched cannot be known,
     /// so they are not part of `seen`.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -8,6 +8,8 @@ pub mod attribution;
 pub mod capture;
 pub mod check;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod event;
 pub mod explain;
 pub mod flow;
@@ -19,3 +21,4 @@ pub mod report;
 pub mod signal;
 #[cfg(test)]
 mod testing;
+mod units;

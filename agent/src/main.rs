@@ -5,12 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
-    cli::{Cli, Command},
-    event, explain, pcap,
+    cli::{self, Cli, Command},
+    daemon, event, explain, pcap,
 };
-
-/// Exit code for a command line that makes no sense.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -18,13 +15,9 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.command {
-        Command::Capture(args) => match capture::run(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("rstblame: {error}");
-                ExitCode::from(if error.is_usage() { USAGE } else { 1 })
-            }
-        },
+        Command::Capture(args) => capture::exit_code(&capture::run(&args)),
+        Command::Daemon(args) => daemon::run(args),
+        Command::Config(args) => daemon::print_config(&args),
         Command::Check(args) => check::run(&args),
         Command::Pcap(args) => pcap::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -37,13 +30,13 @@ fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
         // A closed pipe is no reason to complain about help text.
         let _ignored = error.print();
-        return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        return if error.use_stderr() { ExitCode::from(cli::USAGE) } else { ExitCode::SUCCESS };
     }
     let text = error.to_string();
     let cause = text.lines().next().unwrap_or_default();
     let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(String::new, |tip| format!("; {tip}"));
     eprintln!("rstblame: {}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim());
-    ExitCode::from(USAGE)
+    ExitCode::from(cli::USAGE)
 }
 
 fn schema() -> ExitCode {

@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
@@ -75,6 +75,13 @@ impl Agent {
         Options::new("everywhere").args(&["--netns", "all", "--port"]).arg(port.to_string())
     }
 
+    /// A daemon by this configuration, which has to have standard output among its sinks.
+    pub fn daemon(config: &Path) -> Options {
+        let mut command = Command::new(workspace::agent_binary());
+        command.arg("daemon").arg("--config").arg(config);
+        Options { host: "daemon".to_owned(), command }
+    }
+
     /// The process id of the agent.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -142,6 +149,41 @@ impl Agent {
             found.get() == count
         })
         .map(drop)
+    }
+
+    /// Waits until the agent has written `count` events of a kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::wait_for`].
+    pub fn wait_for_count(&self, kind: &str, count: u64) -> Result<()> {
+        let found = Cell::new(0);
+        self.wait_for(&format!("{count} {kind}"), |event| {
+            found.set(found.get() + u64::from(is_kind(event, kind)));
+            found.get() == count
+        })
+        .map(drop)
+    }
+
+    /// Waits until the agent has logged a line with `text` in it, and returns that line.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Agent`] when it does not within 10 s.
+    pub fn wait_for_log(&self, text: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut stream = self.heard.lock();
+        loop {
+            if let Some(line) = stream.stderr.lines().find(|line| line.contains(text)) {
+                return Ok(line.to_owned());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(stream);
+                return Err(self.failure(format!("it did not log {text:?} within 10 s")));
+            }
+            stream = self.heard.arrived.wait_timeout(stream, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Waits until the agent has written this many lines, of whatever kind: cheap where there are very many.
@@ -318,6 +360,8 @@ impl Heard {
             let mut stream = self.lock();
             stream.stderr.push_str(&line);
             stream.stderr.push('\n');
+            drop(stream);
+            self.arrived.notify_all();
         }
     }
 }

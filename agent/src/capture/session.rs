@@ -1,11 +1,12 @@
-//! The loop of a capture: ring -> decode -> settle -> attribute -> render -> writer.
+//! The loop of a capture: ring -> decode -> settle -> attribute -> sinks.
 
 mod accounts;
 mod namespaces;
 mod release;
+mod reload;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     attribution::Memory,
-    event::{Direction, Event, Lost},
+    event::{Direction, Event, Lost, SinkLost},
     flow::{
         Reset,
         idle::IdleMemory,
@@ -35,10 +36,7 @@ use crate::{
         Armed, clock,
         decode::{self, Record},
     },
-    output::{
-        render,
-        writer::{OutputError, Queue, Writer},
-    },
+    output::sink::Sinks,
 };
 
 /// Records taken from the ring at a time, so that a storm of resets never starves signals.
@@ -46,9 +44,6 @@ const BATCH: usize = 256;
 
 /// Records taken from the ring after a search, for those that ended meanwhile.
 const LAST_LOOK: usize = 16 * BATCH;
-
-/// Lines that may wait before the ring is left alone: a slow reader then shows as loss in the ring, which is counted.
-const OUTBOX: usize = 4096;
 
 /// Received resets held back at once.
 const HELD: usize = 65_536;
@@ -72,11 +67,10 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 const LAST_RECORDS: Duration = Duration::from_millis(500);
 
 /// One running capture.
-pub struct Session<'a> {
-    plan: &'a Plan,
+pub struct Session {
+    plan: Plan,
     armed: Armed,
-    queue: Queue,
-    writer: Option<Writer>,
+    sinks: Sinks,
     settle: Settle,
     wires: Wires,
     idle: IdleMemory,
@@ -89,32 +83,23 @@ pub struct Session<'a> {
     /// Resets that may go on, but for their owner.
     ready: Vec<Reset>,
     tally: Tally,
-    outbox: VecDeque<(Bytes, bool)>,
     /// Resets that may still be written.
     remaining: Option<u64>,
     /// Resets taken from the ring.
     taken: u64,
     /// When the last record was made that was taken, if more of them wait: `CLOCK_BOOTTIME`, ns.
     behind: Option<u64>,
-    reported_lost: Lost,
+    reported_lost: (Lost, BTreeMap<String, SinkLost>),
     next_loss_check: Instant,
     next_namespace_check: Instant,
     started: Instant,
 }
 
-impl<'a> Session<'a> {
-    pub fn new(
-        plan: &'a Plan,
-        count: Option<u64>,
-        armed: Armed,
-        snapshot: oneshot::Receiver<Snapshot>,
-        (writer, queue): (Writer, Queue),
-    ) -> Self {
+impl Session {
+    pub fn new(plan: Plan, count: Option<u64>, armed: Armed, snapshot: oneshot::Receiver<Snapshot>, sinks: Sinks) -> Self {
         Self {
-            plan,
             armed,
-            queue,
-            writer: Some(writer),
+            sinks,
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
@@ -125,20 +110,19 @@ impl<'a> Session<'a> {
             snapshot: Some(snapshot),
             ready: Vec::new(),
             tally: Tally::default(),
-            outbox: VecDeque::new(),
             remaining: count,
             taken: 0,
             behind: None,
-            reported_lost: Lost::default(),
+            reported_lost: Default::default(),
             next_loss_check: Instant::now() + LOSS_CHECK,
             next_namespace_check: Instant::now() + NAMESPACE_CHECK,
             started: Instant::now(),
+            plan,
         }
     }
 
     /// Runs until something stops the capture.
     pub async fn run_until(&mut self, stops: &mut Stops) -> Result<Stop, CaptureError> {
-        let queue = self.queue.clone();
         loop {
             self.release_due();
             self.release_ready(false);
@@ -153,14 +137,8 @@ impl<'a> Session<'a> {
                 // In order: stopping first, then making room, then taking more in.
                 biased;
                 stop = stops.next() => return Ok(stop),
-                permit = queue.reserve(), if !self.outbox.is_empty() => {
-                    let Ok(permit) = permit else { return Err(CaptureError::Output(self.writer_failure())) };
-                    if let Some((line, _)) = self.outbox.pop_front() {
-                        permit.send(line);
-                    }
-                }
-                () = queue.closed() => return Err(CaptureError::Output(self.writer_failure())),
-                ready = self.armed.ring().readable_mut(), if self.outbox.len() < OUTBOX => {
+                () = self.sinks.changed() => self.sinks.failure()?,
+                ready = self.armed.ring().readable_mut(), if !self.sinks.holds_ring() => {
                     let mut guard = ready.map_err(CaptureError::Ring)?;
                     let mut records = Vec::with_capacity(BATCH);
                     let ring = guard.get_inner_mut();
@@ -190,26 +168,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Queues an event that is not a reset.
-    pub fn queue(&mut self, event: &Event) {
-        self.enqueue(event, false);
+    /// Hands an event to the sinks.
+    pub fn queue(&self, event: Event) {
+        self.sinks.push(event);
     }
 
-    fn enqueue(&mut self, event: &Event, is_reset: bool) {
-        let line = render(event, self.plan.format, self.plan.style);
-        if !line.is_empty() {
-            self.outbox.push_back((line, is_reset));
-        }
-    }
-
-    /// Hands everything queued to the writer.
-    pub async fn flush(&mut self) -> Result<(), CaptureError> {
-        while let Some((line, _)) = self.outbox.pop_front() {
-            if self.queue.send(line).await.is_err() {
-                return Err(CaptureError::Output(self.writer_failure()));
-            }
-        }
-        Ok(())
+    /// Waits until everything that was handed over is written.
+    pub async fn flush(&self) -> Result<(), CaptureError> {
+        self.sinks.flush(Duration::MAX).await;
+        Ok(self.sinks.failure()?)
     }
 
     /// One record on its way to becoming a line.
@@ -279,11 +246,6 @@ impl<'a> Session<'a> {
             .next_due_ns()
             .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())).max(earliest))
             .map_or(wake, |due| due.min(wake))
-    }
-
-    /// Why the queue has no receiver any more: its thread has ended, or is about to.
-    fn writer_failure(&mut self) -> OutputError {
-        self.writer.take().and_then(|writer| writer.finish().err()).unwrap_or(OutputError::Stuck)
     }
 }
 

@@ -19,22 +19,27 @@ pub enum Stop {
     CommandEnded,
     /// `--count` is reached.
     CountReached,
+    /// SIGHUP, in a daemon: nothing stops, the configuration is read again.
+    Reload,
 }
 
 /// Everything that can end a capture from outside.
 pub struct Stops {
     interrupt: Signal,
     terminate: Signal,
+    /// A daemon listens to it; a capture ends by it, as programs do.
+    hangup: Option<Signal>,
     deadline: Option<Instant>,
     command: Option<Child>,
 }
 
 impl Stops {
-    /// Listens for signals, and for the end of `duration`.
-    pub fn new(duration: Option<Duration>) -> io::Result<Self> {
+    /// Listens for signals, with `reload` also for SIGHUP, and for the end of `duration`.
+    pub fn new(duration: Option<Duration>, reload: bool) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: reload.then(|| signal(SignalKind::hangup())).transpose()?,
             deadline: duration.map(|duration| Instant::now() + duration),
             command: None,
         })
@@ -61,6 +66,7 @@ impl Stops {
         tokio::select! {
             _ = self.interrupt.recv() => Stop::Asked,
             _ = self.terminate.recv() => Stop::Asked,
+            () = received(&mut self.hangup) => Stop::Reload,
             () = passed(deadline) => Stop::TimeIsUp,
             status = ended(&mut self.command) => {
                 self.command = None;
@@ -72,6 +78,16 @@ impl Stops {
                 Stop::CommandEnded
             }
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    let told = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    event::{CoverageState, EventsLost, Started, Stopped},
+    event::{CoverageState, EventsLost, Filter, Reloaded, Started, Stopped},
     flow::Tuple,
     kernel::ports::PortRange,
 };
@@ -59,10 +59,23 @@ impl Coverage {
             from: started.timestamp,
             last: started.timestamp,
             stopped: false,
-            ports: started.filter.ports.iter().map(|range| range.parse().ok()).collect(),
+            ports: ports(&started.filter),
             blind: blind.collect(),
             lost: 0,
         });
+    }
+
+    /// From here on a run watches something else: as if another had begun.
+    pub fn reloaded(&mut self, reloaded: &Reloaded) {
+        let at = reloaded.timestamp;
+        self.line(at);
+        let Some(before) = self.runs.last_mut().filter(|run| !run.stopped) else { return };
+        let after = Run { from: at, last: at, ports: ports(&reloaded.filter), ..before.clone() };
+        before.stopped = true;
+        if self.runs.len() >= RUNS {
+            self.runs.remove(0);
+        }
+        self.runs.push(after);
     }
 
     /// Takes in the time of any other line.
@@ -77,7 +90,8 @@ impl Coverage {
     pub fn lost(&mut self, lost: &EventsLost) {
         self.line(lost.timestamp);
         if let Some(run) = self.runs.last_mut() {
-            run.lost = lost.lost.total();
+            // Which of a daemon's sinks wrote this file is not known: as much may be missing as the worst of them lost.
+            run.lost = lost.lost.total().saturating_add(lost.sinks.values().map(|sink| sink.lost).max().unwrap_or(0));
         }
     }
 
@@ -85,7 +99,7 @@ impl Coverage {
     pub fn stopped(&mut self, stopped: &Stopped) {
         self.line(stopped.timestamp);
         if let Some(run) = self.runs.last_mut() {
-            run.lost = stopped.lost;
+            run.lost = stopped.lost.saturating_add(stopped.sinks.values().map(|sink| sink.lost).max().unwrap_or(0));
             run.stopped = true;
         }
     }
@@ -137,4 +151,8 @@ impl Coverage {
 /// To the second.
 fn second(at: Timestamp) -> impl std::fmt::Display {
     at.strftime("%FT%TZ")
+}
+/// The ports of a filter; `None` when one of them cannot be read.
+fn ports(filter: &Filter) -> Option<Vec<PortRange>> {
+    filter.ports.iter().map(|range| range.parse().ok()).collect()
 }

@@ -90,6 +90,7 @@ impl Joiner {
                 self.coverage.line(reset.timestamp);
                 self.reset(*reset);
             }
+            Event::AgentReloaded(reloaded) => self.coverage.reloaded(&reloaded),
             Event::EventsLost(lost) => self.coverage.lost(&lost),
             Event::AgentStopped(stopped) => self.coverage.stopped(&stopped),
         }

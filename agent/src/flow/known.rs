@@ -27,12 +27,32 @@ impl FromStr for KnownMiddlebox {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (network, name) =
             text.split_once('=').filter(|(_, name)| !name.trim().is_empty()).ok_or_else(|| KnownMiddleboxError::NoName(text.to_owned()))?;
+        Self::new(network, name)
+    }
+}
+
+impl KnownMiddlebox {
+    /// A middlebox by its address or network, and its name.
+    ///
+    /// # Errors
+    ///
+    /// [`KnownMiddleboxError::NotAnAddress`].
+    pub fn new(network: &str, name: &str) -> Result<Self, KnownMiddleboxError> {
         let not_an_address = |_| KnownMiddleboxError::NotAnAddress(network.to_owned());
         let network = match network.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
             Err(_) => network.parse::<IpNet>().map_err(not_an_address)?,
         };
         Ok(Self { network, name: name.trim().to_owned() })
+    }
+
+    /// Its network; a single address is one of full length.
+    pub const fn network(&self) -> IpNet {
+        self.network
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 

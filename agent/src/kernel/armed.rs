@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, RingBuf},
 };
-use rstblame_ebpf::{ABSENT, Config, config, counter};
+use rstblame_ebpf::{ABSENT, counter};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     clock,
     decode::{Decoder, said::Jiffies},
     error::KernelError,
+    filter,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
     memlock,
@@ -85,6 +86,8 @@ pub struct Armed {
     /// The packet tap, or why there is none.
     tap: Result<Tap, String>,
     talk: Talk,
+    /// Whether the kernel side can tell one network namespace from another.
+    picks_netns: bool,
     skipped: u64,
     /// The tables of the namespaces that the tap listens in.
     pub neighbours: Neighbours,
@@ -101,11 +104,12 @@ impl Armed {
     pub fn arm(options: &ArmOptions) -> Result<Self, KernelError> {
         let ring_size = ring_size(options)?;
         let knowledge = Knowledge::gather(options);
-        if options.netns.is_some() && (knowledge.layout.skc_net == ABSENT || knowledge.layout.net_inum == ABSENT) {
+        let picks_netns = knowledge.layout.skc_net != ABSENT && knowledge.layout.net_inum != ABSENT;
+        if options.netns.is_some() && !picks_netns {
             return Err(KernelError::NetnsWithoutBtf);
         }
         let mut ebpf = load(options, ring_size, &knowledge)?;
-        set_filter(&mut ebpf, options)?;
+        filter::set(&mut ebpf, &options.ports, options.netns.as_deref())?;
 
         let attached: Vec<Attached> = hooks::ALL
             .into_iter()
@@ -129,7 +133,19 @@ impl Armed {
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
-        Ok(Self { ebpf: Some(ebpf), ring, counters, attached, tap, talk, skipped: 0, neighbours: Neighbours::default(), coverage, decoder })
+        Ok(Self {
+            ebpf: Some(ebpf),
+            ring,
+            counters,
+            attached,
+            tap,
+            talk,
+            picks_netns,
+            skipped: 0,
+            neighbours: Neighbours::default(),
+            coverage,
+            decoder,
+        })
     }
 
     /// One line for each hook that could not be attached: what the agent does not see without it, and why.
@@ -142,6 +158,22 @@ impl Armed {
                 attached.failures.join("; ")
             )
         })
+    }
+
+    /// Watches other ports and namespaces from now on. What is watched before and after is watched throughout.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written, or this kernel side cannot pick out a namespace.
+    pub fn refilter(&mut self, from: &ArmOptions, ports: &PortSet, netns: Option<&[u32]>) -> Result<(), KernelError> {
+        if netns.is_some() && !self.picks_netns {
+            return Err(KernelError::NetnsWithoutBtf);
+        }
+        if let Some(ebpf) = &mut self.ebpf {
+            filter::change(ebpf, (&from.ports, from.netns.as_deref()), (ports, netns))?;
+            self.decoder.set_ports(ports.clone());
+        }
+        Ok(())
     }
 
     /// The ring buffer, to be waited on and drained.
@@ -301,24 +333,7 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
     })
 }
 
-/// Sets the filter before anything is attached.
-pub(super) fn set_filter(ebpf: &mut Ebpf, options: &ArmOptions) -> Result<(), KernelError> {
-    let mut ports: Array<_, u64> = open(ebpf, "PORTS")?;
-    for (index, word) in options.ports.words() {
-        ports.set(index, word, 0).map_err(|error| KernelError::map("PORTS", error))?;
-    }
-    let Some(chosen) = &options.netns else {
-        return Ok(());
-    };
-    let mut netns: HashMap<_, u32, u8> = open(ebpf, "NETNS")?;
-    for inode in chosen {
-        netns.insert(inode, 1, 0).map_err(|error| KernelError::map("NETNS", error))?;
-    }
-    let mut settings: Array<_, Config> = open(ebpf, "CONFIG")?;
-    settings.set(0, Config { flags: config::NETNS_FILTER }, 0).map_err(|error| KernelError::map("CONFIG", error))
-}
-
-fn open<'a, M>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<M, KernelError>
+pub(super) fn open<'a, M>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
 {

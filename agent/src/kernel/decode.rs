@@ -83,6 +83,11 @@ impl Decoder {
         Self { reasons, ports, jiffy: clock::jiffy(), boot: boot_id.chars().filter(char::is_ascii_hexdigit).take(8).collect() }
     }
 
+    /// Takes other ports for those of brokers.
+    pub fn set_ports(&mut self, ports: PortSet) {
+        self.ports = ports;
+    }
+
     /// Decodes one record.
     ///
     /// # Errors

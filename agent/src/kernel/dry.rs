@@ -10,6 +10,7 @@ use super::{
     armed::{self, ArmOptions},
     decode::said::{Jiffies, conversation},
     error::{KernelError, first_line},
+    filter,
     knowledge::Knowledge,
     talk::Talk,
     tap::{Tap, program},
@@ -51,7 +52,7 @@ impl DryRun {
     pub fn new(options: &ArmOptions) -> Result<Self, DryError> {
         let knowledge = Knowledge::gather(options);
         let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge)?;
-        armed::set_filter(&mut ebpf, options)?;
+        filter::set(&mut ebpf, &options.ports, options.netns.as_deref())?;
         let tap = Tap::load(&mut ebpf, options.extras)?;
         if options.extras.amqp {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decode;
 pub mod dry;
 pub mod error;
+mod filter;
 pub mod hooks;
 mod knowledge;
 pub mod layout;

@@ -12,6 +12,16 @@ pub const MAX_RANGES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange(RangeInclusive<u16>);
 
+impl PortRange {
+    /// The port of AMQP 0-9-1 and 1.0 (IANA).
+    pub const AMQP: Self = Self(5672..=5672);
+
+    /// Whether a port is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.start() <= other.0.end() && other.0.start() <= self.0.end()
+    }
+}
+
 /// Why a port or range was refused.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum PortError {
@@ -61,6 +71,12 @@ impl fmt::Display for PortRange {
 /// The watched ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSet(Vec<PortRange>);
+
+impl From<PortRange> for PortSet {
+    fn from(range: PortRange) -> Self {
+        Self(vec![range])
+    }
+}
 
 impl PortSet {
     /// No port: what a filter that lets nothing through is made of.

@@ -1,9 +1,12 @@
 //! Events into lines, and lines into the world. Never changes what an event says.
 
 pub mod pretty;
-pub mod writer;
+pub mod sink;
+
+use std::{io, path::PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use thiserror::Error;
 
 use crate::event::Event;
 
@@ -16,6 +19,33 @@ pub enum Format {
     Pretty,
 }
 
+/// Why output ended.
+#[derive(Debug, Error)]
+pub enum OutputError {
+    #[error("cannot open {} for writing: {source}; name a file in a directory that exists and that this user may write", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write to {target}: {source}")]
+    Write {
+        target: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the reader of {0} has gone")]
+    Closed(String),
+    #[error("the reader of the output does not read; its last lines are lost")]
+    Stuck,
+    #[error("cannot start a thread for {target}: {source}; raise the limit of tasks of the agent's unit (TasksMax=)")]
+    Thread {
+        target: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
 /// Renders one event; empty when the format has nothing to say of it.
 pub fn render(event: &Event, format: Format, style: pretty::Style) -> Bytes {
     match format {
@@ -25,7 +55,7 @@ pub fn render(event: &Event, format: Format, style: pretty::Style) -> Bytes {
 }
 
 /// One JSON object and a newline.
-fn json_line(event: &Event) -> Bytes {
+pub(crate) fn json_line(event: &Event) -> Bytes {
     let mut line = BytesMut::with_capacity(2048).writer();
     // The types are plain data with string keys: serde_json has no way to fail on them, and half a line must never go out.
     if serde_json::to_writer(&mut line, event).is_err() {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use crate::event::{CoverageState, Direction, Event, OriginKind, ResetEvent, Severity, Started, Stopped};
+use crate::event::{CoverageState, Direction, Event, EventsLost, OriginKind, ResetEvent, Severity, Started, Stopped};
 
 /// Whether colours may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,12 @@ pub fn render(event: &Event, style: Style) -> String {
     match event {
         Event::AgentStarted(started) => start(started),
         Event::Rst(reset) => line(reset, style),
-        Event::EventsLost(lost) => format!("lost so far: {}\n", lost.lost.total()),
+        Event::AgentReloaded(reloaded) => format!(
+            "configuration read again: port {}, network namespace {}\n",
+            reloaded.filter.ports.join(","),
+            reloaded.filter.netns.join(",")
+        ),
+        Event::EventsLost(lost) => losses(lost),
         Event::AgentStopped(stopped) => summary(stopped),
     }
 }
@@ -42,6 +47,15 @@ fn start(started: &Started) -> String {
     }
     let _infallible =
         writeln!(text, "{:<12} {:<4} {:<45} {:<13} {:>5}  {:<22} why", "time", "dir", "connection", "sent by", "sure", "cause");
+    text
+}
+
+fn losses(lost: &EventsLost) -> String {
+    let mut text = format!("lost so far: {}", lost.lost.total());
+    for (name, sink) in &lost.sinks {
+        let _infallible = write!(text, ", {} to {name}", sink.lost);
+    }
+    text.push('\n');
     text
 }
 

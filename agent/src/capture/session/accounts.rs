@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
 use crate::{
     capture::CaptureError,
     event::{Event, EventsLost, FellOut, SCHEMA, Stopped},
-    output::writer::OutputError,
 };
 
-impl Session<'_> {
+impl Session {
     /// Detaches, takes in what is left, and writes the last line.
     pub async fn finish(mut self) -> Result<(), CaptureError> {
         self.armed.detach();
@@ -37,29 +36,10 @@ impl Session<'_> {
         let counters = self.armed.counters()?;
         self.tally.decode = counters.seen.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
         self.report_losses(Duration::ZERO)?;
-        if timeout(LAST_WRITES, self.flush()).await.map_or(Ok(()), |flushed| flushed).is_err() || !self.outbox.is_empty() {
-            let unwritten = self.outbox.iter().filter(|(_, is_reset)| *is_reset).count();
-            self.tally.lose_output(unwritten as u64);
-            self.outbox.clear();
-        }
-        let stopped = self.totals()?;
-        self.queue(&Event::AgentStopped(stopped));
-        let Self { writer, queue, mut outbox, .. } = self;
-        let last = async move {
-            if let Some((line, _)) = outbox.pop_front() {
-                // A queue without a receiver shows as the writer's own error below.
-                let _gone = queue.send(line).await;
-            }
-            drop(queue);
-            match writer {
-                Some(writer) => tokio::task::spawn_blocking(move || writer.finish()).await.unwrap_or(Ok(())),
-                None => Ok(()),
-            }
-        };
-        match timeout(LAST_WRITES, last).await {
-            Ok(written) => written.map_err(CaptureError::Output),
-            Err(_) => Err(CaptureError::Output(OutputError::Stuck)),
-        }
+        let unwritten = self.sinks.settle(LAST_WRITES).await;
+        self.tally.lose_output(unwritten);
+        self.queue(Event::AgentStopped(self.totals()?));
+        Ok(self.sinks.finish(LAST_WRITES).await?)
     }
 
     pub(super) fn check_losses(&mut self) -> Result<(), CaptureError> {
@@ -72,13 +52,19 @@ impl Session<'_> {
     pub(super) fn report_losses(&mut self, next: Duration) -> Result<(), CaptureError> {
         self.next_loss_check = Instant::now() + next;
         let lost = self.tally.lost(&self.armed.counters()?);
-        if lost.ring_full != self.reported_lost.ring_full {
+        if lost.ring_full != self.reported_lost.0.ring_full {
             self.last_loss = Some(Instant::now());
         }
-        if lost != self.reported_lost {
-            self.reported_lost = lost.clone();
-            let line = EventsLost { schema: SCHEMA.to_owned(), timestamp: Timestamp::now(), host: self.plan.host.clone(), lost };
-            self.queue(&Event::EventsLost(line));
+        let by_sink = self.sinks.lost();
+        if (&lost, &by_sink) != (&self.reported_lost.0, &self.reported_lost.1) {
+            self.reported_lost = (lost.clone(), by_sink.clone());
+            self.queue(Event::EventsLost(EventsLost {
+                schema: SCHEMA.to_owned(),
+                timestamp: Timestamp::now(),
+                host: self.plan.host.clone(),
+                lost,
+                sinks: by_sink,
+            }));
         }
         Ok(())
     }
@@ -97,6 +83,7 @@ impl Session<'_> {
             suppressed: self.tally.suppressed,
             lost: lost_by.total(),
             lost_by,
+            sinks: self.sinks.totals(),
             skipped_by_kernel: self.armed.skipped(),
             fell_out: FellOut {
                 connections: counters.connections_full,

@@ -8,7 +8,7 @@ use crate::{
     host::netns::{self, Handle},
 };
 
-impl Session<'_> {
+impl Session {
     /// Gives a reset the name of its namespace.
     pub(super) fn name_netns(&mut self, reset: &mut Reset) {
         reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);

@@ -20,7 +20,7 @@ const ENDING: Duration = Duration::from_secs(2);
 /// How often it is looked at meanwhile.
 const ENDING_CHECK: Duration = Duration::from_millis(100);
 
-impl Session<'_> {
+impl Session {
     pub(super) fn release_due(&mut self) {
         // While records wait in the ring, no more time has passed than they tell: the next may be about a reset that is held.
         let now = self.behind.unwrap_or_else(clock::boottime_ns);
@@ -144,7 +144,7 @@ impl Session<'_> {
         let verdict = self.memory.attribute(&mut reset);
         let event = report::event(&reset, verdict, &self.plan.host);
         self.tally.emit(&event);
-        self.enqueue(&Event::Rst(Box::new(event)), true);
+        self.queue(Event::Rst(Box::new(event)));
     }
 }
 

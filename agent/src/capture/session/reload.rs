@@ -1,0 +1,107 @@
+//! Another configuration while the session runs: nothing is attached anew, and what waits in the ring stays there.
+
+use jiff::Timestamp;
+
+use super::{super::snapshot, Session};
+use crate::{
+    capture::{CaptureError, filter_names, started},
+    cli::ConfigArgs,
+    config::Config,
+    event::{Event, Reloaded, SCHEMA},
+};
+
+impl Session {
+    /// Reads the configuration again and goes by it, as far as a running agent can. One that makes no sense changes nothing.
+    pub fn reload(&mut self, args: &ConfigArgs, running: &mut Config) {
+        let mut new = match Config::load(args) {
+            Ok(new) => new,
+            Err(error) => {
+                eprintln!("rstblame: {error}; the configuration that is running stays");
+                return;
+            }
+        };
+        let fixed = keep_fixed(&mut new, running);
+        if !fixed.is_empty() {
+            eprintln!("rstblame: {} cannot change while the agent runs and will when it is started again", fixed.join(", "));
+        }
+        if let Err(error) = self.change_filter(running, &new) {
+            eprintln!("rstblame: {error}; the ports and network namespaces that are watched stay");
+            new.ports.clone_from(&running.ports);
+            new.netns.clone_from(&running.netns);
+        }
+        self.plan.owners.clone_from(&new.owners);
+        self.plan.middleboxes.clone_from(&new.middleboxes);
+        self.plan.ignored = new.ignored;
+        self.queue(Event::AgentReloaded(Reloaded {
+            schema: SCHEMA.to_owned(),
+            timestamp: Timestamp::now(),
+            host: self.plan.host.clone(),
+            filter: filter_names(&self.plan.arm),
+            coverage: self.armed.coverage.clone(),
+        }));
+        let first = Event::AgentStarted(Box::new(started(&self.plan, &self.armed)));
+        if let Err(error) = self.sinks.reload(&new.sinks, &first) {
+            eprintln!("rstblame: {error}");
+        }
+        eprintln!("rstblame: {} was read again", args.file.display());
+        *running = new;
+    }
+
+    fn change_filter(&mut self, running: &Config, new: &Config) -> Result<(), CaptureError> {
+        let netns = new.netns.inode()?.map(|inode| vec![inode]);
+        if (&new.ports, &netns) == (&running.ports, &self.plan.arm.netns) {
+            return Ok(());
+        }
+        self.armed.refilter(&self.plan.arm, &new.ports, netns.as_deref())?;
+        if netns != self.plan.arm.netns {
+            self.armed.retain_namespaces(|listened| netns.as_ref().is_none_or(|chosen| chosen.contains(&listened)));
+            self.armed.listen(&new.netns.handles());
+        }
+        self.plan.arm.ports.clone_from(&new.ports);
+        self.plan.arm.netns = netns;
+        // Whoever holds a socket on a port that was not watched so far is not known yet.
+        self.snapshot = Some(snapshot(&self.plan.arm));
+        Ok(())
+    }
+}
+
+/// Takes what cannot change at run time from the running configuration, and names what would have changed.
+fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut fixed = Vec::new();
+    let mut keep = |name, differs: bool| {
+        if differs {
+            fixed.push(name);
+        }
+    };
+    keep("settle", new.settle != running.settle);
+    keep("state_dir", new.state_dir != running.state_dir);
+    keep("kernel.ring_size", new.kernel.ring_size != running.kernel.ring_size);
+    keep("kernel.max_connections", new.kernel.max_connections != running.kernel.max_connections);
+    keep("kernel.max_processes", new.kernel.max_processes != running.kernel.max_processes);
+    keep("kernel.max_conversations", new.kernel.max_conversations != running.kernel.max_conversations);
+    keep("kernel.egress", new.kernel.egress != running.kernel.egress);
+    keep("kernel.amqp", new.kernel.amqp != running.kernel.amqp);
+    keep("kernel.hooks", new.kernel.hooks != running.kernel.hooks);
+    keep("kernel.btf", new.kernel.btf != running.kernel.btf);
+    new.settle = running.settle;
+    new.state_dir.clone_from(&running.state_dir);
+    new.kernel.clone_from(&running.kernel);
+    fixed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::keep_fixed;
+    use crate::config::Config;
+
+    #[test]
+    fn what_cannot_change_keeps_its_value_and_is_named() {
+        let running = Config::default();
+        let mut new = Config { settle: Duration::from_secs(3), ignored: true, ..Config::default() };
+        new.kernel.ring_size = 1 << 20;
+        assert_eq!(keep_fixed(&mut new, &running), ["settle", "kernel.ring_size"]);
+        assert_eq!(new, Config { ignored: true, ..running });
+    }
+}

@@ -1,0 +1,107 @@
+//! The configuration of the daemon: one TOML file, every key optional. `packaging/rstblame.toml` documents each.
+//!
+//! Whatever is wrong with a file is one line: `FILE:LINE: what is wrong; hint`.
+
+mod error;
+mod read;
+mod sinks;
+mod table;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use error::ConfigError;
+
+use crate::{
+    capture::OwnerFilter,
+    cli::{self, BtfSource, ConfigArgs, KernelArgs, Switch},
+    flow::known::KnownMiddlebox,
+    host::netns::NetnsFilter,
+    kernel::{
+        hooks::Ladder,
+        ports::{PortRange, PortSet},
+    },
+    output::{
+        Format,
+        sink::{SinkSpec, Target},
+    },
+};
+
+/// Largest file that is read, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What a daemon runs by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long resets are held back.
+    pub settle: Duration,
+    /// Where what is learnt is kept.
+    pub state_dir: Option<PathBuf>,
+    pub ports: PortSet,
+    pub netns: NetnsFilter,
+    /// Whether RSTs without effect are reported.
+    pub ignored: bool,
+    pub owners: OwnerFilter,
+    pub middleboxes: Vec<KnownMiddlebox>,
+    pub kernel: KernelArgs,
+    pub sinks: Vec<SinkSpec>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(1),
+            state_dir: None,
+            ports: PortSet::from(PortRange::AMQP),
+            netns: NetnsFilter::All,
+            ignored: false,
+            owners: OwnerFilter::default(),
+            middleboxes: Vec::new(),
+            kernel: KernelArgs {
+                ring_size: 4 << 20,
+                max_connections: 131_072,
+                max_processes: 4096,
+                max_conversations: 16_384,
+                egress: Switch::On,
+                amqp: Switch::On,
+                hooks: Ladder::Auto,
+                btf: BtfSource::File("/sys/kernel/btf/vmlinux".into()),
+            },
+            sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, colour: false })],
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file the command line names. That there is none at the default place means the defaults.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or what is in it makes no sense.
+    pub fn load(args: &ConfigArgs) -> Result<Self, ConfigError> {
+        match Self::read(&args.file) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound && args.file == Path::new(cli::CONFIG) => {
+                Ok(Self::default())
+            }
+            read => read,
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        // Read no further than the limit: what is named by mistake may be a device that never ends.
+        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)).map_err(failed)?;
+        if text.len() as u64 > MAX_FILE {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
+        }
+        Self::parse(path, &text)
+    }
+}

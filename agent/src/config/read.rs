@@ -1,0 +1,170 @@
+//! TOML into a [`Config`].
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum as _;
+use ipnet::IpNet;
+use toml::de::DeTable;
+
+use super::{
+    Config, ConfigError, sinks,
+    table::{Source, Table, Value},
+};
+use crate::{
+    cli::{BtfSource, Switch},
+    flow::known::KnownMiddlebox,
+    kernel::{
+        hooks::Ladder,
+        ports::{MAX_RANGES, PortRange, PortSet},
+    },
+    units,
+};
+
+/// Longest time resets are held back. The owner of one that waits longer is likely gone.
+const LONGEST_SETTLE: Duration = Duration::from_mins(1);
+
+impl Config {
+    /// Reads a configuration. `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Line`] for the first thing that makes no sense.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let source = Source { path, text };
+        let parsed = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(text.len(), |span| span.start);
+            source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
+        })?;
+        let top = Table::top(source, &parsed);
+        top.only(&["settle", "state_dir", "filter", "kernel", "middlebox", "sink"])?;
+        let mut config = Self::default();
+        if let Some(value) = top.get("settle") {
+            config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
+        }
+        config.state_dir = top.get("state_dir").map(|value| absolute(&value)).transpose()?;
+        if let Some(table) = top.table("filter", "[filter]")? {
+            filter(&table, &mut config)?;
+        }
+        if let Some(table) = top.table("kernel", "[kernel]")? {
+            kernel(&table, &mut config)?;
+        }
+        config.middleboxes = middleboxes(top.tables("middlebox", "[[middlebox]]")?.unwrap_or_default())?;
+        if let Some(tables) = top.tables("sink", "[[sink]]")? {
+            config.sinks = sinks::read(&tables)?;
+            if config.sinks.is_empty() {
+                return Err(top.error("sink is empty, nothing would be written; leave it out to write to standard output"));
+            }
+        }
+        Ok(config)
+    }
+}
+
+fn filter(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
+    table.only(&["ports", "netns", "ignored", "pids", "comms", "containers"])?;
+    if let Some(value) = table.get("ports") {
+        config.ports = ports(&value)?;
+    }
+    if let Some(value) = table.get("netns") {
+        const HINT: &str = "give \"self\", \"all\", a path or an inode number";
+        config.netns = value.text_or_digits(HINT)?.parse().map_err(|error| value.error(format!("netns: {error}")))?;
+    }
+    if let Some(value) = table.get("ignored") {
+        config.ignored = value.flag()?;
+    }
+    if let Some(value) = table.get("pids") {
+        let numbers = value.list("give an array of process ids")?;
+        let pid = |value: &Value<'_>| Ok(u32::try_from(value.integer(1..=4_194_304)?).unwrap_or(u32::MAX));
+        config.owners.pids = numbers.iter().map(pid).collect::<Result<_, _>>()?;
+    }
+    for (key, list) in [("comms", &mut config.owners.comms), ("containers", &mut config.owners.containers)] {
+        if let Some(value) = table.get(key) {
+            const HINT: &str = "give an array of strings";
+            let words = value.list(HINT)?;
+            *list = words.iter().map(|word| nonempty(word, HINT).map(ToOwned::to_owned)).collect::<Result<_, _>>()?;
+        }
+    }
+    Ok(())
+}
+
+fn ports(value: &Value<'_>) -> Result<PortSet, ConfigError> {
+    const HINT: &str = "give an array of ports and ranges, such as [5672, \"15671-15672\"]";
+    let mut ranges: Vec<PortRange> = Vec::new();
+    for entry in value.list(HINT)? {
+        let range: PortRange = entry.text_or_digits(HINT)?.parse().map_err(|error| entry.error(format!("ports: {error}")))?;
+        if let Some(other) = ranges.iter().find(|other| other.overlaps(&range)) {
+            return Err(entry.error(format!("ports: {range} overlaps {other}; leave one of them out, or join them")));
+        }
+        ranges.push(range);
+    }
+    if ranges.is_empty() {
+        return Err(value.error(format!("ports is empty, nothing would be watched; {HINT}")));
+    }
+    PortSet::new(ranges).map_err(|_| value.error(format!("ports has more than {MAX_RANGES} entries; join neighbours into ranges")))
+}
+
+fn kernel(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
+    table.only(&["ring_size", "max_connections", "max_processes", "max_conversations", "egress", "amqp", "hooks", "btf"])?;
+    let kernel = &mut config.kernel;
+    if let Some(value) = table.get("ring_size") {
+        kernel.ring_size = value.text_as("give a size such as \"4MiB\"", units::size)?;
+    }
+    if let Some(value) = table.get("max_connections") {
+        kernel.max_connections = u32::try_from(value.integer(1..=16_777_216)?).unwrap_or(u32::MAX);
+    }
+    if let Some(value) = table.get("max_processes") {
+        kernel.max_processes = usize::try_from(value.integer(1..=4_194_304)?).unwrap_or(usize::MAX);
+    }
+    if let Some(value) = table.get("max_conversations") {
+        kernel.max_conversations = u32::try_from(value.integer(1..=4_194_304)?).unwrap_or(u32::MAX);
+    }
+    for (key, switch) in [("egress", &mut kernel.egress), ("amqp", &mut kernel.amqp)] {
+        if let Some(value) = table.get(key) {
+            *switch = if value.flag()? { Switch::On } else { Switch::Off };
+        }
+    }
+    if let Some(value) = table.get("hooks") {
+        kernel.hooks = value.word(&["auto", "btf", "tracepoint"], |word| Ladder::from_str(word, false).ok())?;
+    }
+    if let Some(value) = table.get("btf") {
+        kernel.btf = if value.text("give a path or \"none\"")? == "none" { BtfSource::None } else { BtfSource::File(absolute(&value)?) };
+    }
+    Ok(())
+}
+
+fn middleboxes(tables: Vec<Table<'_>>) -> Result<Vec<KnownMiddlebox>, ConfigError> {
+    const HINT: &str = "give an address or network, such as \"10.0.5.0/24\"";
+    let mut first: HashMap<IpNet, String> = HashMap::new();
+    let mut known = Vec::with_capacity(tables.len());
+    for table in tables {
+        table.only(&["network", "name"])?;
+        let network = table.need("network", HINT)?;
+        let name = nonempty(&table.need("name", "give the name it is reported under")?, "give the name it is reported under")?;
+        let middlebox = network.text_as(HINT, |text| KnownMiddlebox::new(text, name).map_err(|_| HINT))?;
+        if let Some(other) = first.insert(middlebox.network().trunc(), name.to_owned()) {
+            let problem = format!("[[middlebox]] names {} twice, as {other:?} and as {name:?}; leave one of them out", middlebox.network());
+            return Err(network.error(problem));
+        }
+        known.push(middlebox);
+    }
+    Ok(known)
+}
+
+/// A string with something in it.
+pub(super) fn nonempty<'a>(value: &Value<'a>, hint: &str) -> Result<&'a str, ConfigError> {
+    match value.text(hint)? {
+        text if text.trim().is_empty() => Err(value.error(format!("an empty string; {hint}"))),
+        text => Ok(text),
+    }
+}
+
+/// A path that means the same wherever the daemon is started.
+pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, ConfigError> {
+    value.text_as("give an absolute path", |text| {
+        let path = PathBuf::from(text);
+        if path.is_absolute() && !text.contains('\0') { Ok(path) } else { Err("give an absolute path") }
+    })
+}

@@ -1,0 +1,181 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs, path::Path, time::Duration};
+
+use clap::Parser as _;
+use proptest::prelude::*;
+
+use super::{Config, ConfigError};
+use crate::{
+    cli::{Cli, Command, ConfigArgs},
+    host::netns::NetnsFilter,
+    output::sink::{Fsync, Target, WhenFull},
+};
+
+const EXAMPLE: &str = include_str!("../../../packaging/rstblame.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("f.toml"), text)
+}
+
+/// The one line that a bad file is answered with.
+fn refusal(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// The example with its commented settings taken in.
+fn full_example() -> String {
+    EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' ')).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn the_example_is_the_defaults() {
+    assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn the_defaults_are_those_of_a_capture() {
+    let Command::Capture(capture) = Cli::try_parse_from(["rstblame", "capture"]).unwrap().command else { unreachable!("as asked for") };
+    let config = Config::default();
+    assert_eq!(
+        (config.settle, config.state_dir, config.netns, config.ignored),
+        (capture.settle, capture.state_dir, capture.netns, capture.ignored)
+    );
+    assert_eq!(config.kernel, capture.kernel);
+    assert_eq!(config.ports.names(), capture.ports.iter().map(ToString::to_string).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_commented_out_in_the_example_is_valid_and_covers_every_sink() {
+    let config = parse(&full_example()).unwrap();
+    assert_eq!(config.state_dir.as_deref(), Some(Path::new("/var/lib/rstblame")));
+    assert_eq!(config.middleboxes.len(), 1);
+    assert_eq!(config.sinks.len(), 7);
+    // Every key that is printed for any of them stands in the example.
+    for line in config.to_string().lines().filter(|line| line.contains(" = ")) {
+        let key = line.split(" = ").next().unwrap();
+        assert!(full_example().lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not in the example");
+    }
+}
+
+#[test]
+fn what_is_printed_reads_the_same() {
+    for text in [EXAMPLE.to_owned(), full_example()] {
+        let config = parse(&text).unwrap();
+        assert_eq!(parse(&config.to_string()).unwrap(), config, "{config}");
+    }
+}
+
+#[test]
+fn values_are_understood() {
+    let config = parse(
+        "[filter]\nports = [5671, \"15671-15672\"]\nnetns = 4026531840\npids = [7]\n[kernel]\nbtf = \"none\"\nmax_processes = 0x10\n\
+         [[sink]]\ntype = \"file\"\npath = \"/f\"\nfsync = \"250ms\"\nwhen_full = \"block_until 5s\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.ports.names(), ["5671", "15671-15672"]);
+    assert_eq!(config.netns, NetnsFilter::Inode(4_026_531_840));
+    assert_eq!(config.kernel.max_processes, 16);
+    let [sink] = config.sinks.as_slice() else { unreachable!("one sink") };
+    assert_eq!(sink.name, "file:/f");
+    assert_eq!(sink.when_full, WhenFull::BlockUntil(Duration::from_secs(5)));
+    assert!(matches!(sink.target, Target::File { fsync: Fsync::Interval(interval), .. } if interval == Duration::from_millis(250)));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_with_its_line() {
+    for (text, expected) in [
+        ("settle = \"1s\"\nfliter = 1\n", "f.toml:2: unknown key \"fliter\"; did you mean filter?"),
+        ("[filter]\n\nprots = [1]\n", "f.toml:3: unknown key \"prots\" in [filter]; did you mean ports?"),
+        ("[kernel]\nzzz = 1\n", "f.toml:2: unknown key \"zzz\" in [kernel]; known keys are ring_size, max_connections, max_processes"),
+        ("settle = 1\n", "f.toml:1: settle is an integer; give a time from 0 to 1m"),
+        ("settle = \"2m\"\n", "f.toml:1: settle = \"2m\" is no such time; give a time from 0 to 1m"),
+        ("filter = 3\n", "f.toml:1: filter is an integer; write [filter] above its keys"),
+        ("[sink]\ntype = \"stdout\"\n", "f.toml:1: sink is a table; write [[sink]] above each"),
+        ("sink = []\n", "sink is empty"),
+        ("[filter]\nports = []\n", "f.toml:2: ports is empty"),
+        ("[filter]\nports = [\n  5672,\n  \"5600-5700\",\n]\n", "f.toml:4: ports: 5600-5700 overlaps 5672"),
+        ("[filter]\nports = [0]\n", "f.toml:2: ports: port 0 does not exist"),
+        ("[filter]\nports = \"5672\"\n", "f.toml:2: ports is a string; give an array"),
+        ("[filter]\nignored = \"no\"\n", "f.toml:2: ignored is a string; give true or false"),
+        ("[filter]\nnetns = \"web\"\n", "f.toml:2: netns: `web` names no network namespace"),
+        ("[filter]\npids = [-1]\n", "f.toml:2: pids = -1 is out of range; give a number from 1"),
+        ("[kernel]\nring_size = \"1KiB\"\n", "f.toml:2: ring_size = \"1KiB\": out of range"),
+        ("[kernel]\nhooks = \"tracpoint\"\n", "f.toml:2: unknown hooks \"tracpoint\"; did you mean tracepoint?"),
+        ("[[middlebox]]\nname = \"x\"\n", "f.toml:1: [[middlebox]] has no network; give an address or network"),
+        ("[[middlebox]]\nnetwork = \"10.0.0.0/33\"\nname = \"x\"\n", "f.toml:2: network = \"10.0.0.0/33\": give an address or network"),
+        (
+            "[[middlebox]]\nnetwork = \"10.0.0.0/8\"\nname = \"a\"\n[[middlebox]]\nnetwork = \"10.1.0.0/8\"\nname = \"b\"\n",
+            "f.toml:5: [[middlebox]] names 10.1.0.0/8 twice, as \"a\" and as \"b\"",
+        ),
+        ("[[sink]]\n", "f.toml:1: [[sink]] has no type; give one of stdout, file"),
+        ("[[sink]]\ntype = \"flie\"\n", "f.toml:2: unknown type \"flie\"; did you mean file?"),
+        ("[[sink]]\ntype = \"file\"\npth = \"/x\"\n", "f.toml:3: unknown key \"pth\" in [[sink]]; did you mean path?"),
+        ("[[sink]]\ntype = \"tcp\"\npath = \"/x\"\n", "f.toml:3: unknown key \"path\" in [[sink]]"),
+        ("[[sink]]\ntype = \"file\"\npath = \"x\"\n", "f.toml:3: path = \"x\": give an absolute path"),
+        ("[[sink]]\ntype = \"tcp\"\naddress = \"::1:5\"\n", "f.toml:3: address = \"::1:5\": give HOST:PORT"),
+        ("[[sink]]\ntype = \"syslog\"\naddress = \"http://x:1\"\n", "f.toml:3: address = \"http://x:1\": give a path"),
+        ("[[sink]]\ntype = \"stdout\"\nqueue = 1\n", "f.toml:3: queue = 1 is out of range; give a number from 16 to 1048576"),
+        ("[[sink]]\ntype = \"stdout\"\nwhen_full = \"block\"\n", "f.toml:3: when_full = \"block\": give \"drop_oldest\""),
+        (
+            "[[sink]]\ntype = \"stdout\"\nwhen_full = \"block_until 1h\"\n",
+            "f.toml:3: when_full = \"block_until 1h\": give a time from 1ms to 10m",
+        ),
+        ("[[sink]]\ntype = \"stdout\"\n[[sink]]\ntype = \"stdout\"\n", "f.toml:3: [[sink]] goes to the same place as stdout"),
+        ("a = \n", "f.toml:1: "),
+        ("settle = \"1s\"\nsettle = \"2s\"\n", "f.toml:2: duplicate key"),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.contains(expected), "{text:?} gives {refused:?}, not {expected:?}");
+        assert_eq!(refused.lines().count(), 1, "{refused:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_has_to_be_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("none.toml");
+    assert!(matches!(Config::load(&ConfigArgs { file: file.clone() }), Err(ConfigError::Read { .. })));
+    fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(matches!(Config::load(&ConfigArgs { file }), Err(ConfigError::TooLarge { .. })));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC*") {
+        let _ = parse(&text);
+    }
+
+    /// A good file with one line replaced is read, or refused in one line that names an existing one.
+    #[test]
+    fn any_damage_is_one_line(at in 0_usize..120, line in "[ -~]{0,40}") {
+        let text = full_example();
+        let count = text.lines().count();
+        let damaged: String =
+            text.lines().enumerate().fold(String::new(), |all, (index, old)| all + if index == at % count { &line } else { old } + "\n");
+        if let Err(error) = parse(&damaged) {
+            let error = error.to_string();
+            prop_assert_eq!(error.lines().count(), 1, "{}", error);
+            let number: usize = error.split(':').nth(1).unwrap().parse().unwrap();
+            prop_assert!((1..=count).contains(&number), "{}", error);
+        }
+    }
+
+    #[test]
+    fn any_valid_configuration_is_printed_as_it_is_read(
+        first in 1_u16..30_000, last in 30_000_u16.., queue in 16_u64..=1_048_576, wait in 1_u64..=600_000, comm in "\\PC{1,20}",
+    ) {
+        prop_assume!(!comm.trim().is_empty());
+        let text = format!(
+            "[filter]\nports = [\"{first}-{last}\"]\ncomms = [{}]\n[[sink]]\ntype = \"tcp\"\naddress = \"[::1]:{first}\"\nqueue = {queue}\n\
+             when_full = \"block_until {wait}ms\"\n",
+            toml::Value::String(comm),
+        );
+        let config = parse(&text).unwrap();
+        prop_assert_eq!(parse(&config.to_string()).unwrap(), config);
+    }
+}

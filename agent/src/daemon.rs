@@ -1,0 +1,51 @@
+//! The agent as a service, by a configuration file.
+
+use std::{io::Write as _, process::ExitCode};
+
+use crate::{
+    capture,
+    cli::{self, ConfigArgs, DaemonArgs},
+    config::Config,
+};
+
+/// Runs `rstblame daemon`.
+pub fn run(args: DaemonArgs) -> ExitCode {
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("rstblame: {error}");
+            return ExitCode::from(cli::USAGE);
+        }
+    };
+    if args.check_config {
+        let file = &args.config.file;
+        return print(&if file.exists() {
+            format!("{} is valid\n", file.display())
+        } else {
+            format!("there is no {}; every setting has its default\n", file.display())
+        });
+    }
+    capture::exit_code(&capture::run_daemon(args.config, config))
+}
+
+/// Runs `rstblame config`.
+pub fn print_config(args: &ConfigArgs) -> ExitCode {
+    match Config::load(args) {
+        Ok(config) => print(&config.to_string()),
+        Err(error) => {
+            eprintln!("rstblame: {error}");
+            ExitCode::from(cli::USAGE)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that has seen enough is no failure.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("rstblame: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

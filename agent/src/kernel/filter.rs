@@ -1,0 +1,56 @@
+//! The filter of the kernel programs, in maps: set before anything is attached, and changed while they run.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap},
+};
+use rstblame_ebpf::{Config, config};
+
+use super::{armed::open, error::KernelError, ports::PortSet};
+
+/// Sets the filter. `netns`: inode numbers of the watched namespaces; `None` for all.
+pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>) -> Result<(), KernelError> {
+    set_ports(ebpf, &ports.words())?;
+    if let Some(netns) = netns {
+        add_netns(ebpf, netns)?;
+        pick_netns(ebpf, true)?;
+    }
+    Ok(())
+}
+
+/// Changes the filter under running programs. They read one word or entry at a time, so what is in both filters passes at every moment: first
+/// everything of either is let through, then what is only in the old one is taken away.
+pub(super) fn change(
+    ebpf: &mut Ebpf,
+    (old_ports, old_netns): (&PortSet, Option<&[u32]>),
+    (ports, netns): (&PortSet, Option<&[u32]>),
+) -> Result<(), KernelError> {
+    let either: Vec<(u32, u64)> = old_ports.words().iter().zip(ports.words()).map(|((index, old), (_, new))| (*index, old | new)).collect();
+    set_ports(ebpf, &either)?;
+    if let Some(netns) = netns {
+        add_netns(ebpf, netns)?;
+    }
+    pick_netns(ebpf, netns.is_some())?;
+    let kept = netns.unwrap_or_default();
+    let mut map: HashMap<_, u32, u8> = open(ebpf, "NETNS")?;
+    for inode in old_netns.unwrap_or_default().iter().filter(|inode| !kept.contains(inode)) {
+        map.remove(inode).map_err(|error| KernelError::map("NETNS", error))?;
+    }
+    set_ports(ebpf, &ports.words())
+}
+
+fn set_ports(ebpf: &mut Ebpf, words: &[(u32, u64)]) -> Result<(), KernelError> {
+    let mut map: Array<_, u64> = open(ebpf, "PORTS")?;
+    words.iter().try_for_each(|(index, word)| map.set(*index, word, 0)).map_err(|error| KernelError::map("PORTS", error))
+}
+
+fn add_netns(ebpf: &mut Ebpf, netns: &[u32]) -> Result<(), KernelError> {
+    let mut map: HashMap<_, u32, u8> = open(ebpf, "NETNS")?;
+    netns.iter().try_for_each(|inode| map.insert(inode, 1, 0)).map_err(|error| KernelError::map("NETNS", error))
+}
+
+fn pick_netns(ebpf: &mut Ebpf, pick: bool) -> Result<(), KernelError> {
+    let mut settings: Array<_, Config> = open(ebpf, "CONFIG")?;
+    let flags = if pick { config::NETNS_FILTER } else { 0 };
+    settings.set(0, Config { flags }, 0).map_err(|error| KernelError::map("CONFIG", error))
+}

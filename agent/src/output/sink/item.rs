@@ -1,0 +1,41 @@
+//! One event on its way to every sink.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use crate::{event::Event, output};
+
+/// An event, shared by the sinks. Its JSON line is made once, by the first of them that wants it.
+pub struct Item {
+    event: Event,
+    json: OnceLock<Bytes>,
+}
+
+impl Item {
+    pub const fn new(event: Event) -> Self {
+        Self { event, json: OnceLock::new() }
+    }
+
+    pub const fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// The line of the contract, with its newline.
+    pub fn json(&self) -> &Bytes {
+        self.json.get_or_init(|| output::json_line(&self.event))
+    }
+
+    /// Whether it counts as a reset. The other events are few, and found room for.
+    pub const fn is_reset(&self) -> bool {
+        matches!(self.event, Event::Rst(_))
+    }
+
+    /// Whether `self`, as the newer one, says all that `older` does.
+    pub fn supersedes(&self, older: &Self) -> bool {
+        matches!(
+            (&self.event, &older.event),
+            (Event::EventsLost(_), Event::EventsLost(_)) | (Event::AgentReloaded(_), Event::AgentReloaded(_))
+        )
+    }
+}

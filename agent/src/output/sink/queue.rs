@@ -1,0 +1,361 @@
+//! The bounded queue in front of a sink, and its books.
+//!
+//! A reset in the queue is waiting or in flight. It leaves as written or as lost, and at any time
+//! `accepted = written + lost + waiting + in flight`.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{item::Item, spec::WhenFull};
+use crate::output::OutputError;
+
+/// Events handed to a destination at once, and no more than half of what the queue holds: what is in flight cannot make room for what is new.
+const WINDOW: usize = 512;
+
+/// What became of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Written,
+    /// The other side will never take it.
+    Refused,
+}
+
+/// What a full queue means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Loss, by this policy.
+    Lose(WhenFull),
+    /// The ring buffer is left alone until there is room, so that loss shows there: for a capture, which has one reader.
+    HoldRing,
+}
+
+/// Resets of one sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub written: u64,
+    pub lost: u64,
+}
+
+/// What a destination has to do.
+pub struct Work {
+    /// Everything in flight, oldest first.
+    pub items: Vec<Arc<Item>>,
+    /// Whatever is open has to be opened anew.
+    pub reopen: bool,
+}
+
+struct Waiting {
+    item: Arc<Item>,
+    since: Instant,
+}
+
+struct State {
+    in_flight: VecDeque<Arc<Item>>,
+    waiting: VecDeque<Waiting>,
+    /// Resets in both.
+    resets: usize,
+    capacity: usize,
+    overflow: Overflow,
+    totals: Totals,
+    reopen: bool,
+    /// No more comes: the thread ends when the queue is empty.
+    closed: bool,
+    /// What is not written by then is lost, and a failure is not tried again.
+    deadline: Option<Instant>,
+    /// Nothing is written any more.
+    over: bool,
+    failure: Option<OutputError>,
+}
+
+/// The queue. The session puts in, the thread of the sink takes out.
+pub struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    /// Told when there is room again, when nothing is left, and when it is over.
+    changed: Arc<Notify>,
+}
+
+impl Queue {
+    pub fn new(capacity: usize, overflow: Overflow, changed: Arc<Notify>) -> Self {
+        let state = State {
+            in_flight: VecDeque::new(),
+            waiting: VecDeque::new(),
+            resets: 0,
+            capacity,
+            overflow,
+            totals: Totals::default(),
+            reopen: false,
+            closed: false,
+            deadline: None,
+            over: false,
+            failure: None,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), changed }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock panics half way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The session's side: none of it waits.
+
+    /// Puts an event in, whatever that costs by the policy.
+    pub fn push(&self, item: Arc<Item>) {
+        let mut state = self.lock();
+        if state.over {
+            if item.is_reset() {
+                state.totals.lost += 1;
+            }
+            return;
+        }
+        let now = Instant::now();
+        state.expire(now);
+        if item.is_reset() {
+            if !state.make_room() {
+                state.totals.lost += 1;
+                return;
+            }
+            state.resets += 1;
+        } else {
+            state.waiting.retain(|older| !item.supersedes(&older.item));
+        }
+        state.waiting.push_back(Waiting { item, since: now });
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Whether the ring buffer should be left alone.
+    pub fn holds_ring(&self) -> bool {
+        let state = self.lock();
+        state.overflow == Overflow::HoldRing && state.is_full()
+    }
+
+    /// The books. What is past its time is lost first.
+    pub fn totals(&self) -> Totals {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.expire(now);
+        if state.deadline.is_some_and(|deadline| deadline <= now) {
+            state.give_up();
+        }
+        state.totals
+    }
+
+    /// Other bounds from now on.
+    pub fn set_limits(&self, capacity: usize, when_full: WhenFull) {
+        let mut state = self.lock();
+        (state.capacity, state.overflow) = (capacity, Overflow::Lose(when_full));
+    }
+
+    /// Has whatever is open opened anew.
+    pub fn reopen(&self) {
+        self.lock().reopen = true;
+        self.work.notify_one();
+    }
+
+    /// What is not written by `deadline` is lost; what fails before is not tried again.
+    pub fn hurry(&self, deadline: Instant) {
+        self.lock().deadline = Some(deadline);
+        self.work.notify_one();
+    }
+
+    /// No more comes.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_one();
+    }
+
+    /// Loses what waits, but not what is in flight.
+    pub fn shed(&self) {
+        let mut state = self.lock();
+        let shed = std::mem::take(&mut state.waiting);
+        let resets = shed.iter().filter(|waiting| waiting.item.is_reset()).count();
+        state.lose(resets);
+    }
+
+    /// Loses everything that is not known to be written, and writes no more.
+    pub fn give_up(&self) {
+        self.lock().give_up();
+        self.work.notify_one();
+    }
+
+    /// Whether nothing is left to write, or nothing more will be.
+    pub fn is_drained(&self) -> bool {
+        let state = self.lock();
+        state.over || (state.in_flight.is_empty() && state.waiting.is_empty())
+    }
+
+    /// Whether the thread is through with it.
+    pub fn is_over(&self) -> bool {
+        self.lock().over
+    }
+
+    /// Why nothing is written any more, where that ends a capture. Once.
+    pub fn take_failure(&self) -> Option<OutputError> {
+        self.lock().failure.take()
+    }
+
+    // The thread's side.
+
+    /// Waits for work, no longer than `again`. `None` when there will be none.
+    pub fn take(&self, again: Option<Duration>) -> Option<Work> {
+        let until = again.map(|again| Instant::now() + again);
+        let mut state = self.lock();
+        loop {
+            let more = !state.waiting.is_empty() && state.in_flight.len() < state.window();
+            let empty = state.in_flight.is_empty() && state.waiting.is_empty();
+            if state.over || (state.closed && empty) {
+                state.give_up();
+                drop(state);
+                self.changed.notify_one();
+                return None;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if more || state.reopen || left.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            state = match left {
+                Some(left) => self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        state.expire(Instant::now());
+        while state.in_flight.len() < state.window()
+            && let Some(next) = state.waiting.pop_front()
+        {
+            state.in_flight.push_back(next.item);
+        }
+        let reopen = std::mem::take(&mut state.reopen);
+        Some(Work { items: state.in_flight.iter().cloned().collect(), reopen })
+    }
+
+    /// Books what became of the first events in flight.
+    pub fn settle(&self, fates: &[Fate]) {
+        let mut state = self.lock();
+        let was_full = state.is_full();
+        for fate in fates {
+            // Given up meanwhile: then they are lost already.
+            let Some(item) = state.in_flight.pop_front() else { break };
+            if item.is_reset() {
+                state.resets = state.resets.saturating_sub(1);
+                match fate {
+                    Fate::Written => state.totals.written += 1,
+                    Fate::Refused => state.totals.lost += 1,
+                }
+            }
+        }
+        let drained = state.in_flight.is_empty() && state.waiting.is_empty();
+        let told = (was_full && !state.is_full()) || drained;
+        drop(state);
+        if told {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Puts everything in flight but the first `keep` back, to be written again or lost by the policy.
+    pub fn give_back(&self, keep: usize) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        while state.in_flight.len() > keep
+            && let Some(item) = state.in_flight.pop_back()
+        {
+            state.waiting.push_front(Waiting { item, since: now });
+        }
+    }
+
+    /// Waits for a while, or until there is a reason to try at once. `false` when there is no time for another try.
+    pub fn pause(&self, time: Duration) -> bool {
+        let mut state = self.lock();
+        if state.deadline.is_some() || state.over {
+            state.give_up();
+            drop(state);
+            self.changed.notify_one();
+            return false;
+        }
+        let until = Instant::now() + time;
+        while !(state.over || state.reopen || state.deadline.is_some()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Ends it for a reason that ends the capture.
+    pub fn fail(&self, error: OutputError) {
+        let mut state = self.lock();
+        state.give_up();
+        state.failure = Some(error);
+        drop(state);
+        self.changed.notify_one();
+    }
+}
+
+impl State {
+    const fn is_full(&self) -> bool {
+        self.resets >= self.capacity
+    }
+
+    fn window(&self) -> usize {
+        (self.capacity / 2).clamp(1, WINDOW)
+    }
+
+    fn lose(&mut self, resets: usize) {
+        self.resets = self.resets.saturating_sub(resets);
+        self.totals.lost += resets as u64;
+    }
+
+    /// Whether one more reset may come in.
+    fn make_room(&mut self) -> bool {
+        match self.overflow {
+            Overflow::Lose(WhenFull::DropOldest) => {
+                while self.is_full() {
+                    let Some(oldest) = self.waiting.iter().position(|waiting| waiting.item.is_reset()) else { return false };
+                    self.waiting.remove(oldest);
+                    self.lose(1);
+                }
+                true
+            }
+            Overflow::Lose(WhenFull::DropNewest) => !self.is_full(),
+            // Those that wait for room are as many as the queue holds at most.
+            Overflow::Lose(WhenFull::BlockUntil(_)) => self.resets < self.capacity.saturating_mul(2),
+            Overflow::HoldRing => true,
+        }
+    }
+
+    /// Loses those that have waited for room too long. They are in order of their age, so the first of them tells.
+    fn expire(&mut self, now: Instant) {
+        let Overflow::Lose(WhenFull::BlockUntil(longest)) = self.overflow else { return };
+        while self.resets > self.capacity {
+            // Beyond the capacity are the last `resets - capacity` of those that wait, and this is the oldest of them; the few events
+            // that are no resets shift it by no more than their number.
+            let from = self.waiting.len().saturating_sub(self.resets - self.capacity);
+            let beyond = self.waiting.range(from..).position(|waiting| waiting.item.is_reset());
+            let Some((index, oldest)) = beyond.and_then(|at| Some((from + at, self.waiting.get(from + at)?))) else { return };
+            if now.saturating_duration_since(oldest.since) < longest {
+                return;
+            }
+            self.waiting.remove(index);
+            self.lose(1);
+        }
+    }
+
+    fn give_up(&mut self) {
+        let resets = self.resets;
+        self.lose(resets);
+        self.in_flight.clear();
+        self.waiting.clear();
+        self.over = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;

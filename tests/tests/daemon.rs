@@ -1,0 +1,290 @@
+//! The daemon: its sinks beside each other when one breaks, its configuration read again, a disk that runs full.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rstblame_lab::{
+    LabError, Result,
+    agent::Agent,
+    command::run,
+    net::{Host, lone_host},
+    peer::{self, AMQP},
+    poll,
+    record::{Record, is_kind},
+    workspace,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// How long something may take that is under way.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A port that is watched after a reload only.
+const OTHER: u16 = 5673;
+
+/// Both ends of a connection are on the one host, which sends its reset and receives it.
+const EVENTS: u64 = 2;
+
+/// A directory of this test, and the configuration in it.
+struct Site {
+    directory: PathBuf,
+    host: Host,
+}
+
+impl Site {
+    fn new(name: &str) -> Result<Self> {
+        let directory = workspace::artefacts()?.join(name);
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LabError::io("empty the test's directory", error)),
+            _ => {}
+        }
+        fs::create_dir_all(&directory).map_err(|error| LabError::io("make the test's directory", error))?;
+        Ok(Self { directory, host: lone_host()? })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Writes the configuration: standard output, which the lab reads, and more sinks.
+    fn configure(&self, ports: &str, sinks: &str) -> Result<PathBuf> {
+        let text = format!(
+            "settle = \"100ms\"\n[filter]\nports = {ports}\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n{sinks}",
+            self.host.path().display()
+        );
+        let path = self.path("rstblame.toml");
+        fs::write(&path, text).map_err(|error| LabError::io("write the configuration", error))?;
+        Ok(path)
+    }
+
+    /// Opens connections and aborts them.
+    fn resets(&self, port: u16, count: usize) -> Result<()> {
+        let address = SocketAddr::new(self.host.v4(), port);
+        let listener = self.host.listen(address)?;
+        for _ in 0..count {
+            let client = self.host.connect(address)?;
+            let accepted = listener.accept().map_err(|error| LabError::io("accept", error))?;
+            peer::abort(client)?;
+            drop(accepted);
+        }
+        Ok(())
+    }
+}
+
+/// The lines that come over one connection, until it ends.
+fn read_all(stream: impl std::io::Read + Send + 'static) -> JoinHandle<Vec<String>> {
+    std::thread::spawn(move || BufReader::new(stream).lines().map_while(std::result::Result::ok).collect())
+}
+
+fn joined(reader: JoinHandle<Vec<String>>) -> Vec<String> {
+    reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn lines_of(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(|error| LabError::io(format!("read {}", path.display()), error))?;
+    assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end of {}", path.display());
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn resets_in(lines: &[String]) -> u64 {
+    Record::new(lines.to_vec()).resets().count() as u64
+}
+
+/// What `agent_stopped` says of a sink: written and lost.
+fn books(record: &Record, sink: &str) -> (u64, u64) {
+    let last: Value = record.events().last().unwrap_or_default();
+    let number = |what: &str| last.get("sinks").and_then(|sinks| sinks.get(sink)?.get(what)?.as_u64()).unwrap_or(u64::MAX);
+    (number("written"), number("lost"))
+}
+
+#[test]
+fn a_sink_that_breaks_disturbs_no_other_and_its_loss_is_exact() -> Result<()> {
+    const BEFORE: usize = 40;
+    const AFTER: usize = 60;
+    /// More than before, less than after.
+    const QUEUE: u64 = 100;
+    let site = Site::new("sinks")?;
+    let (file, socket) = (site.path("events.jsonl"), site.path("stream.sock"));
+    let tcp = TcpListener::bind("127.0.0.1:0").map_err(|error| LabError::io("listen", error))?;
+    let unix = UnixListener::bind(&socket).map_err(|error| LabError::io("listen", error))?;
+    let address = tcp.local_addr().map_err(|error| LabError::io("read an address", error))?;
+    let config = site.configure(
+        &format!("[{AMQP}]"),
+        &format!(
+            "[[sink]]\ntype = \"file\"\nname = \"file\"\npath = {file:?}\n\
+             [[sink]]\ntype = \"tcp\"\nname = \"tcp\"\naddress = \"{address}\"\n\
+             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {socket:?}\nqueue = {QUEUE}\n"
+        ),
+    )?;
+    let agent = Agent::daemon(&config).start()?;
+    let over_tcp = read_all(tcp.accept().map_err(|error| LabError::io("accept", error))?.0);
+    let (over_unix, _) = unix.accept().map_err(|error| LabError::io("accept", error))?;
+    over_unix.set_read_timeout(Some(PATIENCE)).map_err(|error| LabError::io("set a timeout", error))?;
+
+    site.resets(AMQP, BEFORE)?;
+    // The reader of the unix socket reads what there is so far, and is gone with its socket.
+    let expected = EVENTS * BEFORE as u64;
+    let mut taken = Vec::new();
+    for line in BufReader::new(&over_unix).lines() {
+        taken.push(line.map_err(|error| LabError::io("read from the agent", error))?);
+        if resets_in(&taken) == expected {
+            break;
+        }
+    }
+    drop((over_unix, unix));
+    fs::remove_file(&socket).map_err(|error| LabError::io("remove the socket", error))?;
+    site.resets(AMQP, AFTER)?;
+    let all = expected + EVENTS * AFTER as u64;
+    // More than its queue holds were meant for it.
+    agent.wait_for("the loss of the broken sink", |event| {
+        is_kind(event, "events_lost") && event.pointer("/sinks/unix/lost").and_then(Value::as_u64) == Some(all - expected - QUEUE)
+    })?;
+
+    let record = agent.stop()?;
+    let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
+    assert_eq!((totals.seen, totals.emitted, totals.lost), (all, all, 0));
+    assert_eq!(books(&record, "unix"), (expected, all - expected));
+    for healthy in ["stdout", "file", "tcp"] {
+        assert_eq!(books(&record, healthy), (all, 0), "{healthy}");
+    }
+    for lines in [lines_of(&file)?, joined(over_tcp)] {
+        assert_eq!(lines, record.lines(), "every healthy sink has the same stream");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_configuration_is_read_again_and_no_event_is_lost() -> Result<()> {
+    const EACH: usize = 10;
+    const RELOADS: usize = 8;
+    let site = Site::new("reload")?;
+    let (first, second) = (site.path("first.jsonl"), site.path("second.jsonl"));
+    let to_file = |path: &Path| format!("[[sink]]\ntype = \"file\"\nname = {:?}\npath = {path:?}\n", path.file_name().unwrap_or_default());
+    let config = site.configure(&format!("[{AMQP}]"), &to_file(&first))?;
+    let agent = Agent::daemon(&config).start()?;
+    site.resets(AMQP, EACH)?;
+    site.resets(OTHER, EACH)?;
+    agent.wait_for_count("rst", EVENTS * EACH as u64)?;
+
+    // One port more, and another file.
+    site.configure(&format!("[{AMQP}, {OTHER}]"), &to_file(&second))?;
+    agent.signal(Signal::HUP)?;
+    agent.wait_for("agent_reloaded with both ports", |event| {
+        is_kind(event, "agent_reloaded") && event.pointer("/filter/ports") == Some(&serde_json::json!(["5672", "5673"]))
+    })?;
+    site.resets(OTHER, EACH)?;
+    agent.wait_for_count("rst", 2 * EVENTS * EACH as u64)?;
+
+    // A file that makes no sense changes nothing, and one line says where it is wrong.
+    fs::write(&config, "settle = \"100ms\"\n[filter]\nprots = [1]\n").map_err(|error| LabError::io("write the configuration", error))?;
+    agent.signal(Signal::HUP)?;
+    let line = agent.wait_for_log(":3: unknown key \"prots\" in [filter]; did you mean ports?")?;
+    assert!(line.ends_with("the configuration that is running stays"), "{line}");
+    site.resets(OTHER, EACH)?;
+    agent.wait_for_count("rst", 3 * EVENTS * EACH as u64)?;
+
+    // Read again and again while connections are reset; the watched port stays watched throughout.
+    site.configure(&format!("[{AMQP}]"), &to_file(&second))?;
+    std::thread::scope(|scope| {
+        let resets = scope.spawn(|| site.resets(AMQP, EACH * RELOADS));
+        for number in 2..2 + RELOADS {
+            agent.signal(Signal::HUP)?;
+            agent.wait_for_count("agent_reloaded", number as u64)?;
+        }
+        resets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+
+    let record = agent.stop()?;
+    let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
+    let all = EVENTS * EACH as u64 * (3 + RELOADS as u64);
+    assert_eq!((totals.seen, totals.emitted, totals.lost), (all, all, 0));
+    assert_eq!(resets_in(&lines_of(&first)?), EVENTS * EACH as u64);
+    let second = lines_of(&second)?;
+    assert!(second.first().is_some_and(|line| line.contains("\"agent_started\"")), "a stream begins with agent_started");
+    assert_eq!(resets_in(&second), all - EVENTS * EACH as u64);
+    Ok(())
+}
+
+/// The file is on a file system of a few pages that is full for a while.
+#[test]
+fn a_disk_that_runs_full_leaves_no_half_line_and_costs_nothing_that_the_queue_holds() -> Result<()> {
+    const RESETS: usize = 60;
+    let site = Site::new("full")?;
+    let disk = Disk::mount(site.path("disk"))?;
+    let (file, filler) = (disk.0.join("events.jsonl"), disk.0.join("filler"));
+    let config =
+        site.configure(&format!("[{AMQP}]"), &format!("[[sink]]\ntype = \"file\"\nname = \"file\"\npath = {file:?}\nfsync = \"each\"\n"))?;
+    let agent = Agent::daemon(&config).start()?;
+    site.resets(AMQP, 1)?;
+    poll::until("the first lines in the file", PATIENCE, || Ok((resets_in(&lines_of(&file).unwrap_or_default()) == EVENTS).then_some(())))?;
+    // All but the rest of the last page is taken.
+    let mut filling = File::create(&filler).map_err(|error| LabError::io("create a file", error))?;
+    while filling.write_all(&[0; 4096]).is_ok() {}
+    site.resets(AMQP, RESETS)?;
+    agent.wait_for_count("rst", EVENTS * (1 + RESETS as u64))?;
+    agent.wait_for_log("No space left on device")?;
+    let while_full = lines_of(&file)?;
+    assert!(resets_in(&while_full) < EVENTS * (1 + RESETS as u64));
+    drop(filling);
+    fs::remove_file(&filler).map_err(|error| LabError::io("remove a file", error))?;
+    agent.wait_for_log("works again")?;
+    let record = agent.stop()?;
+    assert_eq!(books(&record, "file"), (EVENTS * (1 + RESETS as u64), 0));
+    assert_eq!(lines_of(&file)?, record.lines());
+    Ok(())
+}
+
+/// The agent is killed in the middle of its work. What it leaves of a line, the next one cuts off before it goes on.
+#[test]
+fn a_killed_agent_leaves_no_half_line_to_the_next() -> Result<()> {
+    const ROUNDS: usize = 5;
+    let site = Site::new("killed")?;
+    let file = site.path("events.jsonl");
+    let config = site.configure(&format!("[{AMQP}]"), &format!("[[sink]]\ntype = \"file\"\npath = {file:?}\n"))?;
+    for round in 1..=ROUNDS {
+        let agent = Agent::daemon(&config).start()?;
+        std::thread::scope(|scope| {
+            let resets = scope.spawn(|| site.resets(AMQP, 100));
+            agent.wait_for_count("rst", 20)?;
+            agent.signal(Signal::KILL)?;
+            drop(agent);
+            resets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        // Nothing but the file is left of it.
+        let started = Agent::daemon(&config).start()?.stop()?;
+        assert_eq!(started.violations(), Vec::<String>::new());
+        let lines = lines_of(&file)?;
+        for line in &lines {
+            serde_json::from_str::<Value>(line).map_err(|error| LabError::io(format!("read {line}"), error))?;
+        }
+        let count = |kind: &str| lines.iter().filter(|line| line.starts_with(&format!("{{\"event\":\"{kind}\""))).count();
+        assert_eq!((count("agent_started"), count("agent_stopped")), (2 * round, round));
+    }
+    Ok(())
+}
+
+/// A small file system.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&path).map_err(|error| LabError::io("make a mount point", error))?;
+        run(&["mount", "-t", "tmpfs", "-o", "size=1m", "none", &path.to_string_lossy()])?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = run(&["umount", "--lazy", &self.0.to_string_lossy()]) {
+            eprintln!("lab: {} is left mounted: {error}", self.0.display());
+        }
+    }
+}
