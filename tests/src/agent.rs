@@ -61,7 +61,8 @@ struct Stream {
 pub struct Options {
     host: String,
     command: Command,
-    settle: &'static str,
+    /// Absent where a configuration file says it.
+    settle: Option<&'static str>,
 }
 
 impl Agent {
@@ -79,7 +80,7 @@ impl Agent {
     pub fn daemon(config: &Path) -> Options {
         let mut command = Command::new(workspace::agent_binary());
         command.arg("daemon").arg("--config").arg(config);
-        Options { host: "daemon".to_owned(), command }
+        Options { host: "daemon".to_owned(), command, settle: None }
     }
 
     /// The process id of the agent.
@@ -287,7 +288,7 @@ impl Options {
     fn new(view: &str) -> Self {
         let mut command = Command::new(workspace::agent_binary());
         command.args(["capture", "--format", "json"]);
-        Self { host: view.to_owned(), command, settle: "100ms" }
+        Self { host: view.to_owned(), command, settle: Some("100ms") }
     }
 
     fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
@@ -305,7 +306,7 @@ impl Options {
     /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
     #[must_use]
     pub const fn settle(mut self, settle: &'static str) -> Self {
-        self.settle = settle;
+        self.settle = Some(settle);
         self
     }
 
@@ -316,7 +317,9 @@ impl Options {
     /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed within 10 s or says that
     /// it does not see resets.
     pub fn start(mut self) -> Result<Agent> {
-        self.command.args(["--settle", self.settle]);
+        if let Some(settle) = self.settle {
+            self.command.args(["--settle", settle]);
+        }
         let mut child = command::spawn(self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let heard = Arc::new(Heard::default());
         let mut readers = Vec::new();

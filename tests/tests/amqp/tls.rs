@@ -7,10 +7,7 @@ use rstblame_lab::{
 };
 use rustix::process::Signal;
 
-use crate::{
-    ordinary::wait_gone,
-    truths::{received, sent, with},
-};
+use crate::truths::{received, sent, with};
 
 /// How often a connection is closed in order.
 const ROUNDS: usize = 3;
@@ -24,7 +21,6 @@ pub fn closes(scene: &Scene<'_>) -> Result<()> {
     for _ in 0..ROUNDS {
         let flow = pika.connect(&Login::over_tls(scene.v4()))?;
         pika.act("close")?;
-        wait_gone(scene, flow)?;
         scene.told(flow, Said::Any(routine()), Said::Any(routine()));
     }
     Ok(())

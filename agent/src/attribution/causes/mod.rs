@@ -143,7 +143,7 @@ impl Candidate {
 type Rule = fn(&Facts) -> Option<Candidate>;
 
 /// All rules.
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 25] = [
     owner::ended,
     broker::closed,
     broker::client_gave_up,
@@ -162,6 +162,7 @@ const RULES: [Rule; 24] = [
     handshake::amqp,
     handshake::silent_client,
     tls::finished,
+    tls::closed_unseen,
     tls::handshake,
     socket::state,
     wire::packets,

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     amqp::{Side, Tls},
     event::{CauseId, Evidence, OriginKind, Strength},
+    flow::{Role, TcpState},
 };
 
 /// An alert after data had gone both ways: `close_notify`, as a rule (RFC 5246, section 7.2.1).
@@ -15,6 +16,26 @@ pub fn finished(facts: &Facts) -> Option<Candidate> {
     let side = alert_from(tls)?;
     let summary = format!("{} had ended the TLS session before, by close_notify as a rule", facts.name(side));
     Some(Candidate::reason(CauseId::RoutineClose, 0.75, summary).routine().because([alert(facts, side)]))
+}
+
+/// A client that had sent FIN after data went both ways, and whose host had forgotten the connection by the time the broker sent its rest:
+/// an ordinary close, as a rule. TLS 1.3 hides the `close_notify` that would tell; a client that ends by itself without one looks the same,
+/// which is why the confidence is low.
+pub fn closed_unseen(facts: &Facts) -> Option<Candidate> {
+    let Source::Arrived(_) = facts.source else { return None };
+    let reset = facts.reset;
+    let by_client = reset.role == Role::Broker && reset.state == Some(TcpState::CloseWait) && facts.origin.kind != OriginKind::Middlebox;
+    if !by_client || !facts.conversation()?.tls?.application_data {
+        return None;
+    }
+    let summary = format!("{} had sent FIN after its TLS session and was gone when the broker sent the rest", reset.tuple.peer);
+    let hidden = "TLS 1.3 hides whether close_notify went before the FIN".to_owned();
+    Some(Candidate::reason(CauseId::RoutineClose, 0.6, summary).routine().because([evidence(
+        "tls_fin",
+        OriginKind::RemotePeer,
+        Strength::Weak,
+        hidden,
+    )]))
 }
 
 /// The TLS handshake did not come to its end.

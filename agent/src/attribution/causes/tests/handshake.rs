@@ -58,3 +58,17 @@ fn a_tls_handshake_may_fail_too() {
     let cause = attribute(&arrives(Role::Broker, seen(alert))).cause;
     assert!(cause.summary.contains("the client sent an alert"), "{}", cause.summary);
 }
+
+#[test]
+fn a_tls_session_that_ended_by_fin_was_closed_as_a_rule() {
+    let tls = Tls { client_hello: true, server_hello: true, application_data: true, ..Tls::default() };
+    let session = || Some(Conversation { tls: Some(tls), ..Conversation::of(Protocol::Tls) });
+    let plain = || Some(open());
+    let gone = |role, conversation| Reset { state: Some(TcpState::CloseWait), ..arrives(role, conversation) };
+    check([
+        ("the client of a TLS session is gone after its FIN", gone(Role::Broker, session()), "routine_close info"),
+        ("the broker of one is gone after its FIN", gone(Role::Client, session()), "peer_gone warning"),
+        ("in the clear, a missing close is seen to be missing", gone(Role::Broker, plain()), "peer_gone warning"),
+        ("the client aborts it", arrives(Role::Broker, session()), "peer_aborted warning"),
+    ]);
+}
