@@ -22,8 +22,8 @@ use crate::{
     workspace,
 };
 
-/// How long an event may take from the wire to the stream before a scenario fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Seconds that an event may take from the wire to the stream before a scenario fails.
+const PATIENCE: u64 = 10;
 
 /// How long the agent may take to drain after SIGTERM.
 const DRAIN: Duration = Duration::from_mins(1);
@@ -94,7 +94,8 @@ impl Agent {
     ///
     /// [`LabError::Agent`] when none arrives within 10 s, or the stream ends first.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = workspace::patience(PATIENCE);
+        let deadline = Instant::now() + patience;
         let mut looked_at = 0;
         let mut stream = self.heard.lock();
         loop {
@@ -110,7 +111,7 @@ impl Agent {
             if stream.ended || left.is_zero() {
                 let problem = format!(
                     "{} before it wrote {what}; it wrote {looked_at} lines, the last of them:\n{}",
-                    if stream.ended { "it ended" } else { "10 s passed" },
+                    if stream.ended { "it ended".to_owned() } else { format!("{} s passed", patience.as_secs()) },
                     tail(&stream.lines)
                 );
                 drop(stream);
@@ -172,7 +173,8 @@ impl Agent {
     ///
     /// [`LabError::Agent`] when it does not within 10 s.
     pub fn wait_for_log(&self, text: &str) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = workspace::patience(PATIENCE);
+        let deadline = Instant::now() + patience;
         let mut stream = self.heard.lock();
         loop {
             if let Some(line) = stream.stderr.lines().find(|line| line.contains(text)) {
@@ -181,7 +183,7 @@ impl Agent {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(stream);
-                return Err(self.failure(format!("it did not log {text:?} within 10 s")));
+                return Err(self.failure(format!("it did not log {text:?} within {} s", patience.as_secs())));
             }
             stream = self.heard.arrived.wait_timeout(stream, left).unwrap_or_else(PoisonError::into_inner).0;
         }

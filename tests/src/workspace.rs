@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{LabError, Result};
@@ -34,4 +35,10 @@ pub fn artefacts() -> Result<PathBuf> {
     let directory = root().join("target/lab").join(name);
     fs::create_dir_all(&directory).map_err(|error| LabError::io(format!("create {}", directory.display()), error))?;
     Ok(directory)
+}
+
+/// So many seconds, or that times `RSTBLAME_LAB_PATIENCE` on a machine that is so much slower, such as an emulated one.
+pub fn patience(seconds: u64) -> Duration {
+    let factor = env::var("RSTBLAME_LAB_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds.saturating_mul(factor))
 }

@@ -3,11 +3,9 @@
 //! The agent runs in a mount namespace of its own with tracefs where it looks for it. A shell knocks on a port where nothing listens: the
 //! kernel answers by a RST without a socket, and a socket in SYN_SENT receives it.
 
-use std::{net::TcpListener, process::Command, time::Duration};
+use std::{net::TcpListener, process::Command};
 
 use rstblame_lab::{LabError, Result, assert_event, command, kernel, record::Record, workspace};
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn btf_tracepoints() -> Result<()> {
@@ -61,7 +59,7 @@ fn knock(hooks: &str, btf: &str) -> Result<Record> {
         .arg(workspace::agent_binary())
         .args(["--port", &port, "--hooks", hooks, "--btf", btf])
         .args(["--cmd", &format!("bash -c ': < /dev/tcp/127.0.0.1/{port}'")]);
-    let finished = command::finish(agent, LIMIT)?;
+    let finished = command::finish(agent, workspace::patience(20))?;
     assert!(finished.status.success(), "{}", finished.stderr);
     Ok(Record::new(finished.stdout.lines().map(str::to_owned).collect()))
 }

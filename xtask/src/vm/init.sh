@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Process 1 of the guest: runs the lab's test programs and says how they ended, in lines that begin with "vm:".
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RSTBLAME_LAB_PATIENCE=6
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /sbin /usr/sbin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
