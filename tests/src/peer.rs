@@ -54,14 +54,13 @@ impl Connection {
         Ok(Self { client, server, listener })
     }
 
-    /// The client says something, and the server reads it: unlike that of a health check, the connection is in use.
+    /// The client says something that is no AMQP, and the server reads it: unlike that of a health check, the connection is in use.
     ///
     /// # Errors
     ///
     /// [`LabError::Io`].
     pub fn speak(self) -> Result<Self> {
-        let header = b"AMQP\0\0\x09\x01";
-        send(&mut &self.client, header)?;
+        send(&mut &self.client, b"no AMQP\n")?;
         let mut buffer = [0; 8];
         (&self.server).read_exact(&mut buffer).map_err(|error| LabError::io("read from a socket", error))?;
         Ok(self)

@@ -86,7 +86,8 @@ impl Proxy {
             }),
         };
         let mut proxy = proxy?;
-        let filter = format!("sport = :{AMQP} and src {}", place.front);
+        let address = if place.front.is_ipv6() { format!("[{}]", place.front) } else { place.front.to_string() };
+        let filter = format!("sport = :{AMQP} and src {address}");
         poll::until("a proxy to listen", Duration::from_secs(15), || {
             if let Some(status) = proxy.child.try_wait().map_err(|error| LabError::io("look after a proxy", error))? {
                 return Err(LabError::Client(format!("{kind:?} ended at once: {status}")));
