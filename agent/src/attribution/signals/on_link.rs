@@ -4,7 +4,7 @@
 //! 5082, section 3). A RST that arrives with just such a number was made by a machine on this very link. Where the host's routing table hands
 //! packets for the peer to a router, and the peer's own packets arrive with less, that machine is not the peer.
 //!
-//! Strength: 100 with a constant baseline, 8 without one (a refused connection). 150 where the peer's address is on the link itself and its
+//! Strength: 100 with a constant baseline, 30 where that is the handshake or a packet or two, 8 without any (a refused connection). 150 where the peer's address is on the link itself and its
 //! packets come from one or two hops beyond: the machine at that address translates or forwards, and answered for itself. Failure modes: a
 //! program that set IP_TTL moves the baseline, which is why a routing table has to speak and why nothing is said of an address on the link with
 //! a larger distance; a peer on this link that is reached by a router in one direction only is told apart by its MAC address, where the
@@ -37,7 +37,18 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     if way.gateway.is_none() && wire.sender.handshake_ttl == Some(ttl) {
         return None;
     }
-    if baseline.count < BASELINE || !baseline.constant() || away == 0 {
+    if !baseline.constant() {
+        return None;
+    }
+    if baseline.count < BASELINE {
+        let before = if baseline.count == 0 { wire.sender.handshake_ttl? } else { baseline.mode };
+        let gateway = way.gateway.filter(|_| !path::fresh(before))?;
+        return Some(Finding::new(
+            30.0,
+            format!("TTL {ttl}: it has passed no router; {peer} is reached by {gateway}, and what came from it before had {before}"),
+        ));
+    }
+    if away == 0 {
         return None;
     }
     let packets = baseline.count;

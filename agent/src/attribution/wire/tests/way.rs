@@ -8,7 +8,7 @@ use super::{
 use crate::{
     attribution::attribute,
     event::OriginKind,
-    flow::wire::{End, Segment, Way, Wire, WireFlow},
+    flow::wire::{End, PathTtl, Segment, Way, Wire, WireFlow},
 };
 
 const GATEWAY: [u8; 4] = [10, 0, 0, 1];
@@ -121,5 +121,17 @@ fn a_flow_label_is_not_netfilters() {
         wire.follow(&Segment { ack: more.ack - 50, ..more }, true);
         let verdict = judge(wire);
         assert_eq!(verdict.origin.kind, kind, "label {label}: {verdict:#?}");
+    }
+}
+
+/// A connection on which the peer had said nothing but its part of the handshake.
+#[test]
+fn a_handshake_from_beyond_the_router_keeps_the_peer_from_being_blamed_for_its_answer() {
+    for (handshake, acquitted) in [(61, true), (64, false)] {
+        let mut wire = answered(61, 64, Some(routed()));
+        wire.sender.ttl = PathTtl::default();
+        wire.sender.handshake_ttl = Some(handshake);
+        let kind = judge(wire).origin.kind;
+        assert_eq!(kind != OriginKind::RemotePeer, acquitted, "handshake with {handshake}: {kind:?}");
     }
 }
