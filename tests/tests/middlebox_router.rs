@@ -128,11 +128,10 @@ fn a_flow_that_got_another_port_is_refused_by_the_server() -> Result<()> {
     for (side, ip) in CLIENT {
         let case = trial.open(side, ip)?;
         // A translation that was taken by somebody else meanwhile, in short.
-        let family = if ip == Ip::V4 { "ip" } else { "ip6" };
+        let family = if ip == Ip::V4 { "ipv4" } else { "ipv6" };
         trial.net.router.nft(&format!(
             "flush chain inet nat post; \
-             add rule inet nat post meta nfproto {} oifname {} meta l4proto tcp masquerade to :40000-40010",
-            if family == "ip" { "ipv4" } else { "ipv6" },
+             add rule inet nat post meta nfproto {family} oifname {} meta l4proto tcp masquerade to :40000-40010",
             router::SERVER_LAN
         ))?;
         router::forget(&trial.net.router)?;

@@ -13,11 +13,11 @@ use crate::{
 /// The AMQP client for Python, as its scenarios expect it.
 const PIKA_VERSION: &str = "1.3.2";
 
-/// A program, the package that has it on Debian and Ubuntu, and what the lab does with it.
-struct Program {
-    name: &'static str,
-    package: &'static str,
-    why: &'static str,
+/// A program, the package that has it on Debian and Ubuntu, and what it is needed for.
+pub struct Program {
+    pub name: &'static str,
+    pub package: &'static str,
+    pub why: &'static str,
 }
 
 /// A module and no program: looked for where Debian has it.
@@ -47,16 +47,24 @@ const BENCH_PROGRAMS: [Program; 1] =
 ///
 /// As [`setup`].
 pub fn setup_bench() -> Result<()> {
-    let packages: Vec<&str> = missing(&BENCH_PROGRAMS)
-        .map(|program| {
-            println!("setup: the benchmarks need {} ({}): {}", program.name, program.package, program.why);
-            program.package
-        })
-        .collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?.install(&packages)
+    provide(&BENCH_PROGRAMS, "the benchmarks need")
+}
+
+/// Installs those of `programs` that are missing, and says whose need they are.
+///
+/// # Errors
+///
+/// As [`setup`].
+pub fn provide(programs: &'static [Program], need: &str) -> Result<()> {
+    install(packages(programs, need))
+}
+
+/// Where a program is; `None` where it is not installed.
+pub fn find(name: &str) -> Option<PathBuf> {
+    // The PATH of an ordinary user on Debian leaves out where the programs of the administrator are.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut dirs = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.find_map(|dir| Some(dir.join(name)).filter(|place| place.is_file()))
 }
 
 /// Reports on the programs, and changes nothing.
@@ -82,22 +90,14 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 ///
 /// When something is missing and cannot be installed.
 pub fn setup(workspace: &Workspace) -> Result<()> {
-    let mut packages = Vec::new();
-    for program in missing(&PROGRAMS) {
-        println!("setup: the lab needs {} ({}): {}", program.name, program.package, program.why);
-        packages.push(program.package);
-    }
+    let mut packages = packages(&PROGRAMS, "the lab needs");
     let needs_pika = !has_pika(workspace);
     // Debian's python3 can make a virtual environment only with this package.
     if needs_pika && !succeeds(clean("python3").args(["-c", "import venv, ensurepip"])) {
         println!("setup: the lab needs python3 (python3-venv): the interpreter of pika, an AMQP client");
         packages.push("python3-venv");
     }
-    packages.dedup();
-    if !packages.is_empty() {
-        let mut apt = Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?;
-        apt.install(&packages)?;
-    }
+    install(packages)?;
     if needs_pika {
         install_pika(workspace)?;
     }
@@ -106,11 +106,23 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
 }
 
 fn missing(programs: &'static [Program]) -> impl Iterator<Item = &'static Program> {
-    // The PATH of an ordinary user on Debian leaves out where the programs of the administrator are.
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<PathBuf> = env::split_paths(&path).collect();
-    dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
-    programs.iter().filter(move |program| !dirs.iter().any(|dir| dir.join(program.name).is_file()))
+    programs.iter().filter(|program| find(program.name).is_none())
+}
+
+/// The packages of what is missing, each announced.
+fn packages(programs: &'static [Program], need: &str) -> Vec<&'static str> {
+    let announced = missing(programs).inspect(|program| {
+        println!("setup: {need} {} ({}): {}", program.name, program.package, program.why);
+    });
+    announced.map(|program| program.package).collect()
+}
+
+fn install(mut packages: Vec<&str>) -> Result<()> {
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?.install(&packages)
 }
 
 fn has_pika(workspace: &Workspace) -> bool {

@@ -11,6 +11,7 @@ use super::kernels::Kernel;
 use crate::{
     command,
     error::{Error, Result},
+    programs,
     toolchain::clean,
 };
 
@@ -173,9 +174,7 @@ fn libraries(listed: &str) -> Vec<PathBuf> {
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    let found = places.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| Error::MissingPrograms(name.to_owned()))
+    programs::find(name).ok_or_else(|| Error::MissingPrograms(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -9,20 +9,20 @@ use std::{fs, path::PathBuf, thread};
 use self::guest::Suite;
 use crate::{
     agent::{self, Cargo},
-    apt::Apt,
     bpf, command,
     error::{Error, Result},
+    programs::{self, Program},
     workspace::Workspace,
 };
 
-/// Packages that make and boot a guest; what its scenarios call is among the lab's own.
-const PACKAGES: [(&str, &str, &str); 6] = [
-    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86", "boots the kernels"),
-    ("/bin/busybox", "busybox-static", "the shell of the guests"),
-    ("/usr/bin/cpio", "cpio", "packs their file systems"),
-    ("/usr/bin/xz", "xz-utils", "unpacks their modules"),
-    ("/sbin/depmod", "kmod", "orders their modules"),
-    ("/usr/bin/strip", "binutils", "leaves debug information out"),
+/// What makes and boots a guest; what its scenarios call is among the lab's own programs.
+const PROGRAMS: [Program; 6] = [
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "boots the kernels" },
+    Program { name: "busybox", package: "busybox-static", why: "the shell of the guests" },
+    Program { name: "cpio", package: "cpio", why: "packs their file systems" },
+    Program { name: "xz", package: "xz-utils", why: "unpacks their modules" },
+    Program { name: "depmod", package: "kmod", why: "orders their modules" },
+    Program { name: "strip", package: "binutils", why: "leaves debug information out" },
 ];
 
 /// Test programs of the lab that need no server, and which of their tests an emulated machine runs; all when none is named.
@@ -35,7 +35,7 @@ const SUITES: [(&str, &[&str]); 3] = [("ladder", &[]), ("local_process", &[]), (
 /// When something is missing, and [`Error::Guests`] when a guest fails.
 pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     bpf::setup(workspace)?;
-    setup()?;
+    programs::provide(&PROGRAMS, "the virtual machines need")?;
     let directory = workspace.target.join("vm");
     fs::create_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
     let kernels = kernels::fetch(&directory, lines)?;
@@ -71,18 +71,6 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Error::Guests(failed.join(", "))) }
-}
-
-fn setup() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(path, ..)| !PathBuf::from(path).is_file()).collect();
-    for (_, package, why) in &missing {
-        println!("setup: the virtual machines need {package}: {why}");
-    }
-    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    Apt::find().ok_or_else(|| Error::MissingPrograms(packages.join(", ")))?.install(&packages)
 }
 
 /// Builds the lab's tests, and finds the programs of those that run in guests.

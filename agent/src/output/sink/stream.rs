@@ -2,7 +2,12 @@
 //!
 //! A line that broke off with its connection is written again, whole, on the next.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, os::fd::AsFd, sync::Arc, time::Duration};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 
 use super::{
     destination::{Destination, Encode, Feed, Outcome},
@@ -23,6 +28,19 @@ pub trait Peer: Send {
 
     /// Bytes sent that the other side has not acknowledged yet; 0 where that cannot be known.
     fn unacknowledged(&self) -> io::Result<u64>;
+}
+
+/// Reads and forgets what there is to read on a socket, without waiting: [`Peer::look`] for any of them.
+pub(super) fn forget_unread(socket: impl AsFd) -> io::Result<()> {
+    let mut buffer = [0_u8; 4096];
+    loop {
+        match recv(&socket, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other side has closed the connection")),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// How a connection is opened.

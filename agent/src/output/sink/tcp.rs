@@ -4,7 +4,7 @@
 //! again on the next one. So nothing is lost between two connections, and a line may come twice; its `id` tells.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     os::fd::{AsFd as _, AsRawFd as _},
     time::Duration,
@@ -12,7 +12,10 @@ use std::{
 
 use rustix::net::sockopt;
 
-use super::{destination::PATIENCE, stream::Peer};
+use super::{
+    destination::PATIENCE,
+    stream::{Peer, forget_unread},
+};
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -57,10 +60,7 @@ impl Peer for Tcp {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        self.0.set_nonblocking(true)?;
-        let seen = drain(|buffer| self.0.read(buffer));
-        self.0.set_nonblocking(false)?;
-        seen
+        forget_unread(&self.0)
     }
 
     fn unacknowledged(&self) -> io::Result<u64> {
@@ -77,19 +77,5 @@ impl Drop for Tcp {
     fn drop(&mut self) {
         // What the other side has sent and nobody read would turn the close into a RST, of all things: RFC 2525, section 2.17.
         let _closed_or_gone = self.look();
-    }
-}
-
-/// Reads until there is no more just now.
-pub(super) fn drain(mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
-    let mut buffer = [0_u8; 4096];
-    loop {
-        match read(&mut buffer) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the other side has closed the connection")),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -3,12 +3,15 @@
 //! What is written stands in the receiver's queue at once; a receiver that ends without reading it takes it along, and no kernel tells how much.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::net::UnixStream,
     path::Path,
 };
 
-use super::{destination::PATIENCE, stream::Peer, tcp::drain};
+use super::{
+    destination::PATIENCE,
+    stream::{Peer, forget_unread},
+};
 
 /// Connects to the socket at a path.
 ///
@@ -29,10 +32,7 @@ impl Peer for Unix {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        self.0.set_nonblocking(true)?;
-        let seen = drain(|buffer| self.0.read(buffer));
-        self.0.set_nonblocking(false)?;
-        seen
+        forget_unread(&self.0)
     }
 
     fn unacknowledged(&self) -> io::Result<u64> {
