@@ -127,11 +127,16 @@ fn a_flow_label_is_not_netfilters() {
 /// A connection on which the peer had said nothing but its part of the handshake.
 #[test]
 fn a_handshake_from_beyond_the_router_keeps_the_peer_from_being_blamed_for_its_answer() {
-    for (handshake, acquitted) in [(61, true), (64, false)] {
+    for (handshake, speaks) in [(61, true), (64, false)] {
         let mut wire = answered(61, 64, Some(routed()));
         wire.sender.ttl = PathTtl::default();
         wire.sender.handshake_ttl = Some(handshake);
-        let kind = judge(wire).origin.kind;
-        assert_eq!(kind != OriginKind::RemotePeer, acquitted, "handshake with {handshake}: {kind:?}");
+        let verdict = judge(wire);
+        assert_eq!(
+            verdict.evidence.iter().any(|evidence| evidence.signal == "passed_no_router"),
+            speaks,
+            "handshake with {handshake}: {verdict:#?}"
+        );
+        assert_eq!(verdict.origin.kind != OriginKind::RemotePeer, speaks, "handshake with {handshake}: {verdict:#?}");
     }
 }
