@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod record;
 pub mod router;
 pub mod scene;
+pub mod site;
 pub mod speech;
 pub mod stand;
 pub mod tracing;

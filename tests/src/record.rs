@@ -124,6 +124,13 @@ impl Record {
         })
     }
 
+    /// What the last line says of a sink: events written to it, and lost by it.
+    pub fn books(&self, sink: &str) -> Option<(u64, u64)> {
+        let last: Value = serde_json::from_str(self.lines.last()?).ok()?;
+        let sink = last.get("sinks")?.get(sink)?;
+        Some((sink.get("written")?.as_u64()?, sink.get("lost")?.as_u64()?))
+    }
+
     /// Every promise of the contract this stream breaks; empty when it keeps them all.
     pub fn violations(&self) -> Vec<String> {
         let mut found = Vec::new();

@@ -3,9 +3,9 @@
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::unix::net::UnixListener,
-    path::{Path, PathBuf},
+    path::Path,
     thread::JoinHandle,
     time::Duration,
 };
@@ -13,12 +13,10 @@ use std::{
 use rstblame_lab::{
     LabError, Result,
     agent::Agent,
-    command::run,
-    net::{Host, lone_host},
-    peer::{self, AMQP},
+    peer::AMQP,
     poll,
     record::{Record, is_kind},
-    workspace,
+    site::{Disk, Site, lines_of},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -32,52 +30,6 @@ const OTHER: u16 = 5673;
 /// Both ends of a connection are on the one host, which sends its reset and receives it.
 const EVENTS: u64 = 2;
 
-/// A directory of this test, and the configuration in it.
-struct Site {
-    directory: PathBuf,
-    host: Host,
-}
-
-impl Site {
-    fn new(name: &str) -> Result<Self> {
-        let directory = workspace::artefacts()?.join(name);
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(LabError::io("empty the test's directory", error)),
-            _ => {}
-        }
-        fs::create_dir_all(&directory).map_err(|error| LabError::io("make the test's directory", error))?;
-        Ok(Self { directory, host: lone_host()? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    /// Writes the configuration: standard output, which the lab reads, and more sinks.
-    fn configure(&self, ports: &str, sinks: &str) -> Result<PathBuf> {
-        let text = format!(
-            "settle = \"100ms\"\n[filter]\nports = {ports}\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n{sinks}",
-            self.host.path().display()
-        );
-        let path = self.path("rstblame.toml");
-        fs::write(&path, text).map_err(|error| LabError::io("write the configuration", error))?;
-        Ok(path)
-    }
-
-    /// Opens connections and aborts them.
-    fn resets(&self, port: u16, count: usize) -> Result<()> {
-        let address = SocketAddr::new(self.host.v4(), port);
-        let listener = self.host.listen(address)?;
-        for _ in 0..count {
-            let client = self.host.connect(address)?;
-            let accepted = listener.accept().map_err(|error| LabError::io("accept", error))?;
-            peer::abort(client)?;
-            drop(accepted);
-        }
-        Ok(())
-    }
-}
-
 /// The lines that come over one connection, until it ends.
 fn read_all(stream: impl std::io::Read + Send + 'static) -> JoinHandle<Vec<String>> {
     std::thread::spawn(move || BufReader::new(stream).lines().map_while(std::result::Result::ok).collect())
@@ -87,21 +39,8 @@ fn joined(reader: JoinHandle<Vec<String>>) -> Vec<String> {
     reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn lines_of(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|error| LabError::io(format!("read {}", path.display()), error))?;
-    assert!(text.is_empty() || text.ends_with('\n'), "half a line at the end of {}", path.display());
-    Ok(text.lines().map(str::to_owned).collect())
-}
-
 fn resets_in(lines: &[String]) -> u64 {
     Record::new(lines.to_vec()).resets().count() as u64
-}
-
-/// What `agent_stopped` says of a sink: written and lost.
-fn books(record: &Record, sink: &str) -> (u64, u64) {
-    let last: Value = record.events().last().unwrap_or_default();
-    let number = |what: &str| last.get("sinks").and_then(|sinks| sinks.get(sink)?.get(what)?.as_u64()).unwrap_or(u64::MAX);
-    (number("written"), number("lost"))
 }
 
 #[test]
@@ -150,9 +89,9 @@ fn a_sink_that_breaks_disturbs_no_other_and_its_loss_is_exact() -> Result<()> {
     let record = agent.stop()?;
     let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
     assert_eq!((totals.seen, totals.emitted, totals.lost), (all, all, 0));
-    assert_eq!(books(&record, "unix"), (expected, all - expected));
+    assert_eq!(record.books("unix"), Some((expected, all - expected)));
     for healthy in ["stdout", "file", "tcp"] {
-        assert_eq!(books(&record, healthy), (all, 0), "{healthy}");
+        assert_eq!(record.books(healthy), Some((all, 0)), "{healthy}");
     }
     for lines in [lines_of(&file)?, joined(over_tcp)] {
         assert_eq!(lines, record.lines(), "every healthy sink has the same stream");
@@ -217,8 +156,8 @@ fn the_configuration_is_read_again_and_no_event_is_lost() -> Result<()> {
 fn a_disk_that_runs_full_leaves_no_half_line_and_costs_nothing_that_the_queue_holds() -> Result<()> {
     const RESETS: usize = 60;
     let site = Site::new("full")?;
-    let disk = Disk::mount(site.path("disk"))?;
-    let (file, filler) = (disk.0.join("events.jsonl"), disk.0.join("filler"));
+    let disk = Disk::mount(site.path("disk"), "1m")?;
+    let (file, filler) = (disk.path("events.jsonl"), disk.path("filler"));
     let config =
         site.configure(&format!("[{AMQP}]"), &format!("[[sink]]\ntype = \"file\"\nname = \"file\"\npath = {file:?}\nfsync = \"each\"\n"))?;
     let agent = Agent::daemon(&config).start()?;
@@ -236,7 +175,7 @@ fn a_disk_that_runs_full_leaves_no_half_line_and_costs_nothing_that_the_queue_ho
     fs::remove_file(&filler).map_err(|error| LabError::io("remove a file", error))?;
     agent.wait_for_log("works again")?;
     let record = agent.stop()?;
-    assert_eq!(books(&record, "file"), (EVENTS * (1 + RESETS as u64), 0));
+    assert_eq!(record.books("file"), Some((EVENTS * (1 + RESETS as u64), 0)));
     assert_eq!(lines_of(&file)?, record.lines());
     Ok(())
 }
@@ -268,23 +207,4 @@ fn a_killed_agent_leaves_no_half_line_to_the_next() -> Result<()> {
         assert_eq!((count("agent_started"), count("agent_stopped")), (2 * round, round));
     }
     Ok(())
-}
-
-/// A small file system.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(path: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&path).map_err(|error| LabError::io("make a mount point", error))?;
-        run(&["mount", "-t", "tmpfs", "-o", "size=1m", "none", &path.to_string_lossy()])?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if let Err(error) = run(&["umount", "--lazy", &self.0.to_string_lossy()]) {
-            eprintln!("lab: {} is left mounted: {error}", self.0.display());
-        }
-    }
 }
