@@ -19,6 +19,7 @@ pub mod forge;
 pub mod kernel;
 pub mod maps;
 pub mod net;
+pub mod pair;
 pub mod peer;
 pub mod pika;
 pub mod poll;

@@ -169,9 +169,14 @@ impl Sinks {
         if !self.capture {
             self.all().for_each(|sink| sink.queue.hurry(deadline));
         }
-        let flushed = self.flush(limit).await;
-        for sink in self.all().filter(|_| !flushed) {
-            if self.capture { sink.queue.shed() } else { sink.queue.give_up() }
+        self.flush(limit).await;
+        let last_line = Instant::now() + limit;
+        for Sink { queue, .. } in self.all() {
+            match (self.capture, queue.is_drained()) {
+                (true, _) => queue.shed(),
+                (false, true) => queue.hurry(last_line),
+                (false, false) => queue.give_up(),
+            }
         }
         if self.capture { self.all().map(|sink| sink.queue.totals().lost).sum() } else { 0 }
     }

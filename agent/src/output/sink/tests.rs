@@ -156,6 +156,26 @@ fn a_dead_sink_does_not_hold_up_the_end_and_loses_what_it_held() {
 }
 
 #[test]
+fn a_sink_that_hangs_at_the_end_takes_no_other_the_last_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = directory.path().join("events");
+    let deaf = tcp(&listener);
+    let sinks = Sinks::daemon(&[file(&path), deaf.clone()]).unwrap();
+    let (_peer, _) = {
+        sinks.push(started());
+        listener.accept().unwrap()
+    };
+    // More than what the two kernels buffer on loopback.
+    (0..6_000).for_each(|number| sinks.push(numbered(number)));
+    until("the file has everything", || of(&sinks, &format!("file:{}", path.display())).written == 6_000);
+    let totals = finish(sinks, Duration::from_millis(300));
+    assert!(totals[&deaf.name].lost > 0, "{totals:?}");
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.lines().last().unwrap().contains("agent_stopped"));
+}
+
+#[test]
 fn a_unix_receiver_may_come_and_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("datagrams");

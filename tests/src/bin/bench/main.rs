@@ -7,7 +7,6 @@ mod calibration;
 mod cost;
 mod latency;
 mod owners;
-mod pair;
 mod pcap;
 mod tap;
 mod throughput;

@@ -10,13 +10,13 @@ use rstblame_lab::{
     actor::Stage,
     agent::{Agent, Options},
     net::{Host, lone_host, two_hosts},
+    pair::Pair,
     peer::AMQP,
 };
 
 use super::{
     bpf::{Count, EmptyFilter, Statistics, programs_of},
     median,
-    pair::Pair,
 };
 
 /// Rounds of each load, in turn, so that noise hits all alike. The median counts.

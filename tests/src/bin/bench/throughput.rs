@@ -14,10 +14,11 @@ use rstblame_lab::{
     agent::Agent,
     command::spawn,
     net::{Host, lone_host},
+    pair::Pair,
     peer::AMQP,
 };
 
-use super::{median, pair::Pair};
+use super::median;
 
 const ROUNDS: usize = 9;
 

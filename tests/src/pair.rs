@@ -2,12 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use rstblame_lab::{
+use crate::{
     LabError, Result,
     actor::{Actor, Stage},
     net::Host,
 };
 
+/// Both ends of an AMQP connection.
+#[derive(Debug)]
 pub struct Pair {
     client: Actor,
     server: Actor,
@@ -15,6 +17,10 @@ pub struct Pair {
 
 impl Pair {
     /// Connects them, and opens the AMQP connection.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Client`] when one of them fails at that.
     pub fn open(stage: &Stage, client: &Host, server: &Host, address: SocketAddr) -> Result<Self> {
         let (mut client, mut server) = (stage.actor(client)?, stage.actor(server)?);
         server.ask(&format!("listen {address}"))?;
@@ -27,6 +33,10 @@ impl Pair {
     }
 
     /// Publishes messages of so many bytes, each `window` of them confirmed before the next; how long that took.
+    ///
+    /// # Errors
+    ///
+    /// [`LabError::Client`] when one of them fails at that.
     pub fn publish(&mut self, messages: u32, body: usize, window: u32) -> Result<Duration> {
         self.server.tell(&format!("confirm 0 {messages} {body} {window}"))?;
         let took = self.client.ask(&format!("publish 0 {messages} {body} {window}"))?;

@@ -1,0 +1,103 @@
+//! What a process needs as time goes by, and whether that grows.
+
+use std::{
+    fmt, fs,
+    time::{Duration, Instant},
+};
+
+use rstblame_lab::{LabError, Result};
+
+use super::Shift;
+
+pub const MIB: u64 = 1 << 20;
+
+/// Between two samples.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How much more memory the end may need than the middle: an allocator takes a while to settle, and gives nothing back.
+const MEMORY_SLACK: u64 = 3 * MIB;
+
+/// How many more files may be open at one moment: a namespace that passes is watched by three sockets, a reload opens its file anew.
+const FILES_SLACK: u64 = 8;
+
+#[derive(Clone, Copy)]
+struct Sample {
+    at: Duration,
+    /// Resident, in bytes.
+    memory: u64,
+    files: u64,
+    threads: u64,
+}
+
+/// The samples of one process.
+pub struct Growth {
+    pid: u32,
+    samples: Vec<Sample>,
+}
+
+impl Growth {
+    pub const fn of(pid: u32) -> Self {
+        Self { pid, samples: Vec::new() }
+    }
+
+    pub fn watch(&mut self, shift: &Shift) -> Result<()> {
+        let began = Instant::now();
+        while shift.goes_on(EVERY) {
+            self.samples.push(self.sample(began.elapsed())?);
+        }
+        Ok(())
+    }
+
+    fn sample(&self, at: Duration) -> Result<Sample> {
+        let process = format!("/proc/{}", self.pid);
+        let status = fs::read_to_string(format!("{process}/status")).map_err(|error| LabError::io("read the agent's status", error))?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            number.ok_or_else(|| LabError::Client(format!("no {name} in the agent's status")))
+        };
+        let files = fs::read_dir(format!("{process}/fd")).map_err(|error| LabError::io("list the agent's files", error))?;
+        Ok(Sample { at, memory: number("VmRSS:")? * 1024, files: files.count() as u64, threads: number("Threads:")? })
+    }
+
+    /// The most memory at any time, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.memory).max().unwrap_or(0)
+    }
+
+    /// What the last quarter has more of than the second, if it is more than chance.
+    pub fn found(&self) -> Option<&'static str> {
+        let quarter = self.samples.len() / 4;
+        let (middle, end) = (self.samples.get(quarter..2 * quarter)?, self.samples.get(3 * quarter..)?);
+        let grew = |of: fn(&Sample) -> u64, slack| median(end, of) > median(middle, of) + slack;
+        if grew(|sample| sample.memory, MEMORY_SLACK) {
+            Some("memory")
+        } else if grew(|sample| sample.files, FILES_SLACK) {
+            Some("open files")
+        } else if grew(|sample| sample.threads, 1) {
+            Some("threads")
+        } else {
+            None
+        }
+    }
+}
+
+fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
+    let mut values: Vec<u64> = samples.iter().map(of).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// One line for each of eight parts of the time.
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {:>8} {:>12} {:>8} {:>8}   medians", "until", "resident", "files", "threads")?;
+        for part in self.samples.chunks(self.samples.len().div_ceil(8).max(1)) {
+            let until = part.last().map_or(0, |sample| sample.at.as_secs());
+            let memory = median(part, |sample| sample.memory);
+            let (files, threads) = (median(part, |sample| sample.files), median(part, |sample| sample.threads));
+            writeln!(f, "  {until:>6} s {:>8} KiB {files:>8} {threads:>8}", memory / 1024)?;
+        }
+        Ok(())
+    }
+}
