@@ -216,6 +216,9 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
         tracing::warn!("{hook}");
     }
     let started = started(&plan, &armed);
+    if config.is_some() {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), ports = %plan.arm.ports.names().join(","), "watching");
+    }
     let snapshot = snapshot(&plan.arm);
     let mut session = Session::new(plan, count, armed, snapshot, sinks);
     session.queue(Event::AgentStarted(Box::new(started)));

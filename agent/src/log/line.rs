@@ -27,7 +27,7 @@ pub struct Line<'a> {
     pub fields: Vec<(&'a str, Value)>,
 }
 
-impl<'a> Line<'a> {
+impl Line<'_> {
     pub const fn new(time: Timestamp, level: Level) -> Self {
         Self { time, level, message: String::new(), fields: Vec::new() }
     }

@@ -181,7 +181,7 @@ impl<W: Writer> Logger<W> {
     }
 
     /// Writes a message, unless its place has had its share.
-    fn take(&self, place: u64, line: Line<'_>, now: Instant) {
+    fn take(&self, place: u64, line: &Line<'_>, now: Instant) {
         self.with_outlet(|outlet, format| outlet.take(place, line, format, now, &self.writer));
     }
 
@@ -208,7 +208,7 @@ impl<W: Writer + 'static> Subscriber for Logger<W> {
         event.record(&mut Fields(&mut line));
         let mut place = DefaultHasher::new();
         metadata.callsite().hash(&mut place);
-        self.take(place.finish(), line, Instant::now());
+        self.take(place.finish(), &line, Instant::now());
     }
 
     // The agent has no spans.

@@ -40,10 +40,10 @@ pub struct Outlet {
 
 impl Outlet {
     /// Writes a message, or folds it.
-    pub fn take(&mut self, place: u64, line: Line<'_>, format: LogFormat, now: Instant, writer: &impl Writer) {
+    pub fn take(&mut self, place: u64, line: &Line<'_>, format: LogFormat, now: Instant, writer: &impl Writer) {
         self.tell(format, now, false, writer);
         if self.limiter.admit(place, line.level, &line.message, now) {
-            self.write(&line, format, writer);
+            self.write(line, format, writer);
         }
     }
 
