@@ -22,6 +22,7 @@ use crate::{
         owners::Snapshot,
     },
     kernel::{ArmOptions, Armed, KernelError, ports::PortSet, tap::Extras},
+    log,
     output::{
         Format, OutputError,
         sink::{self, Fsync, Sinks, Target},
@@ -66,10 +67,11 @@ impl CaptureError {
 
 /// The exit code of a run. What went wrong goes to standard error, in one line.
 pub fn exit_code(ended: &Result<(), CaptureError>) -> ExitCode {
+    log::finish();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
             ExitCode::from(if error.is_usage() { cli::USAGE } else { 1 })
         }
     }
@@ -104,7 +106,7 @@ impl Plan {
             middleboxes: Vec::new(),
             settle,
             ignored: false,
-            state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| eprintln!("rstblame: {error}")).ok()),
+            state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
         }
     }
 }
@@ -211,9 +213,12 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     })?;
     armed.listen(&netns.handles());
     for hook in armed.blind_spots() {
-        eprintln!("rstblame: {hook}");
+        tracing::warn!("{hook}");
     }
     let started = started(&plan, &armed);
+    if config.is_some() {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), ports = %plan.arm.ports.names().join(","), "watching");
+    }
     let snapshot = snapshot(&plan.arm);
     let mut session = Session::new(plan, count, armed, snapshot, sinks);
     session.queue(Event::AgentStarted(Box::new(started)));

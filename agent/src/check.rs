@@ -20,6 +20,7 @@ use crate::{
     cli::KernelArgs,
     host,
     kernel::{ports::PortSet, probe},
+    log,
 };
 use programs::MainJob;
 
@@ -95,7 +96,7 @@ pub fn run(args: &KernelArgs) -> ExitCode {
     let mut out = io::stdout().lock();
     match lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| writeln!(out, "{main_job}")) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("rstblame: cannot write the report: {error}");
+            log::failed(format_args!("cannot write the report: {error}"));
             ExitCode::FAILURE
         }
         _ if main_job == MainJob::Blocked => ExitCode::FAILURE,

@@ -8,6 +8,7 @@ use crate::{
     flow::known::KnownMiddlebox,
     host::netns::NetnsFilter,
     kernel::{hooks::Ladder, ports::PortRange},
+    log::LogArgs,
     output::Format,
     units::{duration, size},
 };
@@ -25,6 +26,8 @@ pub const CONFIG: &str = "/etc/rstblame/rstblame.toml";
 #[derive(Debug, Parser)]
 #[command(name = "rstblame", version, about, max_term_width = 120)]
 pub struct Cli {
+    #[command(flatten)]
+    pub log: LogArgs,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -6,6 +6,7 @@ use crate::{
     capture,
     cli::{self, ConfigArgs, DaemonArgs},
     config::Config,
+    log,
 };
 
 /// Runs `rstblame daemon`.
@@ -13,7 +14,7 @@ pub fn run(args: DaemonArgs) -> ExitCode {
     let config = match Config::load(&args.config) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
             return ExitCode::from(cli::USAGE);
         }
     };
@@ -25,6 +26,7 @@ pub fn run(args: DaemonArgs) -> ExitCode {
             format!("there is no {}; every setting has its default\n", file.display())
         });
     }
+    log::configure(config.log);
     capture::exit_code(&capture::run_daemon(args.config, config))
 }
 
@@ -33,7 +35,7 @@ pub fn print_config(args: &ConfigArgs) -> ExitCode {
     match Config::load(args) {
         Ok(config) => print(&config.to_string()),
         Err(error) => {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
             ExitCode::from(cli::USAGE)
         }
     }
@@ -43,7 +45,7 @@ fn print(text: &str) -> ExitCode {
     // A reader that has seen enough is no failure.
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("rstblame: cannot write to standard output: {error}");
+            log::failed(format_args!("cannot write to standard output: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod flow;
 pub mod host;
 pub mod kernel;
+pub mod log;
 pub mod output;
 pub mod pcap;
 pub mod report;

@@ -6,7 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
     cli::{self, Cli, Command},
-    daemon, event, explain, pcap,
+    daemon, event, explain, log, pcap,
 };
 
 fn main() -> ExitCode {
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Err(error) = log::init(cli.log) {
+        log::failed(error);
+        return ExitCode::from(cli::USAGE);
+    }
     match cli.command {
         Command::Capture(args) => capture::exit_code(&capture::run(&args)),
         Command::Daemon(args) => daemon::run(args),
@@ -35,7 +39,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let cause = text.lines().next().unwrap_or_default();
     let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(String::new, |tip| format!("; {tip}"));
-    eprintln!("rstblame: {}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim());
+    log::failed(format_args!("{}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim()));
     ExitCode::from(cli::USAGE)
 }
 
@@ -45,7 +49,7 @@ fn schema() -> ExitCode {
         serde_json::to_string_pretty(&event::schema()).map_err(std::io::Error::from).and_then(|text| writeln!(std::io::stdout(), "{text}"));
     match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("rstblame: cannot write the schema: {error}");
+            log::failed(format_args!("cannot write the schema: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

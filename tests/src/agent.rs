@@ -79,7 +79,7 @@ impl Agent {
     /// A daemon by this configuration, which has to have standard output among its sinks.
     pub fn daemon(config: &Path) -> Options {
         let mut command = Command::new(workspace::agent_binary());
-        command.arg("daemon").arg("--config").arg(config);
+        command.args(["--log-format", "human", "daemon", "--config"]).arg(config);
         Options { host: "daemon".to_owned(), command, settle: None }
     }
 
@@ -289,7 +289,7 @@ impl Drop for Agent {
 impl Options {
     fn new(view: &str) -> Self {
         let mut command = Command::new(workspace::agent_binary());
-        command.args(["capture", "--format", "json"]);
+        command.args(["--log-format", "human", "capture", "--format", "json"]);
         Self { host: view.to_owned(), command, settle: Some("100ms") }
     }
 

@@ -206,7 +206,7 @@ impl Session {
                 self.settle.closed(sock, task);
             }
             Err(error) => {
-                eprintln!("rstblame: the kernel side sent {error}; please report this");
+                tracing::error!("the kernel side sent {error}; please report this");
             }
         }
     }
@@ -252,7 +252,7 @@ impl Session {
 /// What was learnt in earlier runs; nothing where that cannot be read.
 fn load(state: &StateDir) -> IdleMemory {
     state.load().unwrap_or_else(|error| {
-        eprintln!("rstblame: {error}");
+        tracing::warn!("{error}");
         IdleMemory::default()
     })
 }

@@ -72,8 +72,8 @@ impl Stops {
                 self.command = None;
                 match status {
                     Ok(status) if status.success() => {}
-                    Ok(status) => eprintln!("rstblame: the command ended with {status}"),
-                    Err(error) => eprintln!("rstblame: the command cannot be waited for: {error}"),
+                    Ok(status) => tracing::warn!("the command ended with {status}"),
+                    Err(error) => tracing::warn!("the command cannot be waited for: {error}"),
                 }
                 Stop::CommandEnded
             }

@@ -28,6 +28,7 @@ use crate::{
         hooks::Ladder,
         ports::{PortRange, PortSet},
     },
+    log::Settings,
     output::{
         Format,
         sink::{SinkSpec, Target},
@@ -44,6 +45,8 @@ pub struct Config {
     pub settle: Duration,
     /// Where what is learnt is kept.
     pub state_dir: Option<PathBuf>,
+    /// The agent's own log.
+    pub log: Settings,
     pub ports: PortSet,
     pub netns: NetnsFilter,
     /// Whether RSTs without effect are reported.
@@ -59,6 +62,7 @@ impl Default for Config {
         Self {
             settle: Duration::from_secs(1),
             state_dir: None,
+            log: Settings::default(),
             ports: PortSet::from(PortRange::AMQP),
             netns: NetnsFilter::All,
             ignored: false,

@@ -21,6 +21,7 @@ use crate::{
         hooks::Ladder,
         ports::{MAX_RANGES, PortRange, PortSet},
     },
+    log::{Level, LogFormat, Settings},
     units,
 };
 
@@ -40,12 +41,15 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "filter", "kernel", "middlebox", "sink"])?;
+        top.only(&["settle", "state_dir", "log", "filter", "kernel", "middlebox", "sink"])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
         }
         config.state_dir = top.get("state_dir").map(|value| absolute(&value)).transpose()?;
+        if let Some(table) = top.table("log", "[log]")? {
+            log(&table, &mut config.log)?;
+        }
         if let Some(table) = top.table("filter", "[filter]")? {
             filter(&table, &mut config)?;
         }
@@ -61,6 +65,17 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+fn log(table: &Table<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    table.only(&["level", "format"])?;
+    if let Some(value) = table.get("level") {
+        settings.level = value.word(&["error", "warn", "info", "debug", "trace"], |word| Level::from_str(word, false).ok())?;
+    }
+    if let Some(value) = table.get("format") {
+        settings.format = value.word(&["auto", "human", "logfmt", "json"], |word| LogFormat::from_str(word, false).ok())?;
+    }
+    Ok(())
 }
 
 fn filter(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {

@@ -31,6 +31,10 @@ impl Display for Config {
         if let Some(path) = &self.state_dir {
             writeln!(f, "state_dir = {}", quoted(path.display()))?;
         }
+        writeln!(f, "\n[log]\nlevel = {}", quoted(self.log.level))?;
+        if let Some(format) = self.log.format.to_possible_value() {
+            writeln!(f, "format = {}", quoted(format.get_name()))?;
+        }
         writeln!(f, "\n[filter]")?;
         writeln!(f, "ports = {}", list(&self.ports.names()))?;
         writeln!(

@@ -51,7 +51,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExplainError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rstblame: {error}");
+            crate::log::failed(error);
             ExitCode::FAILURE
         }
     }
@@ -274,6 +274,6 @@ fn patience(report: &Report) -> Duration {
 
 fn tell_unreadable(lines: u64, events: &Path) {
     if lines > 0 {
-        eprintln!("rstblame: {lines} lines of {} are no events of this version and were left out", events.display());
+        tracing::warn!(lines, "lines of {} are no events of this version and were left out", events.display());
     }
 }

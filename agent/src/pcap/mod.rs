@@ -40,6 +40,7 @@ use crate::{
         wire::{Flags, VendorText, Wire},
     },
     kernel::ports::PortSet,
+    log,
     output::{self, Format, pretty::Style},
     report,
 };
@@ -53,7 +54,7 @@ pub fn run(args: &PcapArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(PcapError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
             ExitCode::FAILURE
         }
     }
@@ -64,7 +65,7 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
         (true, _) => None,
         (false, Ok(ports)) => Some(ports),
         (false, Err(error)) => {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
             return Err(PcapError::NothingRead);
         }
     };
@@ -88,12 +89,12 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
             return Err(PcapError::Write(error));
         }
         if let Err(error) = ended {
-            eprintln!("rstblame: {error}");
+            log::failed(error);
         }
     }
     printer.summary(&totals).and_then(|()| printer.out.flush()).map_err(PcapError::Write)?;
     if totals.evicted > 0 {
-        eprintln!("rstblame: {} connections were forgotten, since more than {CONNECTIONS} were open at once", totals.evicted);
+        tracing::warn!(connections = totals.evicted, "connections were forgotten, since more than {CONNECTIONS} were open at once");
     }
     if read_any { Ok(()) } else { Err(PcapError::NothingRead) }
 }

@@ -10,6 +10,7 @@ use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
 use crate::{
     capture::CaptureError,
     event::{Event, EventsLost, FellOut, SCHEMA, Stopped},
+    log,
 };
 
 impl Session {
@@ -46,6 +47,7 @@ impl Session {
         if Instant::now() < self.next_loss_check {
             return Ok(());
         }
+        log::tick();
         self.report_losses(LOSS_CHECK)
     }
 
@@ -101,7 +103,7 @@ impl Session {
 
     pub(super) fn save_state(&self) {
         if let Some(Err(error)) = self.plan.state.as_ref().map(|state| state.save(&self.idle)) {
-            eprintln!("rstblame: {error}");
+            tracing::warn!("{error}");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     cli::ConfigArgs,
     config::Config,
     event::{Event, Reloaded, SCHEMA},
+    log,
 };
 
 impl Session {
@@ -16,22 +17,23 @@ impl Session {
         let mut new = match Config::load(args) {
             Ok(new) => new,
             Err(error) => {
-                eprintln!("rstblame: {error}; the configuration that is running stays");
+                tracing::error!("{error}; the configuration that is running stays");
                 return;
             }
         };
         let fixed = keep_fixed(&mut new, running);
         if !fixed.is_empty() {
-            eprintln!("rstblame: {} cannot change while the agent runs and will when it is started again", fixed.join(", "));
+            tracing::warn!("{} cannot change while the agent runs and will when it is started again", fixed.join(", "));
         }
         if let Err(error) = self.change_filter(running, &new) {
-            eprintln!("rstblame: {error}; the ports and network namespaces that are watched stay");
+            tracing::error!("{error}; the ports and network namespaces that are watched stay");
             new.ports.clone_from(&running.ports);
             new.netns.clone_from(&running.netns);
         }
         self.plan.owners.clone_from(&new.owners);
         self.plan.middleboxes.clone_from(&new.middleboxes);
         self.plan.ignored = new.ignored;
+        log::configure(new.log);
         self.queue(Event::AgentReloaded(Reloaded {
             schema: SCHEMA.to_owned(),
             timestamp: Timestamp::now(),
@@ -41,9 +43,9 @@ impl Session {
         }));
         let first = Event::AgentStarted(Box::new(started(&self.plan, &self.armed)));
         if let Err(error) = self.sinks.reload(&new.sinks, &first) {
-            eprintln!("rstblame: {error}");
+            tracing::error!("{error}");
         }
-        eprintln!("rstblame: {} was read again", args.file.display());
+        tracing::info!("{} was read again", args.file.display());
         *running = new;
     }
 

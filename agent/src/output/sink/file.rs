@@ -83,7 +83,7 @@ impl FileSink {
             && error.kind() != io::ErrorKind::InvalidInput
         {
             // The kernel says so once and forgets the pages: writing them again would only double them.
-            eprintln!("rstblame: {} could not be synchronised: {error}; its last lines may not survive a power cut", self.path.display());
+            tracing::warn!(%error, "{} could not be synchronised; its last lines may not survive a power cut", self.path.display());
         }
     }
 

@@ -65,7 +65,7 @@ fn run(name: &str, queue: &Queue, mut destination: Box<dyn Destination>, retry: 
     destination.close();
 }
 
-/// What standard error is told of a sink that fails.
+/// What the log is told of a sink that fails.
 #[derive(Default)]
 struct Trouble {
     since: Option<Instant>,
@@ -84,14 +84,14 @@ impl Trouble {
         self.told = self.reported.is_none_or(|at| now.saturating_duration_since(at) >= REPORTS);
         if self.told {
             self.reported = Some(now);
-            eprintln!("rstblame: sink {name}: {error}; its events wait while it is tried again");
+            tracing::warn!(sink = name, %error, "a sink fails; its events wait while it is tried again");
         }
     }
 
     fn ended(&mut self, name: &str) {
         let Some(since) = self.since.take() else { return };
         if std::mem::take(&mut self.told) {
-            eprintln!("rstblame: sink {name}: works again after {:.1} s", since.elapsed().as_secs_f64());
+            tracing::info!(sink = name, "the sink works again after {:.1} s", since.elapsed().as_secs_f64());
         }
     }
 }
