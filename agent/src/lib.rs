@@ -17,6 +17,7 @@ pub mod host;
 pub mod kernel;
 pub mod output;
 pub mod pcap;
+pub mod privileges;
 pub mod report;
 pub mod signal;
 #[cfg(test)]

@@ -32,6 +32,7 @@ use crate::{
         Format,
         sink::{SinkSpec, Target},
     },
+    privileges,
 };
 
 /// Largest file that is read, bytes.
@@ -51,6 +52,7 @@ pub struct Config {
     pub owners: OwnerFilter,
     pub middleboxes: Vec<KnownMiddlebox>,
     pub kernel: KernelArgs,
+    pub privileges: privileges::Settings,
     pub sinks: Vec<SinkSpec>,
 }
 
@@ -74,6 +76,7 @@ impl Default for Config {
                 hooks: Ladder::Auto,
                 btf: BtfSource::File("/sys/kernel/btf/vmlinux".into()),
             },
+            privileges: privileges::Settings::default(),
             sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, colour: false })],
         }
     }

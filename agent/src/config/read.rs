@@ -21,6 +21,7 @@ use crate::{
         hooks::Ladder,
         ports::{MAX_RANGES, PortRange, PortSet},
     },
+    privileges::{Confine, Settings},
     units,
 };
 
@@ -40,7 +41,7 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "filter", "kernel", "middlebox", "sink"])?;
+        top.only(&["settle", "state_dir", "filter", "kernel", "privileges", "middlebox", "sink"])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
@@ -51,6 +52,9 @@ impl Config {
         }
         if let Some(table) = top.table("kernel", "[kernel]")? {
             kernel(&table, &mut config)?;
+        }
+        if let Some(table) = top.table("privileges", "[privileges]")? {
+            config.privileges = privileges(&table)?;
         }
         config.middleboxes = middleboxes(top.tables("middlebox", "[[middlebox]]")?.unwrap_or_default())?;
         if let Some(tables) = top.tables("sink", "[[sink]]")? {
@@ -133,6 +137,20 @@ fn kernel(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
         kernel.btf = if value.text("give a path or \"none\"")? == "none" { BtfSource::None } else { BtfSource::File(absolute(&value)?) };
     }
     Ok(())
+}
+
+fn privileges(table: &Table<'_>) -> Result<Settings, ConfigError> {
+    table.only(&["user", "confine"])?;
+    Ok(Settings {
+        user: match table.get("user") {
+            Some(value) => Some(nonempty(&value, "give the name of a user")?.to_owned()),
+            None => None,
+        },
+        confine: match table.get("confine") {
+            Some(value) => value.word(&["off", "best_effort", "require"], |word| Confine::from_str(word, false).ok())?,
+            None => Confine::default(),
+        },
+    })
 }
 
 fn middleboxes(tables: Vec<Table<'_>>) -> Result<Vec<KnownMiddlebox>, ConfigError> {
