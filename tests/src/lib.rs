@@ -22,6 +22,7 @@ pub mod net;
 pub mod peer;
 pub mod pika;
 pub mod poll;
+pub mod privileges;
 pub mod proxy;
 pub mod record;
 pub mod router;
