@@ -8,17 +8,18 @@ mod tally;
 
 use std::{io, path::Path, process::ExitCode, time::Duration};
 
+use rustix::thread::CapabilitySet;
 use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
     cli::{self, BtfSource, CaptureArgs, ConfigArgs, KernelArgs, Switch},
     config::Config,
-    event::{Event, Filter, Host, Kernel, SCHEMA, Started},
+    event::{Event, Filter, Host, Kernel, Privileges, SCHEMA, Started},
     flow::known::KnownMiddlebox,
     host::{
         self,
-        netns::{NetnsError, NetnsFilter},
+        netns::{self, NetnsError, NetnsFilter},
         owners::Snapshot,
     },
     kernel::{ArmOptions, Armed, KernelError, ports::PortSet, tap::Extras},
@@ -27,6 +28,7 @@ use crate::{
         Format, OutputError,
         sink::{self, Fsync, Sinks, Target},
     },
+    privileges::{self, PrivilegesError, capabilities},
 };
 pub use owner_filter::OwnerFilter;
 use session::Session;
@@ -54,8 +56,10 @@ pub enum CaptureError {
     },
     #[error("cannot wait on the ring buffer: {0}")]
     Ring(#[source] io::Error),
-    #[error("not root, and without CAP_BPF and CAP_PERFMON: run with sudo, or see `rstblame check`")]
-    NotPrivileged,
+    #[error(transparent)]
+    Privileges(#[from] PrivilegesError),
+    #[error("missing {}: run with sudo, or see `rstblame check`", .0.join(" and "))]
+    NotPrivileged(Vec<&'static str>),
 }
 
 impl CaptureError {
@@ -92,6 +96,8 @@ pub struct Plan {
     pub ignored: bool,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
+    /// What was given up; nothing in a capture.
+    pub privileges: Option<Privileges>,
 }
 
 impl Plan {
@@ -107,20 +113,44 @@ impl Plan {
             settle,
             ignored: false,
             state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
+            privileges: None,
         }
     }
+
+    /// Whether namespaces other than the agent's own are watched, or may come to be.
+    pub fn follows_namespaces(&self) -> bool {
+        match (self.arm.netns.as_deref(), netns::self_inode()) {
+            (Some([only]), Ok(own)) => *only != own,
+            _ => true,
+        }
+    }
+}
+
+/// Why the agent could not be armed; in the words of capabilities where it has too few.
+fn not_armed(error: KernelError) -> CaptureError {
+    let essential = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    let missing = capabilities::held().map(|held| capabilities::missing(essential, held)).unwrap_or_default();
+    if missing.is_empty() || !matches!(error, KernelError::Denied { .. } | KernelError::NoHook(_)) {
+        return error.into();
+    }
+    CaptureError::NotPrivileged(missing)
 }
 
 /// One run of the agent.
 struct Run {
     plan: Plan,
     netns: NetnsFilter,
-    sinks: Sinks,
+    kind: Kind,
     duration: Option<Duration>,
     count: Option<u64>,
     command: Option<String>,
-    /// Where SIGHUP reads the configuration again, and the one that is running.
-    config: Option<(ConfigArgs, Config)>,
+}
+
+/// What there is before the agent is armed.
+enum Kind {
+    Capture(Sinks),
+    /// Where SIGHUP reads the configuration again, and the one that is running. Its sinks start once the agent is confined: each has a thread.
+    Daemon(ConfigArgs, Box<Config>),
 }
 
 /// Runs a capture to its end.
@@ -147,11 +177,10 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let ended = run_to_end(Run {
         plan,
         netns: args.netns.clone(),
-        sinks,
+        kind: Kind::Capture(sinks),
         duration: args.duration,
         count: args.count,
         command: args.command.clone(),
-        config: None,
     });
     match ended {
         Err(CaptureError::Output(OutputError::Closed(_))) => Ok(()),
@@ -165,6 +194,9 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
 ///
 /// When it cannot be armed, or something it needs dies.
 pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> {
+    if let Some(user) = &config.privileges.user {
+        privileges::become_user(user)?;
+    }
     let arm = arm_options(&config.kernel, config.ports.clone(), config.netns.inode()?);
     let plan = Plan {
         middleboxes: config.middleboxes.clone(),
@@ -172,9 +204,8 @@ pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> 
         owners: config.owners.clone(),
         ..Plan::new(arm, config.kernel.max_processes, config.settle, config.state_dir.as_deref())
     };
-    let sinks = Sinks::daemon(&config.sinks)?;
     let netns = config.netns.clone();
-    run_to_end(Run { plan, netns, sinks, duration: None, count: None, command: None, config: Some((args, config)) })
+    run_to_end(Run { plan, netns, kind: Kind::Daemon(args, Box::new(config)), duration: None, count: None, command: None })
 }
 
 fn run_to_end(run: Run) -> Result<(), CaptureError> {
@@ -203,15 +234,23 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
 }
 
 async fn watch(run: Run) -> Result<(), CaptureError> {
-    let Run { plan, netns, sinks, duration, count, command, mut config } = run;
+    let Run { mut plan, netns, kind, duration, count, command } = run;
     let settle = plan.settle;
     // Before arming: from here on a signal ends the capture properly.
-    let mut stops = Stops::new(duration, config.is_some()).map_err(CaptureError::Signals)?;
-    let mut armed = Armed::arm(&plan.arm).map_err(|error| {
-        let unprivileged = !rustix::process::geteuid().is_root() && matches!(error, KernelError::Denied { .. } | KernelError::NoHook(_));
-        if unprivileged { CaptureError::NotPrivileged } else { error.into() }
-    })?;
+    let mut stops = Stops::new(duration, matches!(kind, Kind::Daemon(..))).map_err(CaptureError::Signals)?;
+    let mut armed = Armed::arm(&plan.arm).map_err(not_armed)?;
     armed.listen(&netns.handles());
+    let follows = plan.follows_namespaces();
+    armed.coverage.extend(privileges::coverage(capabilities::held().unwrap_or(CapabilitySet::empty()), follows));
+    let (sinks, mut config) = match kind {
+        Kind::Capture(sinks) => (sinks, None),
+        Kind::Daemon(args, config) => {
+            let privileges = privileges::confine(config.privileges.confine, follows, || armed.counters().is_ok())?;
+            privileges.failed.iter().for_each(|failed| tracing::warn!("{failed}"));
+            plan.privileges = Some(privileges);
+            (Sinks::daemon(&config.sinks)?, Some((args, config)))
+        }
+    };
     for hook in armed.blind_spots() {
         tracing::warn!("{hook}");
     }
@@ -246,6 +285,7 @@ fn started(plan: &Plan, armed: &Armed) -> Started {
         kernel: plan.kernel.clone(),
         filter: filter_names(&plan.arm),
         coverage: armed.coverage.clone(),
+        privileges: plan.privileges.clone(),
     }
 }
 

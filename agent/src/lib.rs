@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod log;
 pub mod output;
 pub mod pcap;
+pub mod privileges;
 pub mod report;
 pub mod signal;
 #[cfg(test)]

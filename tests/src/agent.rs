@@ -78,7 +78,12 @@ impl Agent {
 
     /// A daemon by this configuration, which has to have standard output among its sinks.
     pub fn daemon(config: &Path) -> Options {
-        let mut command = Command::new(workspace::agent_binary());
+        Self::daemon_of(&workspace::agent_binary(), config)
+    }
+
+    /// A daemon that is run from another place than the agent was built in.
+    pub fn daemon_of(binary: &Path, config: &Path) -> Options {
+        let mut command = Command::new(binary);
         command.args(["--log-format", "human", "daemon", "--config"]).arg(config);
         Options { host: "daemon".to_owned(), command, settle: None }
     }
@@ -310,6 +315,34 @@ impl Options {
     pub const fn settle(mut self, settle: &'static str) -> Self {
         self.settle = Some(settle);
         self
+    }
+
+    /// Has the agent started by another program, which executes it in its own place: `nsenter`, `setpriv` and the like, with their arguments.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        let mut words = words.iter();
+        let mut command = Command::new(words.next().copied().unwrap_or_default());
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        self.command = command;
+        self
+    }
+
+    /// Starts the agent as `nobody` with these capabilities (as setpriv(1) names them) and no other: in the ambient set, as systemd gives them.
+    #[must_use]
+    pub fn as_nobody(self, capabilities: &[&str]) -> Self {
+        let set = capabilities.iter().fold("-all".to_owned(), |set, name| format!("{set},+{name}"));
+        let sets = ["bounding-set", "inh-caps", "ambient-caps"].map(|kind| format!("--{kind}={set}"));
+        let [bounding, inheritable, ambient] = &sets;
+        self.through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", bounding, inheritable, ambient])
+    }
+
+    /// Runs what is not meant to get as far as [`Options::start`] wants it, to its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`command::finish`].
+    pub fn run(self) -> Result<command::Finished> {
+        command::finish(self.command, DRAIN)
     }
 
     /// Starts the agent and waits until every hook is armed (`agent_started`).

@@ -23,6 +23,7 @@ pub mod pair;
 pub mod peer;
 pub mod pika;
 pub mod poll;
+pub mod privileges;
 pub mod proxy;
 pub mod record;
 pub mod router;

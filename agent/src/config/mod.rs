@@ -33,6 +33,7 @@ use crate::{
         Format,
         sink::{SinkSpec, Target},
     },
+    privileges,
 };
 
 /// Largest file that is read, bytes.
@@ -54,6 +55,7 @@ pub struct Config {
     pub owners: OwnerFilter,
     pub middleboxes: Vec<KnownMiddlebox>,
     pub kernel: KernelArgs,
+    pub privileges: privileges::Settings,
     pub sinks: Vec<SinkSpec>,
 }
 
@@ -78,6 +80,7 @@ impl Default for Config {
                 hooks: Ladder::Auto,
                 btf: BtfSource::File("/sys/kernel/btf/vmlinux".into()),
             },
+            privileges: privileges::Settings::default(),
             sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, colour: false })],
         }
     }

@@ -21,7 +21,8 @@ use crate::{
         hooks::Ladder,
         ports::{MAX_RANGES, PortRange, PortSet},
     },
-    log::{Level, LogFormat, Settings},
+    log::{self, Level, LogFormat},
+    privileges::{self, Confine},
     units,
 };
 
@@ -41,7 +42,7 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "log", "filter", "kernel", "middlebox", "sink"])?;
+        top.only(&["settle", "state_dir", "log", "filter", "kernel", "privileges", "middlebox", "sink"])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
@@ -56,6 +57,9 @@ impl Config {
         if let Some(table) = top.table("kernel", "[kernel]")? {
             kernel(&table, &mut config)?;
         }
+        if let Some(table) = top.table("privileges", "[privileges]")? {
+            config.privileges = privileges(&table)?;
+        }
         config.middleboxes = middleboxes(top.tables("middlebox", "[[middlebox]]")?.unwrap_or_default())?;
         if let Some(tables) = top.tables("sink", "[[sink]]")? {
             config.sinks = sinks::read(&tables)?;
@@ -67,7 +71,7 @@ impl Config {
     }
 }
 
-fn log(table: &Table<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+fn log(table: &Table<'_>, settings: &mut log::Settings) -> Result<(), ConfigError> {
     table.only(&["level", "format"])?;
     if let Some(value) = table.get("level") {
         settings.level = value.word(&["error", "warn", "info", "debug", "trace"], |word| Level::from_str(word, false).ok())?;
@@ -148,6 +152,20 @@ fn kernel(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
         kernel.btf = if value.text("give a path or \"none\"")? == "none" { BtfSource::None } else { BtfSource::File(absolute(&value)?) };
     }
     Ok(())
+}
+
+fn privileges(table: &Table<'_>) -> Result<privileges::Settings, ConfigError> {
+    table.only(&["user", "confine"])?;
+    Ok(privileges::Settings {
+        user: match table.get("user") {
+            Some(value) => Some(nonempty(&value, "give the name of a user")?.to_owned()),
+            None => None,
+        },
+        confine: match table.get("confine") {
+            Some(value) => value.word(&["off", "best_effort", "require"], |word| Confine::from_str(word, false).ok())?,
+            None => Confine::default(),
+        },
+    })
 }
 
 fn middleboxes(tables: Vec<Table<'_>>) -> Result<Vec<KnownMiddlebox>, ConfigError> {

@@ -65,6 +65,13 @@ impl Display for Config {
             BtfSource::None => writeln!(f, "btf = {}", quoted("none"))?,
             BtfSource::File(path) => writeln!(f, "btf = {}", quoted(path.display()))?,
         }
+        writeln!(f, "\n[privileges]")?;
+        if let Some(user) = &self.privileges.user {
+            writeln!(f, "user = {}", quoted(user))?;
+        }
+        if let Some(confine) = self.privileges.confine.to_possible_value() {
+            writeln!(f, "confine = {}", quoted(confine.get_name()))?;
+        }
         for middlebox in &self.middleboxes {
             writeln!(f, "\n[[middlebox]]\nnetwork = {}\nname = {}", quoted(middlebox.network()), quoted(middlebox.name()))?;
         }

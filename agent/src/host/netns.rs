@@ -195,12 +195,15 @@ impl Handle {
     ///
     /// The namespace is a property of the thread (setns(2)): the rest of the agent stays where it is. A socket belongs to
     /// the namespace it was made in and goes on doing so when it is handed out. A panic in `inside` goes on in the
-    /// caller.
+    /// caller. For a thread that is there already nothing is entered, which would take `CAP_SYS_ADMIN` even so.
     ///
     /// # Errors
     ///
     /// When the thread cannot be started or may not enter the namespace.
     pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
+        if self_inode().is_ok_and(|own| own == self.inode) {
+            return Ok(inside());
+        }
         thread::scope(|scope| {
             let entered = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, || {
                 move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))?;

@@ -108,6 +108,31 @@ fn parse(text: &str) -> HashMap<u32, String> {
     names
 }
 
+/// What a user of this host is known by to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+}
+
+impl Account {
+    /// The user of that name in a passwd file, as getpwnam(3) would have it: the first entry.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or is no regular file.
+    pub fn find(passwd: File, name: &str) -> io::Result<Option<Self>> {
+        let text = read_regular(passwd)?;
+        Ok(text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let found = fields.next()? == name;
+            let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+            found.then_some(Self { uid, gid })
+        }))
+    }
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should fail here")]
 mod tests {

@@ -1,6 +1,7 @@
 //! Another configuration while the session runs: nothing is attached anew, and what waits in the ring stays there.
 
 use jiff::Timestamp;
+use rustix::thread::CapabilitySet;
 
 use super::{super::snapshot, Session};
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     config::Config,
     event::{Event, Reloaded, SCHEMA},
     log,
+    privileges::capabilities,
 };
 
 impl Session {
@@ -21,7 +23,8 @@ impl Session {
                 return;
             }
         };
-        let fixed = keep_fixed(&mut new, running);
+        let stays = !self.plan.follows_namespaces() && !capabilities::held().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN));
+        let fixed = keep_fixed(&mut new, running, stays);
         if !fixed.is_empty() {
             tracing::warn!("{} cannot change while the agent runs and will when it is started again", fixed.join(", "));
         }
@@ -67,8 +70,9 @@ impl Session {
     }
 }
 
-/// Takes what cannot change at run time from the running configuration, and names what would have changed.
-fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
+/// Takes what cannot change at run time from the running configuration, and names what would have changed. `stays`: the agent has let go of
+/// what it takes to enter another network namespace.
+fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static str> {
     let mut fixed = Vec::new();
     let mut keep = |name, differs: bool| {
         if differs {
@@ -85,6 +89,13 @@ fn keep_fixed(new: &mut Config, running: &Config) -> Vec<&'static str> {
     keep("kernel.amqp", new.kernel.amqp != running.kernel.amqp);
     keep("kernel.hooks", new.kernel.hooks != running.kernel.hooks);
     keep("kernel.btf", new.kernel.btf != running.kernel.btf);
+    keep("privileges.user", new.privileges.user != running.privileges.user);
+    keep("privileges.confine", new.privileges.confine != running.privileges.confine);
+    keep("filter.netns", stays && new.netns != running.netns);
+    new.privileges.clone_from(&running.privileges);
+    if stays {
+        new.netns.clone_from(&running.netns);
+    }
     new.settle = running.settle;
     new.state_dir.clone_from(&running.state_dir);
     new.kernel.clone_from(&running.kernel);
@@ -96,14 +107,25 @@ mod tests {
     use std::time::Duration;
 
     use super::keep_fixed;
-    use crate::config::Config;
+    use crate::{config::Config, host::netns::NetnsFilter};
 
     #[test]
     fn what_cannot_change_keeps_its_value_and_is_named() {
         let running = Config::default();
         let mut new = Config { settle: Duration::from_secs(3), ignored: true, ..Config::default() };
         new.kernel.ring_size = 1 << 20;
-        assert_eq!(keep_fixed(&mut new, &running), ["settle", "kernel.ring_size"]);
+        assert_eq!(keep_fixed(&mut new, &running, false), ["settle", "kernel.ring_size"]);
         assert_eq!(new, Config { ignored: true, ..running });
+    }
+
+    #[test]
+    fn one_that_cannot_enter_other_namespaces_stays_in_its_own() {
+        let running = Config { netns: NetnsFilter::Own, ..Config::default() };
+        let mut new = Config::default();
+        assert_eq!(keep_fixed(&mut new, &running, true), ["filter.netns"]);
+        assert_eq!(new, running);
+        let mut new = Config::default();
+        assert_eq!(keep_fixed(&mut new, &running, false), [""; 0]);
+        assert_eq!(new, Config::default());
     }
 }

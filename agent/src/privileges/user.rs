@@ -1,0 +1,50 @@
+//! Becoming another user.
+
+use std::{fs::File, io, path::Path};
+
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities};
+
+use super::{PrivilegesError, capabilities::useful};
+use crate::host::users::Account;
+
+/// Where users are looked up.
+const PASSWD: &str = "/etc/passwd";
+
+/// Becomes a user for good, with no group but its own, and keeps the capabilities that the agent has a use for. Does nothing for one who is
+/// that user already.
+///
+/// # Errors
+///
+/// When there is no such user, or the kernel refuses.
+pub fn become_user(name: &str) -> Result<(), PrivilegesError> {
+    let path = Path::new(PASSWD);
+    let account = File::open(path)
+        .and_then(|file| Account::find(file, name))
+        .map_err(|source| PrivilegesError::Passwd { user: name.to_owned(), path: path.to_owned(), source })?
+        .ok_or_else(|| PrivilegesError::NoUser { user: name.to_owned(), path: path.to_owned() })?;
+    if rustix::process::geteuid().as_raw() == account.uid && rustix::process::getuid().as_raw() == account.uid {
+        return Ok(());
+    }
+    switch(account).map_err(|source| PrivilegesError::Become { user: name.to_owned(), source })
+}
+
+fn switch(Account { uid, gid }: Account) -> io::Result<()> {
+    set_keep_capabilities(true)?;
+    // The functions of the C library and not the system calls: those would change this thread only.
+    // SAFETY: no group is named, so that nothing is read behind the pointer.
+    done(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: numbers only.
+    done(unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: numbers only.
+    done(unsafe { libc::setresuid(uid, uid, uid) })?;
+    set_keep_capabilities(false)?;
+    let permitted = capabilities(None)?.permitted;
+    // CAP_SETPCAP is for emptying the bounding set, later.
+    let permitted = permitted & (useful() | CapabilitySet::SETPCAP);
+    set_capabilities(None, CapabilitySets { effective: permitted & useful(), permitted, inheritable: CapabilitySet::empty() })?;
+    Ok(())
+}
+
+fn done(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
