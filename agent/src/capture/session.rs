@@ -29,6 +29,7 @@ use crate::{
         wires::{Place, Wires},
     },
     host::{
+        memory,
         netns::Names,
         owners::{Owners, Snapshot},
     },
@@ -162,6 +163,7 @@ impl Session {
                     if let Some(snapshot) = snapshot {
                         self.owners.add_snapshot(snapshot);
                     }
+                    memory::give_back();
                 }
                 () = sleep(nap) => {}
             }
@@ -189,7 +191,7 @@ impl Session {
                 self.name_netns(&mut reset);
                 reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);
                 if reset.direction == Direction::Received {
-                    self.wires.claim(place(&reset), reset.tcp.as_ref());
+                    self.wires.claim(place(&reset), reset.tcp.as_ref(), reset.boottime_ns);
                 }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);

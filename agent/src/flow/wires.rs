@@ -24,6 +24,14 @@ struct Entry {
     claimed: bool,
 }
 
+/// A socket that was ended.
+#[derive(Debug)]
+struct Expected {
+    tcp: Option<TcpFacts>,
+    /// When: `CLOCK_BOOTTIME`, ns.
+    at_ns: u64,
+}
+
 /// What arrived, by connection.
 #[derive(Debug)]
 pub struct Wires {
@@ -31,7 +39,8 @@ pub struct Wires {
     order: VecDeque<(u64, Place)>,
     /// Sockets ended by a RST whose packet is still to come: since Linux 6.15 packet sockets of one namespace come after the protocols
     /// (<https://github.com/torvalds/linux/blob/v6.15/net/core/dev.c>, `__netif_receive_skb_core`).
-    expected: HashMap<Place, Option<TcpFacts>>,
+    expected: HashMap<Place, Expected>,
+    expected_order: VecDeque<(u64, Place)>,
     capacity: usize,
     window: Duration,
     evicted: u64,
@@ -40,15 +49,23 @@ pub struct Wires {
 impl Wires {
     /// Keeps at most `capacity` connections, each until `window` has passed since its RST.
     pub fn new(window: Duration, capacity: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), expected: HashMap::new(), capacity, window, evicted: 0 }
+        Self {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            expected: HashMap::new(),
+            expected_order: VecDeque::new(),
+            capacity,
+            window,
+            evicted: 0,
+        }
     }
 
     /// Takes in a RST. One that ends nothing and is followed by another is remembered with that one.
     pub fn arrived(&mut self, place: Place, mut wire: Box<Wire>) {
         let expected = self.expected.remove(&place);
         let claimed = expected.is_some();
-        if let Some(Some(tcp)) = &expected {
-            complete(&mut wire, tcp);
+        if let Some(tcp) = expected.and_then(|expected| expected.tcp) {
+            complete(&mut wire, &tcp);
         }
         if let Some(known) = self.entries.get_mut(&place) {
             if known.claimed && !claimed {
@@ -80,8 +97,8 @@ impl Wires {
     }
 
     /// A socket was ended by a RST; what the socket knows completes what the wire showed. Its packet may be the one that came last, or
-    /// still be on its way here.
-    pub fn claim(&mut self, place: Place, tcp: Option<&TcpFacts>) {
+    /// still be on its way here: it is expected for one window, since another connection may have the same ports later.
+    pub fn claim(&mut self, place: Place, tcp: Option<&TcpFacts>, at_ns: u64) {
         let exact = |wire: &Wire| tcp.is_none_or(|tcp| acceptable(wire, tcp));
         match self.entries.get_mut(&place) {
             Some(known) if exact(&known.wire) => {
@@ -91,11 +108,11 @@ impl Wires {
                 }
             }
             _ => {
-                // Without a tap nothing ever comes: as many as there can be connections to come are enough.
-                if self.expected.len() >= self.capacity {
-                    self.expected.clear();
+                if self.expected_order.len() >= self.capacity {
+                    self.expect_no_more();
                 }
-                self.expected.insert(place, tcp.cloned());
+                self.expected.insert(place, Expected { tcp: tcp.cloned(), at_ns });
+                self.expected_order.push_back((at_ns, place));
             }
         }
     }
@@ -108,7 +125,11 @@ impl Wires {
     /// The next RST whose window has passed by `now_ns` without a socket for it.
     pub fn pop_unclaimed(&mut self, now_ns: u64) -> Option<(Place, Box<Wire>)> {
         let window = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX);
-        while self.order.front().is_some_and(|(at, _)| at.saturating_add(window) <= now_ns) {
+        let is_over = |(at, _): &(u64, Place)| at.saturating_add(window) <= now_ns;
+        while self.expected_order.front().is_some_and(is_over) {
+            self.expect_no_more();
+        }
+        while self.order.front().is_some_and(is_over) {
             let (_, place) = self.order.pop_front()?;
             // Those with a socket leave when its reset does, or here when that has left before them.
             let unclaimed = self.entries.get(&place).is_some_and(|entry| !entry.claimed);
@@ -119,6 +140,15 @@ impl Wires {
             }
         }
         None
+    }
+
+    /// Gives up the packet that is expected longest.
+    fn expect_no_more(&mut self) {
+        let Some((at_ns, place)) = self.expected_order.pop_front() else { return };
+        // One that came meanwhile is there no more, and a later socket of the same ports has a turn of its own.
+        if self.expected.get(&place).is_some_and(|expected| expected.at_ns == at_ns) {
+            self.expected.remove(&place);
+        }
     }
 
     /// RSTs that had to make room.
@@ -194,9 +224,9 @@ mod tests {
             let mut wires = wires();
             if packet_first {
                 wires.arrived(place(), rst(7));
-                wires.claim(place(), Some(&socket(7)));
+                wires.claim(place(), Some(&socket(7)), SECOND);
             } else {
-                wires.claim(place(), Some(&socket(7)));
+                wires.claim(place(), Some(&socket(7)), SECOND);
                 wires.arrived(place(), rst(7));
             }
             let wire = wires.take(place()).unwrap();
@@ -209,7 +239,7 @@ mod tests {
     fn a_stale_rst_is_not_the_one_that_ended_the_socket() {
         let mut wires = wires();
         wires.arrived(place(), rst(3_000));
-        wires.claim(place(), Some(&socket(9_000)));
+        wires.claim(place(), Some(&socket(9_000)), SECOND);
         wires.arrived(place(), rst(9_000));
         let wire = wires.take(place()).unwrap();
         assert_eq!(wire.rst.seq, 9_000);
@@ -225,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_is_expected_for_one_window() {
+        for (late, claimed) in [(false, true), (true, false)] {
+            let mut wires = wires();
+            wires.claim(place(), Some(&socket(7)), SECOND);
+            assert!(wires.pop_unclaimed(if late { 2 * SECOND } else { SECOND }).is_none());
+            // The RST of a later connection with the same ports has nothing to do with that socket.
+            wires.arrived(place(), rst(7));
+            assert_eq!(wires.pop_unclaimed(u64::MAX).is_none(), claimed, "late: {late}");
+            assert!(wires.expected.is_empty() && wires.expected_order.len() <= 1);
+        }
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let mut wires = wires();
         for port in 1..=5 {
@@ -233,5 +276,11 @@ mod tests {
             wires.arrived(place, rst(7));
         }
         assert_eq!((wires.entries.len(), wires.evicted()), (2, 3));
+        for port in 11..=15 {
+            let mut place = place();
+            place.tuple.peer.set_port(port);
+            wires.claim(place, None, SECOND);
+        }
+        assert_eq!((wires.expected.len(), wires.expected_order.len()), (2, 2));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod facts;
+pub mod memory;
 pub mod neighbours;
 mod netlink;
 pub mod netns;
