@@ -103,8 +103,10 @@ pub mod counter {
     pub const PACKETS_LOST: u32 = 4;
     /// Directions of connections of which the tap began to remember something: less those still remembered, these made room.
     pub const FLOWS_BEGUN: u32 = 5;
+    /// Messages that the kernel programs had for the agent's log, at level debug only.
+    pub const DIAGNOSED: u32 = 6;
     /// Number of counters.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
 }
 
 /// Bits of `Config::flags`.

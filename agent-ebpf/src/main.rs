@@ -15,6 +15,7 @@
 
 mod address;
 mod destroy_sock;
+mod diagnose;
 mod egress;
 mod filter;
 mod flow;

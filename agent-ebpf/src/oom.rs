@@ -8,6 +8,7 @@ use aya_ebpf::{
 use rstblame_ebpf::{COMM_LEN, RecordFormat, Signal, signal_flag};
 
 use crate::{
+    diagnose,
     maps::SIGNALS,
     memory::{offset_of_member, read_or},
     record::{boottime_ns, record_offset},
@@ -56,5 +57,7 @@ fn mark(victim: u32) {
         reserved: 0,
     };
     // Least recently used entries make room for it.
-    let _best_effort = SIGNALS.insert(victim, signal, 0);
+    if let Err(error) = SIGNALS.insert(victim, signal, 0) {
+        diagnose::signal_not_stored(victim, error);
+    }
 }

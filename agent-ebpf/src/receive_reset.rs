@@ -38,7 +38,7 @@ pub fn recv_reset_tp(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn handle(sock: u64, tuple: &RecordTuple<'_>) {
-    let Some((local, peer)) = socket::ports(sock).or_else(|| tuple.ports()) else {
+    let Some((local, peer)) = tuple.ports_of(sock) else {
         return;
     };
     if !filter::ports_watched(local, peer) {

@@ -5,6 +5,7 @@ use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, count
 
 use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
+    diagnose,
     maps::{EVENTS, count},
     memory::{read, read_into, read_or},
     socket, task,
@@ -36,6 +37,7 @@ pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
     count(counter::SEEN);
     let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
         count(counter::RING_FULL);
+        diagnose::no_room_for_reset(kind);
         return;
     };
     // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
@@ -48,6 +50,9 @@ pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
     // SAFETY: a helper without arguments.
     record.jiffies = unsafe { bpf_jiffies64() } as u32;
     fill(record);
+    if record.valid & valid::TUPLE == 0 {
+        diagnose::no_tuple(kind, u32::from(record.family));
+    }
     entry.submit(0);
 }
 
@@ -56,6 +61,7 @@ pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
 pub fn submit_task(kind: u32, sock: u64) {
     let Some(mut entry) = EVENTS.reserve::<TaskRecord>(0) else {
         count(counter::TASKS_LOST);
+        diagnose::no_room_for_task(kind);
         return;
     };
     // SAFETY: as above.
@@ -103,6 +109,16 @@ impl RecordTuple<'_> {
             return Some((u16::from_be_bytes(local), u16::from_be_bytes(peer)));
         }
         Some((read(self.base, record_offset!(self.format, sport))?, read(self.base, record_offset!(self.format, dport))?))
+    }
+
+    /// The ports of a socket, or where it has none those of the record. Not `or_else`: a closure that the compiler does not inline hands an
+    /// `Option` back in parts, of which some are never written.
+    #[inline(always)]
+    pub fn ports_of(&self, sock: u64) -> Option<(u16, u16)> {
+        match socket::ports(sock) {
+            Some(ports) => Some(ports),
+            None => self.ports(),
+        }
     }
 
     /// Fills in the tuple.

@@ -69,11 +69,7 @@ pub fn send_reset_tp(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn handle(firing: &Firing<'_>) {
     let segment = Segment::of(firing.skb);
-    let ports = if segment.present {
-        Some((segment.local_port(), segment.peer_port()))
-    } else {
-        socket::ports(firing.sock).or_else(|| firing.record.ports())
-    };
+    let ports = if segment.present { Some((segment.local_port(), segment.peer_port())) } else { firing.record.ports_of(firing.sock) };
     let Some((local, peer)) = ports else {
         return;
     };

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use rstblame_ebpf::{COMM_LEN, RecordFormat, Signal, signal_flag};
 
 use crate::{
+    diagnose,
     maps::SIGNALS,
     memory::{offset_of_member, read_or},
     record::{boottime_ns, record_offset},
@@ -90,7 +91,9 @@ fn handle(number: u32, code: i32, target: u32) {
         reserved: 0,
     };
     // Least recently used entries make room for it.
-    let _best_effort = SIGNALS.insert(target, signal, 0);
+    if let Err(error) = SIGNALS.insert(target, signal, 0) {
+        diagnose::signal_not_stored(target, error);
+    }
 }
 
 const SIGKILL: u32 = 9;

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use rstblame_ebpf::{Connection, RecordFormat, counter, owner};
 
 use crate::{
-    filter,
+    diagnose, filter,
     maps::{CONNECTIONS, count},
     memory::{offset_of_member, read_or},
     record::{RecordTuple, boottime_ns, record_offset},
@@ -69,7 +69,7 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
     if !closes && new != socket::state::SYN_SENT && new != socket::state::ESTABLISHED && new != socket::state::LISTEN {
         return;
     }
-    let Some((local, peer)) = socket::ports(sock).or_else(|| tuple.ports()) else {
+    let Some((local, peer)) = tuple.ports_of(sock) else {
         return;
     };
     if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock).unwrap_or(0)) {
@@ -91,8 +91,9 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         connection.owner = owner::CONNECT;
         connection.active_open = 1;
     }
-    if CONNECTIONS.insert(sock, connection, 0).is_err() {
+    if let Err(error) = CONNECTIONS.insert(sock, connection, 0) {
         count(counter::CONNECTIONS_FULL);
+        diagnose::connection_not_stored(u32::from(new), error);
     }
 }
 

@@ -5,6 +5,7 @@ use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, owner, soc
 
 use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
+    diagnose,
     maps::{CONNECTIONS, count},
     memory::{offset_of_member, read, read_into, read_or},
     task,
@@ -96,8 +97,9 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
     } else if held {
         // Opened before the agent was: remembered from here on, so that whoever closes it can be named.
         let connection = Connection { was_reset: 1, ..NOTHING_KNOWN };
-        if CONNECTIONS.insert(sock, connection, 0).is_err() {
+        if let Err(error) = CONNECTIONS.insert(sock, connection, 0) {
             count(counter::CONNECTIONS_FULL);
+            diagnose::connection_not_stored(u32::from(record.state), error);
         }
     }
 }
@@ -155,6 +157,7 @@ fn bit(word: u64, number: u32) -> bool {
 #[inline(always)]
 fn fill_tcp(sock: u64, record: &mut ResetRecord) {
     if !read_into(sock, offset_of_member!(rcv_nxt), &mut record.rcv_nxt) {
+        diagnose::no_tcp_facts(u32::from(record.state));
         return;
     }
     if !read_into(sock, offset_of_member!(copied_seq), &mut record.copied_seq) {

@@ -4,6 +4,7 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_
 use rstblame_ebpf::{Signal, Task, kind};
 
 use crate::{
+    diagnose,
     maps::{PROCESSES, SIGNALS},
     memory::{offset_of_member, read_into, read_or},
     record::submit_task,
@@ -55,6 +56,8 @@ pub fn introduce(task: &Task, sock: u64) {
         return;
     }
     // Least recently used entries make room; a failure means only that the process is reported again.
-    let _reported_again = PROCESSES.insert(task.tgid, task.start_boottime_ns, 0);
+    if let Err(error) = PROCESSES.insert(task.tgid, task.start_boottime_ns, 0) {
+        diagnose::process_not_stored(task.tgid, error);
+    }
     submit_task(kind::PROCESS, sock);
 }

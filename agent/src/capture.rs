@@ -22,7 +22,7 @@ use crate::{
         netns::{self, NetnsError, NetnsFilter},
         owners::Snapshot,
     },
-    kernel::{ArmOptions, Armed, KernelError, ports::PortSet, tap::Extras},
+    kernel::{ArmOptions, Armed, KernelError, diagnostics::Diagnostics, ports::PortSet, tap::Extras},
     log,
     output::{
         Format, OutputError,
@@ -225,6 +225,7 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
         max_connections: args.max_connections,
         max_conversations: args.max_conversations,
         extras: Extras { egress: args.egress == Switch::On, amqp: args.amqp == Switch::On },
+        diagnostics: Diagnostics::as_logged(),
         ladder: args.hooks,
         btf: match &args.btf {
             BtfSource::File(path) => Some(path.clone()),

@@ -20,7 +20,7 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     amqp::{Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
     flow::Tuple,
-    kernel::{ArmOptions, dry::DryRun, hooks::Ladder, ports::PortSet, tap::Extras},
+    kernel::{ArmOptions, diagnostics::Diagnostics, dry::DryRun, hooks::Ladder, ports::PortSet, tap::Extras},
 };
 
 use flow::Role;
@@ -49,6 +49,7 @@ impl Bench {
             max_connections: 4096,
             max_conversations: 4096,
             extras: Extras { egress: false, amqp: true },
+            diagnostics: Diagnostics::Off,
             ladder: Ladder::Auto,
             btf: Some("/sys/kernel/btf/vmlinux".into()),
         };

@@ -179,32 +179,3 @@ fn a_disk_that_runs_full_leaves_no_half_line_and_costs_nothing_that_the_queue_ho
     assert_eq!(lines_of(&file)?, record.lines());
     Ok(())
 }
-
-/// The agent is killed in the middle of its work. What it leaves of a line, the next one cuts off before it goes on.
-#[test]
-fn a_killed_agent_leaves_no_half_line_to_the_next() -> Result<()> {
-    const ROUNDS: usize = 5;
-    let site = Site::new("killed")?;
-    let file = site.path("events.jsonl");
-    let config = site.configure(&format!("[{AMQP}]"), &format!("[[sink]]\ntype = \"file\"\npath = {file:?}\n"))?;
-    for round in 1..=ROUNDS {
-        let agent = Agent::daemon(&config).start()?;
-        std::thread::scope(|scope| {
-            let resets = scope.spawn(|| site.resets(AMQP, 100));
-            agent.wait_for_count("rst", 20)?;
-            agent.signal(Signal::KILL)?;
-            drop(agent);
-            resets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        // Nothing but the file is left of it.
-        let started = Agent::daemon(&config).start()?.stop()?;
-        assert_eq!(started.violations(), Vec::<String>::new());
-        let lines = lines_of(&file)?;
-        for line in &lines {
-            serde_json::from_str::<Value>(line).map_err(|error| LabError::io(format!("read {line}"), error))?;
-        }
-        let count = |kind: &str| lines.iter().filter(|line| line.starts_with(&format!("{{\"event\":\"{kind}\""))).count();
-        assert_eq!((count("agent_started"), count("agent_stopped")), (2 * round, round));
-    }
-    Ok(())
-}

@@ -12,6 +12,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     clock,
     decode::{Decoder, said::Jiffies},
+    diagnostics::{self, Diagnostics, Reader},
     error::KernelError,
     filter,
     hooks::{self, Attached, Ladder},
@@ -48,6 +49,8 @@ pub struct ArmOptions {
     pub max_conversations: u32,
     /// What the tap watches beside what arrives.
     pub extras: Extras,
+    /// Whether the kernel programs say what goes wrong in them.
+    pub diagnostics: Diagnostics,
     pub ladder: Ladder,
     /// The kernel's type information; `None` to do without.
     pub btf: Option<PathBuf>,
@@ -68,6 +71,8 @@ pub struct Counters {
     pub packets_lost: u64,
     /// Directions of connections that the tap began to remember.
     pub flows_begun: u64,
+    /// Messages that the kernel programs had for the log.
+    pub diagnosed: u64,
 }
 
 impl Counters {
@@ -89,6 +94,7 @@ pub struct Armed {
     /// Whether the kernel side can tell one network namespace from another.
     picks_netns: bool,
     skipped: u64,
+    diagnostics: Option<Reader>,
     /// The tables of the namespaces that the tap listens in.
     pub neighbours: Neighbours,
     pub coverage: BTreeMap<String, Coverage>,
@@ -109,6 +115,7 @@ impl Armed {
             return Err(KernelError::NetnsWithoutBtf);
         }
         let mut ebpf = load(options, ring_size, &knowledge)?;
+        let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::start(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref())?;
 
         let attached: Vec<Attached> = hooks::ALL
@@ -142,6 +149,7 @@ impl Armed {
             talk,
             picks_netns,
             skipped: 0,
+            diagnostics,
             neighbours: Neighbours::default(),
             coverage,
             decoder,
@@ -201,6 +209,7 @@ impl Armed {
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
             flows_begun: read(counter::FLOWS_BEGUN)?.iter().sum(),
+            diagnosed: read(counter::DIAGNOSED)?.iter().sum(),
         })
     }
 
@@ -288,6 +297,10 @@ impl Armed {
                 .map(|program| hooks::skipped(&ebpf, program))
                 .sum();
         }
+        if let (Some(reader), Ok(counters)) = (self.diagnostics.take(), self.counters()) {
+            let read = reader.finish();
+            tracing::debug!(read, lost = counters.diagnosed.saturating_sub(read), "messages of the kernel programs");
+        }
     }
 
     /// Firings of the reset hooks that the kernel skipped, known once detached.
@@ -305,7 +318,7 @@ pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
 }
 
 pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
-    let second = clock::jiffies_a_second();
+    let (second, level) = (clock::jiffies_a_second(), options.diagnostics.level());
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
     let mut loader = EbpfLoader::new();
     loader
@@ -315,6 +328,8 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
         .map_max_entries("FLOWS", options.max_connections.max(1))
         .map_max_entries("SPOKEN", if options.extras.amqp { options.max_conversations.saturating_mul(2).max(1) } else { 1 })
         .override_global("LAYOUT", &knowledge.layout, true)
+        .override_global(aya_log::LEVEL, &level, true)
+        .map_max_entries(diagnostics::MAP, options.diagnostics.buffer())
         .override_global("SECOND", &second, true)
         .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true)
         .override_global("OOM_HAS_TASK", &knowledge.oom_has_task, true);

@@ -4,6 +4,7 @@ pub mod armed;
 pub mod btf;
 pub mod clock;
 pub mod decode;
+pub mod diagnostics;
 pub mod dry;
 pub mod error;
 mod filter;

@@ -136,6 +136,17 @@ pub fn finish() {
     LOGGER.tell(Instant::now(), true);
 }
 
+/// Takes in a message of the kernel programs.
+pub fn from_kernel(message: &str) {
+    let mut line = Line::new(Timestamp::now(), Level::Debug);
+    line.fields = vec![("from", Value::Text("kernel".to_owned()))];
+    message.clone_into(&mut line.message);
+    // aya-log's own file and line are those of a macro. The words before the first number tell messages apart.
+    let mut place = DefaultHasher::new();
+    message.split(|c: char| c.is_ascii_digit()).next().hash(&mut place);
+    LOGGER.take(place.finish(), &line, Instant::now());
+}
+
 /// Says what ended the program, in one line. A closed standard error is no reason to end otherwise.
 pub fn failed(error: impl Display) {
     let mut text = String::from("rstblame: ");

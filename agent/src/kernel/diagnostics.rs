@@ -1,0 +1,122 @@
+//! What the kernel programs say about themselves (aya-log), on its way into the agent's log at level debug.
+//!
+//! A thread of its own reads it: aya-log reads until there is nothing left and gives up with a panic on what it cannot read, and neither may
+//! hold up or end the agent. What finds no room in the buffer is lost, and counted.
+
+use std::{
+    os::fd::AsFd as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use aya::Ebpf;
+use aya_log::{EbpfLogger, Level};
+use log::{Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::log as agent_log;
+
+/// The map that aya-log writes into, by its name in the object.
+pub const MAP: &str = "AYA_LOGS";
+
+/// How long the thread may sleep before it looks whether it is still wanted.
+const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Whether the kernel programs say what goes wrong in them. Settled when they are loaded: without it the verifier removes the code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Diagnostics {
+    #[default]
+    Off,
+    On,
+}
+
+impl Diagnostics {
+    /// On where the log would show it.
+    pub fn as_logged() -> Self {
+        if agent_log::is_on(agent_log::Level::Debug) { Self::On } else { Self::Off }
+    }
+
+    /// The frozen global [`aya_log::LEVEL`].
+    pub(super) const fn level(self) -> u8 {
+        match self {
+            Self::Off => 0,
+            Self::On => Level::Debug as u8,
+        }
+    }
+
+    /// Size of the buffer, bytes. One cannot be left out, so it is as small as one can be.
+    pub(super) fn buffer(self) -> u32 {
+        match self {
+            Self::Off => u32::try_from(rustix::param::page_size()).unwrap_or(1 << 16),
+            Self::On => 1 << 18,
+        }
+    }
+}
+
+/// The thread that reads.
+#[derive(Debug)]
+pub struct Reader {
+    ends: Arc<AtomicBool>,
+    read: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    /// Begins to read. `None` where that is not possible, which the log tells.
+    pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
+        let (ends, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let logger = match EbpfLogger::init_with_logger(ebpf, Forward(Arc::clone(&read))) {
+            Ok(logger) => logger,
+            Err(error) => {
+                tracing::warn!(%error, "what the kernel programs say cannot be read");
+                return None;
+            }
+        };
+        let stop = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || run(logger, &stop));
+        Some(Self { ends, read, thread })
+    }
+
+    /// Reads the rest, and says how many messages came. To be called when no program runs any more.
+    pub(super) fn finish(self) -> u64 {
+        self.ends.store(true, Ordering::Release);
+        // It catches its own panics.
+        let _ended = self.thread.join();
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+fn run(mut logger: EbpfLogger<Forward>, ends: &AtomicBool) {
+    loop {
+        let last = ends.load(Ordering::Acquire);
+        if catch_unwind(AssertUnwindSafe(|| logger.flush())).is_err() {
+            tracing::warn!("a message of the kernel programs makes no sense; the rest of them is not read");
+            return;
+        }
+        if last {
+            return;
+        }
+        // An interrupted wait is only a shorter one.
+        let _woken = poll(&mut [PollFd::from_borrowed_fd(logger.as_fd(), PollFlags::IN)], Some(&NAP));
+    }
+}
+
+/// Hands messages on to the agent's log.
+struct Forward(Arc<AtomicU64>);
+
+impl Log for Forward {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        agent_log::from_kernel(&record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}

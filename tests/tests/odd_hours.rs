@@ -1,0 +1,272 @@
+//! The odd hours of an agent: killed at any moment, started while connections are open, twice at once, namespaces that come and go, maps too
+//! small.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use rstblame_lab::{
+    LabError, Result, Value,
+    agent::Agent,
+    command,
+    net::{Host, lone_host},
+    peer::{self, AMQP},
+    poll,
+    record::is_kind,
+    workspace,
+};
+use rustix::process::Signal;
+
+/// How long something may take that is under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Names how many times the agent is killed, for a longer run than that of every day.
+const KILLS: &str = "RSTBLAME_KILLS";
+
+fn io(what: &str) -> impl Fn(std::io::Error) -> LabError {
+    move |error| LabError::io(what.to_owned(), error)
+}
+
+/// One connection on a host's loopback, aborted by its client.
+fn reset(host: &Host, address: SocketAddr, listener: &TcpListener) -> Result<()> {
+    let client = host.connect(address)?;
+    let accepted = listener.accept().map_err(io("accept"))?;
+    peer::abort(client)?;
+    drop(accepted);
+    Ok(())
+}
+
+/// Connects and accepts, both in a host.
+fn pairs(host: &Host, address: SocketAddr, listener: &TcpListener, count: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
+    (0..count).map(|_| Ok((host.connect(address)?, listener.accept().map_err(io("accept"))?.0))).collect()
+}
+
+/// What a process holds of BPF: kinds and ids, as the kernel shows them of its descriptors.
+fn bpf_objects(pid: u32) -> Result<BTreeSet<(&'static str, u32)>> {
+    let mut held = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).map_err(io("list descriptors"))? {
+        let path = entry.map_err(io("list descriptors"))?.path();
+        // One that was closed meanwhile has nothing to say.
+        let text = fs::read_to_string(path).unwrap_or_default();
+        for kind in ["prog_id", "map_id"] {
+            let id = text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':')?.trim().parse().ok());
+            held.extend(id.map(|id| (kind, id)));
+        }
+    }
+    Ok(held)
+}
+
+/// Everything of BPF that the kernel has, whoever holds it.
+fn all_bpf_objects() -> BTreeSet<(&'static str, u32)> {
+    // What is freed while the list is read is an error in it, and is gone.
+    let programs = aya::programs::loaded_programs().flatten().map(|program| ("prog_id", program.id()));
+    let maps = aya::maps::loaded_maps().flatten().map(|map| ("map_id", map.id()));
+    programs.chain(maps).collect()
+}
+
+/// Waits until nothing of what an agent held is left. Ids are not given out twice.
+fn wait_gone(held: &BTreeSet<(&'static str, u32)>) -> Result<()> {
+    // The kernel frees them when the last CPU has passed through a grace period.
+    poll::until("the BPF objects of a killed agent to be freed", PATIENCE, || Ok(held.is_disjoint(&all_bpf_objects()).then_some(())))
+        .inspect_err(|_| println!("lab: left of {held:?}: {:?}", held.intersection(&all_bpf_objects()).collect::<Vec<_>>()))
+}
+
+/// The whole lines that were not looked at yet.
+fn check_new_lines(path: &Path, from: &mut usize) -> Result<()> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(io("read the sink's file"))?,
+    };
+    let new = bytes.get(*from..).unwrap_or_default();
+    assert!(new.is_empty() || new.ends_with(b"\n"), "half a line at the end: {}", String::from_utf8_lossy(new));
+    for line in new.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        serde_json::from_slice::<Value>(line).map_err(|error| LabError::io(String::from_utf8_lossy(line), error))?;
+    }
+    *from = bytes.len();
+    Ok(())
+}
+
+/// Numbers without order (xorshift, Marsaglia 2003), the same for the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+#[test]
+fn an_agent_killed_at_any_moment_leaves_whole_lines_and_nothing_in_the_kernel() -> Result<()> {
+    let rounds: u64 = env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let host = lone_host()?;
+    let directory = workspace::artefacts()?.join("odd-hours");
+    fs::create_dir_all(&directory).map_err(io("make the test's directory"))?;
+    let (file, config) = (directory.join("events.jsonl"), directory.join("rstblame.toml"));
+    for old in [&file, &config] {
+        if let Err(error) = fs::remove_file(old)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(LabError::io("empty the test's directory", error));
+        }
+    }
+    let text = format!(
+        "settle = \"50ms\"\n[filter]\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n[[sink]]\ntype = \"file\"\npath = {file:?}\n",
+        host.path().display()
+    );
+    fs::write(&config, text).map_err(io("write the configuration"))?;
+    let address = SocketAddr::new(host.v4(), AMQP);
+    let listener = host.listen(address)?;
+    let done = AtomicBool::new(false);
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let mut read = 0;
+    let ended = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                reset(&host, address, &listener)?;
+            }
+            Ok::<_, LabError>(())
+        });
+        let kills = (|| {
+            for round in 0..rounds {
+                let held =
+                    if round % 2 == 0 { kill_at_work(&config, numbers.below(300))? } else { kill_at_start(&config, numbers.below(300))? };
+                check_new_lines(&file, &mut read)?;
+                wait_gone(&held)?;
+            }
+            // And the next one knows nothing of it.
+            let record = Agent::daemon(&config).start()?.stop()?;
+            assert_eq!(record.violations(), Vec::<String>::new());
+            check_new_lines(&file, &mut read)
+        })();
+        done.store(true, Ordering::Relaxed);
+        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(kills)
+    });
+    ended?;
+    println!("lab: killed {rounds} times, {read} bytes of whole lines, no BPF object left");
+    Ok(())
+}
+
+/// Kills an agent that has written so many resets. Says what it held of BPF.
+fn kill_at_work(config: &Path, resets: u64) -> Result<BTreeSet<(&'static str, u32)>> {
+    let agent = Agent::daemon(config).start()?;
+    let held = bpf_objects(agent.pid())?;
+    assert!(held.len() > 10, "an agent that holds {held:?} of BPF is not at work");
+    agent.wait_for_count("rst", resets.max(1))?;
+    agent.signal(Signal::KILL)?;
+    drop(agent);
+    Ok(held)
+}
+
+/// Kills an agent so many milliseconds after it was started, armed or not.
+fn kill_at_start(config: &Path, milliseconds: u64) -> Result<BTreeSet<(&'static str, u32)>> {
+    let mut command = Command::new(workspace::agent_binary());
+    command.arg("daemon").arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command::spawn(&mut command)?;
+    // The moment is what is tried here; nothing waits for anything.
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    let held = bpf_objects(child.id())?;
+    child.kill().map_err(io("kill the agent"))?;
+    child.wait().map_err(io("wait for the agent"))?;
+    Ok(held)
+}
+
+#[test]
+fn two_agents_at_once_do_not_disturb_each_other() -> Result<()> {
+    const EACH: u64 = 20;
+    let host = lone_host()?;
+    let address = SocketAddr::new(host.v4(), AMQP);
+    let listener = host.listen(address)?;
+    let resets = || (0..EACH).try_for_each(|_| reset(&host, address, &listener));
+    let (first, second) = (Agent::on(&host).start()?, Agent::on(&host).start()?);
+    resets()?;
+    // Both ends are on the host: each reset is sent and received.
+    for agent in [&first, &second] {
+        agent.wait_for_count("rst", 2 * EACH)?;
+    }
+    let first = first.stop()?;
+    resets()?;
+    second.wait_for_count("rst", 4 * EACH)?;
+    let second = second.stop()?;
+    let totals = [&first, &second].map(|record| record.totals().map(|totals| (totals.seen, totals.emitted, totals.lost)));
+    assert_eq!(totals, [Some((2 * EACH, 2 * EACH, 0)), Some((4 * EACH, 4 * EACH, 0))]);
+    Ok(())
+}
+
+#[test]
+fn an_agent_started_anew_names_the_owners_of_connections_that_stayed_open() -> Result<()> {
+    const OPEN: usize = 20;
+    let host = lone_host()?;
+    let address = SocketAddr::new(host.v4(), AMQP);
+    let listener = host.listen(address)?;
+    let first = Agent::on(&host).start()?;
+    let open = pairs(&host, address, &listener, OPEN)?;
+    first.signal(Signal::KILL)?;
+    drop(first);
+    let second = Agent::on(&host).start()?;
+    for (client, server) in open {
+        peer::abort(client)?;
+        drop(server);
+    }
+    second.wait_for_count("rst", 2 * OPEN as u64)?;
+    let record = second.stop()?;
+    for event in record.resets() {
+        assert_eq!(event.pointer("/process/pid").and_then(Value::as_u64), Some(u64::from(std::process::id())), "{event:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn namespaces_that_come_and_go_cost_neither_events_nor_descriptors() -> Result<()> {
+    const NAMESPACES: usize = 200;
+    /// Watched by no other test.
+    const PORT: u16 = 5699;
+    let agent = Agent::everywhere(PORT).start()?;
+    let descriptors =
+        || fs::read_dir(PathBuf::from(format!("/proc/{}/fd", agent.pid()))).map(Iterator::count).map_err(io("count descriptors"));
+    let before = descriptors()?;
+    for _ in 0..NAMESPACES {
+        let host = lone_host()?;
+        let address = SocketAddr::new(host.v4(), PORT);
+        let listener = host.listen(address)?;
+        reset(&host, address, &listener)?;
+    }
+    agent.wait_for_count("rst", 2 * NAMESPACES as u64)?;
+    // Namespaces that are gone are let go of at the next look around.
+    poll::until("the agent to let go of namespaces", PATIENCE, || Ok((descriptors()? <= before + 20).then_some(())))?;
+    let totals = agent.stop()?.totals().map(|totals| (totals.seen, totals.emitted, totals.lost));
+    let all = 2 * NAMESPACES as u64;
+    assert_eq!(totals, Some((all, all, 0)));
+    Ok(())
+}
+
+/// The kernel programs also say so, at level debug.
+#[test]
+fn more_connections_than_are_remembered_are_reported_all_the_same() -> Result<()> {
+    const OPEN: usize = 64;
+    let host = lone_host()?;
+    let address = SocketAddr::new(host.v4(), AMQP);
+    let listener = host.listen(address)?;
+    let agent = Agent::on(&host).args(&["--max-connections", "4", "--log-level", "debug"]).start()?;
+    for (client, server) in pairs(&host, address, &listener, OPEN)? {
+        peer::abort(client)?;
+        drop(server);
+    }
+    agent.wait_for_count("rst", 2 * OPEN as u64)?;
+    let said = agent.wait_for_log("a connection cannot be remembered")?;
+    // -E2BIG: the map is full.
+    assert!(said.contains("DEBUG") && said.contains("error -7") && said.contains("from=kernel"), "{said}");
+    let record = agent.stop()?;
+    assert!(record.log().contains("messages of the kernel programs"), "{}", record.log());
+    let last = record.events().find(|event| is_kind(event, "agent_stopped")).unwrap_or_default();
+    assert!(last.pointer("/fell_out/connections").and_then(Value::as_u64).is_some_and(|count| count >= OPEN as u64), "{last:#}");
+    Ok(())
+}
