@@ -8,7 +8,8 @@ use super::{Line, Status, machine::version};
 struct Capability {
     name: &'static str,
     bit: CapabilitySet,
-    /// `CAP_SYS_ADMIN` contains it (`bpf_capable()` and `perfmon_capable()`, include/linux/capability.h).
+    /// `CAP_SYS_ADMIN` contains it (`bpf_capable()` and `perfmon_capable()`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/capability.h>).
     in_sys_admin: bool,
     serves: &'static str,
     /// What it means to go without.
