@@ -14,7 +14,7 @@ use crate::{
     headers::{self, Segment},
 };
 
-/// `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
+/// `PACKET_OUTGOING` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_packet.h>).
 const OUTGOING: u32 = 4;
 
 #[socket_filter]

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often as the kernel lets it: 33 times, or 32
-/// (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h). A segment that holds more is given up, and its direction with it.
+/// (`MAX_TAIL_CALL_CNT`, <https://github.com/torvalds/linux/blob/v6.12/include/linux/bpf.h>). A segment that holds more is given up, and its
+/// direction with it.
 const UNITS: u32 = 8;
 
 /// Room for a text and as much again, in words.

@@ -14,7 +14,7 @@ use crate::{
 
 const TCP: u8 = 6;
 
-/// `ETH_P_IP` and `ETH_P_IPV6` (include/uapi/linux/if_ether.h), network byte order.
+/// `ETH_P_IP` and `ETH_P_IPV6` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>), network byte order.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 

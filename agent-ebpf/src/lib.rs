@@ -81,7 +81,7 @@ pub mod sock_bit {
     pub const LINGER_ZERO: u8 = 1 << 0;
     /// `SO_KEEPALIVE` is on.
     pub const KEEPALIVE: u8 = 1 << 1;
-    /// `SOCK_DONE`: a FIN of the peer was processed (tcp_fin(), net/ipv4/tcp_input.c).
+    /// `SOCK_DONE`: a FIN of the peer was processed (tcp_fin(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>).
     pub const FIN_RECEIVED: u8 = 1 << 2;
     /// `SOCK_DEAD`: the socket is an orphan, no file refers to it.
     pub const DEAD: u8 = 1 << 3;
@@ -115,10 +115,10 @@ pub mod config {
     pub const NETNS_FILTER: u32 = 1 << 0;
 }
 
-/// `TASK_COMM_LEN` of the kernel (include/linux/sched.h).
+/// `TASK_COMM_LEN` of the kernel (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>).
 pub const COMM_LEN: usize = 16;
 
-/// `PF_EXITING` (include/linux/sched.h): the task is on its way out, and `exit_code` is final.
+/// `PF_EXITING` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): the task is on its way out, and `exit_code` is final.
 pub const PF_EXITING: u32 = 0x4;
 
 /// How every record begins.
@@ -201,7 +201,7 @@ pub struct Connection {
     pub changed_ns: u64,
     /// The task that `owner` says.
     pub task: Task,
-    /// The state before the last change (`enum` of include/net/tcp_states.h); 0 when none was seen.
+    /// The state before the last change (`enum` of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>); 0 when none was seen.
     pub previous_state: u8,
     /// The state after it.
     pub state: u8,

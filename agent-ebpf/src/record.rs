@@ -129,7 +129,8 @@ impl RecordTuple<'_> {
         };
         let saddr = record_offset!(self.format, saddr);
         let daddr = record_offset!(self.format, daddr);
-        // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (include/uapi/linux/in.h, in6.h).
+        // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/in.h>,
+        // in6.h).
         let (family, v4, local6, peer6) = if self.holds_sockaddrs() {
             (read_or(self.base, saddr, 0), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
         } else {

@@ -37,7 +37,8 @@ const FATAL: u32 = 1 << 1
     | 1 << 25
     | 1 << 31;
 
-/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV` (include/linux/sched/signal.h): stand-ins for a siginfo, from a process and from the kernel.
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h>): stand-ins for a siginfo,
+/// from a process and from the kernel.
 const NO_INFO: u64 = 0;
 const PRIVILEGED: u64 = 1;
 

@@ -11,7 +11,7 @@ use crate::{
     task,
 };
 
-/// States of include/net/tcp_states.h, which user space programs may rely on.
+/// States of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>, which user space programs may rely on.
 pub mod state {
     pub const ESTABLISHED: u8 = 1;
     pub const SYN_SENT: u8 = 2;
@@ -176,7 +176,8 @@ fn fill_tcp(sock: u64, record: &mut ResetRecord) {
     let again: u64 = read_or(sock, offset_of_member!(bytes_retrans), 0);
     record.bytes_sent = record.bytes_sent.saturating_sub(again);
 
-    // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64 (include/net/tcp.h).
+    // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64
+    // (<https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>).
     let now = unsafe { bpf_jiffies64() } as u32;
     read_into(sock, offset_of_member!(lrcvtime), &mut record.last_data_received);
     read_into(sock, offset_of_member!(lsndtime), &mut record.last_data_sent);

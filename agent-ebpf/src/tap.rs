@@ -32,7 +32,7 @@ const FOLLOWED_MAX: u16 = 16;
 /// How long packets are reported after a RST, seconds.
 const WATCH: u32 = 2;
 
-/// `BPF_HDR_START_MAC` (include/uapi/linux/bpf.h).
+/// `BPF_HDR_START_MAC` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const FROM_MAC: u32 = 0;
 
 /// Ethernet header.

@@ -10,7 +10,7 @@ use crate::{
     record::submit_task,
 };
 
-/// `PF_KTHREAD` (include/linux/sched.h).
+/// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>).
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// Writes the current task into `task`.

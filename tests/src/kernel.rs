@@ -9,7 +9,8 @@ use crate::{LabError, Result};
 /// The kernel's own type information.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// A member of `enum sk_rst_reason` (`include/net/rstreason.h`). The series that brought the enum into Linux 6.10 also
+/// A member of `enum sk_rst_reason` (<https://github.com/torvalds/linux/blob/v6.12/include/net/rstreason.h>). The series that brought the enum into
+/// Linux 6.10 also
 /// gave it to `tcp:tcp_send_reset` and made that tracepoint fire for resets that answer a segment without a socket.
 const MEMBER: &[u8] = b"SK_RST_REASON_NO_SOCKET\0";
 

@@ -31,10 +31,12 @@ pub mod scene;
 pub mod site;
 pub mod speech;
 pub mod stand;
+pub mod table;
 pub mod tracing;
 pub mod trial;
 pub mod truth;
 pub mod views;
+mod wiretap;
 pub mod workspace;
 
 pub use error::LabError;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{LabError, Result};
 
-/// Commands of bpf(2) and types of maps (include/uapi/linux/bpf.h).
+/// Commands of bpf(2) and types of maps (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const MAP_GET_FD_BY_ID: libc::c_long = 14;
@@ -104,7 +104,8 @@ fn possible_cpus() -> io::Result<usize> {
     last.parse::<usize>().map(|last| last + 1).map_err(io::Error::other)
 }
 
-/// The data pages, which lie behind a page of the consumer and one of the producer (kernel/bpf/ringbuf.c).
+/// The data pages, which lie behind a page of the consumer and one of the producer
+/// (<https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c>).
 fn ring(map: &OwnedFd, size: usize) -> io::Result<Vec<u8>> {
     let offset = 2 * i64::try_from(rustix::param::page_size()).map_err(io::Error::other)?;
     // SAFETY: a mapping of its own, to be read only.

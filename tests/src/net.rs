@@ -22,7 +22,11 @@ use crate::{
     LabError, Result,
     command::{run, run_command},
     poll,
+    wiretap::Wiretap,
 };
+
+/// Set when hosts are to stay after their scenario, for somebody to look around in: until the next run of the lab, which removes them.
+const KEEP: &str = "RSTBLAME_LAB_KEEP";
 
 /// Where iproute2 keeps its named network namespaces.
 const NAMESPACES: &str = "/run/netns";
@@ -53,6 +57,7 @@ pub struct Host {
     name: String,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
+    wiretap: Option<Wiretap>,
 }
 
 /// Two hosts on one wire, addresses from the documentation ranges (RFC 5737, RFC 3849).
@@ -109,8 +114,9 @@ pub fn lone_host() -> Result<Host> {
 impl Host {
     fn new(name: String, network: u8, number: u8) -> Result<Self> {
         run(&["ip", "netns", "add", &name])?;
-        let host = Self { name, v4: v4(network, number), v6: v6(network, number) };
+        let mut host = Self { name, v4: v4(network, number), v6: v6(network, number), wiretap: None };
         host.ip(&["link", "set", "lo", "up"])?;
+        host.wiretap = Wiretap::on(&host.name)?;
         Ok(host)
     }
 
@@ -289,6 +295,12 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        drop(self.wiretap.take());
+        let name = &self.name;
+        if std::env::var_os(KEEP).is_some() {
+            println!("kept\t{name}\t{}\t{}\tenter: ip netns exec {name} bash\tremove: ip netns delete {name}", self.v4, self.v6);
+            return;
+        }
         if let Err(error) = remove(&self.name) {
             eprintln!("lab: {} is left behind: {error}", self.name);
         }

@@ -19,6 +19,7 @@ use crate::{
     poll,
     record::Flow,
     router::{CLIENT_LAN, SERVER_LAN},
+    table,
     truth::Truth,
 };
 
@@ -186,7 +187,10 @@ impl Trial {
         let open = if truth.open.is_some() { " (open)" } else { "" };
         println!("truth\t{}\t{side:?}\t{ip:?}\t{}{open}\t{kind}\t{confidence:.2}\t{}", self.name, truth.actual, signals.join(","));
         truth.record(self.name, side, ip, &event)?;
-        if !truth.is_told_by(&event) {
+        let right = truth.is_told_by(&event);
+        let expected = format!("{}{}", truth.actual, if truth.open.is_some() { " or unknown" } else { "" });
+        table::record(self.name, &format!("{side:?} {ip:?}").to_lowercase(), &expected, Some(&event), right)?;
+        if !right {
             self.wrong.push(format!("{side:?}'s view over {ip:?} is not {truth:?}:\n{event:#}"));
         }
         Ok(event)

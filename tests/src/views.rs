@@ -8,6 +8,7 @@ use crate::{
     expect,
     net::TwoHosts,
     record::{Flow, Record},
+    table,
 };
 
 /// One agent with the client's view and one with the server's.
@@ -75,6 +76,10 @@ pub fn compare(host: &str, record: &Record, flow: Flow, truth: &[Value]) {
         truth.len()
     );
     for (number, (event, truth)) in resets.iter().zip(truth).enumerate() {
+        let right = expect::differences(event, truth).is_empty();
+        if let Err(error) = table::record(&table::scenario(), host, &table::said(truth), Some(event), right) {
+            eprintln!("lab: {error}");
+        }
         expect::check(&format!("reset {} on the {host}", number + 1), event, truth);
     }
 }

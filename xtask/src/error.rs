@@ -92,6 +92,27 @@ pub enum Error {
         /// The loader it names.
         interpreter: String,
     },
+    /// Comments that cite the kernel's sources of no release, or without a link.
+    #[error("comments that cite the kernel's sources:\n{0}")]
+    Links(String),
+    /// A name on the command line that nothing has.
+    #[error("there is no {what} `{name}`; there are {known}")]
+    NoSuch {
+        /// What was looked for.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Properties that do not hold.
+    #[error("properties do not hold in: {targets}. The inputs that show it are in {}", place.display())]
+    Fuzz {
+        /// The fuzz targets.
+        targets: String,
+        /// The folder of the findings.
+        place: PathBuf,
+    },
     /// `rustc -vV` without a host line.
     #[error("`rustc -vV` does not name the host: is rustc on PATH the one of rustup?")]
     Host,

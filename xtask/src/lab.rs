@@ -74,17 +74,16 @@ pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     programs::setup(workspace)?;
     programs::setup_bench()?;
     agent::build(workspace)?;
-    let truth = format!("{TRUTH_FILE}={}", workspace.truth().display());
+    let truth = [format!("{TRUTH_FILE}={}", workspace.truth().display())];
     if name.is_none_or(|name| name == "calibration") {
         verdicts(workspace, &truth)?;
     }
-    let mut cargo =
-        lab_with(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"], Some(&truth));
+    let mut cargo = lab_with(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"], &truth);
     command::exec(cargo.command().args(name))
 }
 
 /// Lets the lab write down its verdicts beside the truth: all its scenarios with a middlebox or without.
-fn verdicts(workspace: &Workspace, truth: &str) -> Result<()> {
+fn verdicts(workspace: &Workspace, truth: &[String]) -> Result<()> {
     let path = workspace.truth();
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Error::File { path, source }),
@@ -93,7 +92,7 @@ fn verdicts(workspace: &Workspace, truth: &str) -> Result<()> {
     println!("calibration: the lab's scenarios of middleboxes come first, to have verdicts to judge");
     let args = ["test", "--quiet", "--package", "rstblame-lab", "--test", "middlebox_*", "--no-fail-fast"];
     // A verdict that is wrong fails its test, and is a verdict all the same.
-    if let Err(error) = lab_with(workspace, &args, Some(truth)).run() {
+    if let Err(error) = lab_with(workspace, &args, truth).run() {
         println!("calibration: {error}; the verdicts so far count");
     }
     Ok(())
@@ -101,16 +100,16 @@ fn verdicts(workspace: &Workspace, truth: &str) -> Result<()> {
 
 /// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are.
 fn lab(workspace: &Workspace, args: &[&str]) -> Cargo {
-    lab_with(workspace, args, None)
+    lab_with(workspace, args, &[])
 }
 
-/// [`lab`], with one more variable in the environment of what was built.
-fn lab_with(workspace: &Workspace, args: &[&str], setting: Option<&str>) -> Cargo {
+/// [`lab`], with more variables in the environment of what was built.
+pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo {
     let mut settings = vec![
         format!("RSTBLAME_BIN={}", workspace.agent().display()),
         format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
     ];
-    settings.extend(setting.map(ToOwned::to_owned));
+    settings.extend_from_slice(more);
     let mut cargo = Cargo::new(workspace, &[]);
     let command = cargo.command();
     if !command::is_root() {

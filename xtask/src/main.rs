@@ -7,8 +7,11 @@ mod command;
 mod dist;
 mod elf;
 mod error;
+mod fuzz;
 mod lab;
+mod links;
 mod programs;
+mod scenario;
 mod toolchain;
 mod vm;
 mod workspace;
@@ -68,9 +71,27 @@ enum Task {
         /// Run only this one
         name: Option<String>,
     },
+    /// Set up, build, and play scenarios of the lab by hand
+    Lab {
+        /// Only those whose name contains this
+        name: Option<String>,
+        #[command(flatten)]
+        wishes: scenario::Wishes,
+    },
+    /// Build the fuzz targets of tests/fuzz, and run each for a while
+    Fuzz {
+        /// Run only this one
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u32,
+        /// Add to the corpus what reached something new, and take out what does not
+        #[arg(long)]
+        minimise: bool,
+    },
     /// Build the static binary, its tarball and the checksum into target/dist
     Dist,
-    /// Check the formatting, then clippy, warnings denied
+    /// Check the formatting, that links to the kernel's sources are to releases, then clippy, warnings denied
     Lint,
 }
 
@@ -100,9 +121,13 @@ fn run(task: Task) -> Result<()> {
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
+        Task::Fuzz { target, seconds, minimise } => fuzz::fuzz(&workspace, target.as_deref(), seconds, minimise),
+        Task::Lab { name, wishes } => scenario::play(&workspace, name.as_deref(), wishes),
         Task::Dist => dist::dist(&workspace),
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
+            Cargo::new(&workspace, &["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"]).run()?;
+            links::check(&workspace)?;
             bpf::setup(&workspace)?;
             Cargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
         }

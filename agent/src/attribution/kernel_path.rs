@@ -1,7 +1,8 @@
 //! The code path that this host's kernel took to a RST.
 //!
 //! Linux 6.12 and later name the path (`enum sk_rst_reason`). Older kernels do not; there the socket's own facts stand in for it, with less
-//! confidence. The paths and what each looks like are those of net/ipv4/tcp.c, tcp_ipv4.c, tcp_timer.c and tcp_minisocks.c
+//! confidence. The paths and what each looks like are those of <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>, tcp_ipv4.c,
+//! tcp_timer.c and tcp_minisocks.c
 //! (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
 
 use std::time::Duration;

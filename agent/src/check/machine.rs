@@ -55,7 +55,7 @@ pub(super) fn btf(path: Option<&Path>) -> Line {
     }
 }
 
-/// include/uapi/linux/magic.h.
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h>.
 const TRACEFS_MAGIC: rustix::fs::FsWord = 0x7472_6163;
 
 const MOUNT: &str = "mount -t tracefs tracefs /sys/kernel/tracing";

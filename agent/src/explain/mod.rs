@@ -27,8 +27,8 @@ use std::{
 pub use error::ExplainError;
 use jiff::tz::TimeZone;
 use join::Joiner;
-use lines::Lines;
-use log::{LogReader, Report};
+pub use lines::Lines;
+pub use log::{LogReader, Report};
 use tail::{Tail, Watch};
 
 use crate::{cli::ExplainArgs, output::Format};

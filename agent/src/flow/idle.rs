@@ -211,7 +211,7 @@ const CANDIDATES: [Candidate; 12] = [
     candidate(350, "AWS NAT gateway (350 s)"),
     // ngx_stream_proxy_module, proxy_timeout: 10 minutes (nginx.org).
     candidate(600, "nginx stream proxy (600 s)"),
-    // IPVS, established: 15 minutes (net/netfilter/ipvs/ip_vs_proto_tcp.c, tcp_timeouts).
+    // IPVS, established: 15 minutes (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/ipvs/ip_vs_proto_tcp.c>, tcp_timeouts).
     candidate(900, "IPVS, as in kube-proxy and Docker swarm (900 s)"),
     // GCP Cloud NAT, established: 20 minutes (cloud.google.com/nat/docs, TCP established connection idle timeout).
     candidate(1200, "GCP Cloud NAT (1200 s)"),
@@ -223,7 +223,7 @@ const CANDIDATES: [Candidate; 12] = [
     candidate(3600, "Cisco ASA firewall (3600 s)"),
     // kube-proxy conntrack, established: 24 hours (pkg/proxy/apis/config/v1alpha1/defaults.go).
     candidate(86_400, "conntrack as kube-proxy sets it (86400 s)"),
-    // nf_conntrack, established: 5 days (net/netfilter/nf_conntrack_proto_tcp.c, tcp_timeouts).
+    // nf_conntrack, established: 5 days (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/nf_conntrack_proto_tcp.c>, tcp_timeouts).
     candidate(432_000, "Linux conntrack (432000 s)"),
 ];
 

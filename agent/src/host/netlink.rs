@@ -138,7 +138,7 @@ pub fn read(mut bytes: &[u8], sequence: u32, mut keep: impl FnMut(u16, &[u8]) ->
                 // Both begin with an error number, negated; 0 is none.
                 return match u32_at(payload, 0).ok_or(NetlinkError::Malformed)?.wrapping_neg() {
                     0 => Ok(true),
-                    // `MAX_ERRNO` of include/linux/err.h; rustix panics at a number that is none.
+                    // `MAX_ERRNO` of <https://github.com/torvalds/linux/blob/v6.12/include/linux/err.h>; rustix panics at a number that is none.
                     errno @ 1..=4095 => Err(Errno::from_raw_os_error(errno.cast_signed()).into()),
                     _ => Err(NetlinkError::Malformed),
                 };

@@ -20,10 +20,10 @@ pub use owners::{Holds, fd_owners, held_by, holds};
 use super::netlink::{self, AF_INET, AF_INET6, HEADER_BYTES, NetlinkError, bytes_at, u32_at};
 use super::netns::{self, Handle, NetnsError};
 
-/// `TCP_LISTEN` of `include/net/tcp_states.h`.
+/// `TCP_LISTEN` of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>.
 pub const TCP_LISTEN: u8 = 10;
 
-/// The states that are asked for, as bits of `include/net/tcp_states.h`: all but `TCP_TIME_WAIT` (6) and
+/// The states that are asked for, as bits of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>: all but `TCP_TIME_WAIT` (6) and
 /// `TCP_NEW_SYN_RECV` (12), of which there can be very many and which have no owner.
 const STATES: u32 = 0b10_1111_1011_1110;
 
@@ -38,7 +38,7 @@ pub struct DiagSocket {
     pub local: SocketAddr,
     /// The other side; port 0 for a listener.
     pub peer: SocketAddr,
-    /// The number of the state in `include/net/tcp_states.h`; [`TCP_LISTEN`] for a listener.
+    /// The number of the state in <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>; [`TCP_LISTEN`] for a listener.
     pub state: u8,
     /// The inode number that `/proc/PID/fd` shows. Absent when no file descriptor leads to the socket: a connection that
     /// still waits to be accepted, or one that was closed and sends its last data.

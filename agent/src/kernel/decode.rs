@@ -30,10 +30,10 @@ use crate::{
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// `PF_KTHREAD` (include/linux/sched.h): a kernel thread owns no sockets of ours.
+/// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): a kernel thread owns no sockets of ours.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// `RCV_SHUTDOWN` (include/net/sock.h).
+/// `RCV_SHUTDOWN` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
 const RCV_SHUTDOWN: u8 = 1;
 
 /// Why a record could not be used.
@@ -219,7 +219,7 @@ impl Decoder {
             bytes_received: record.bytes_received,
             bytes_sent: record.bytes_sent,
             bytes_in_flight: plausible(in_flight),
-            // tp->srtt_us holds eighths (include/linux/tcp.h).
+            // tp->srtt_us holds eighths (<https://github.com/torvalds/linux/blob/v6.12/include/linux/tcp.h>).
             srtt: (record.srtt_us8 != 0).then(|| Duration::from_micros(u64::from(record.srtt_us8 >> 3))),
             min_rtt: (record.rtt_min_us != u32::MAX).then(|| Duration::from_micros(u64::from(record.rtt_min_us))),
             retransmits: record.retransmits,

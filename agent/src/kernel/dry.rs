@@ -2,6 +2,7 @@
 
 use aya::{
     Ebpf,
+    maps::{MapData, RingBuf},
     programs::{ProgramError, SocketFilter, TestRun as _, TestRunOptions},
 };
 use thiserror::Error;
@@ -41,6 +42,7 @@ pub struct DryRun {
     /// Holds the map by which the programs find each other.
     _tap: Tap,
     talk: Talk,
+    ring: RingBuf<MapData>,
 }
 
 impl DryRun {
@@ -58,7 +60,13 @@ impl DryRun {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;
         }
         let talk = Talk::new(&mut ebpf)?;
-        Ok(Self { ebpf, _tap: tap, talk })
+        let ring = RingBuf::try_from(armed::take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
+        Ok(Self { ebpf, _tap: tap, talk, ring })
+    }
+
+    /// The records that the programs have written since they were last asked for, for a [`Decoder`](super::decode::Decoder).
+    pub fn records(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.ring.next().map(|record| record.to_vec())).collect()
     }
 
     /// Lets an Ethernet frame arrive.

@@ -33,7 +33,7 @@ const FOLLOWERS: &str = "FOLLOWERS";
 /// The map that says which namespace all packets are from.
 const NAMESPACE: &str = "NAMESPACE";
 
-/// Says `1` on a kernel with `PREEMPT_RT` (kernel/ksysfs.c).
+/// Says `1` on a kernel with `PREEMPT_RT` (<https://github.com/torvalds/linux/blob/v6.12/kernel/ksysfs.c>).
 const REALTIME: &str = "/sys/kernel/realtime";
 
 /// Why the tap does not listen in a namespace.

@@ -55,7 +55,7 @@ pub fn render(event: &Event, format: Format, style: pretty::Style) -> Bytes {
 }
 
 /// One JSON object and a newline.
-pub(crate) fn json_line(event: &Event) -> Bytes {
+pub fn json_line(event: &Event) -> Bytes {
     let mut line = BytesMut::with_capacity(2048).writer();
     // The types are plain data with string keys: serde_json has no way to fail on them, and half a line must never go out.
     if serde_json::to_writer(&mut line, event).is_err() {

@@ -24,8 +24,9 @@ use std::{
 pub use error::PcapError;
 use held::{Case, Held};
 use jiff::Timestamp;
-use packet::{Packet, Skip};
+pub use packet::{Packet, Skip, parse};
 use reader::Reader;
+pub use reader::{Frame, FrameDirection};
 use source::Source;
 use table::{Key, Table};
 
@@ -97,6 +98,16 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
         tracing::warn!(connections = totals.evicted, "connections were forgotten, since more than {CONNECTIONS} were open at once");
     }
     if read_any { Ok(()) } else { Err(PcapError::NothingRead) }
+}
+
+/// Reads a capture, compressed or not, and hands on what is to be said of each reset in it, whatever its ports. `name` is for messages.
+///
+/// # Errors
+///
+/// When it is no capture, is damaged or breaks off; what came before has been handed on.
+pub fn read(stream: Box<dyn io::Read>, name: &str, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
+    let source = Source::new(stream).map_err(|source| PcapError::Open { file: name.to_owned(), source })?;
+    Scan::new(None, None, &[], name, &mut IdleMemory::default()).source(source, &mut emit)
 }
 
 /// What was read.
@@ -222,13 +233,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn frame(&mut self, frame: &reader::Frame, emit: &mut impl FnMut(ResetEvent)) {
+    fn frame(&mut self, frame: &Frame, emit: &mut impl FnMut(ResetEvent)) {
         self.counts.frames += 1;
         self.first_ns = self.first_ns.or(Some(frame.time_ns));
         while let Some(case) = self.held.pop_due(frame.time_ns) {
             self.decide(case, emit);
         }
-        match packet::parse(frame) {
+        match parse(frame) {
             Ok(packet) => {
                 self.counts.segments += 1;
                 let watched = |ports: &PortSet| ports.contains(packet.source.port()) || ports.contains(packet.destination.port());

@@ -12,21 +12,12 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{Scan, source::Source};
-use crate::{
-    event::{Direction, OriginKind, ResetEvent},
-    flow::idle::IdleMemory,
-};
+use crate::event::{Direction, OriginKind, ResetEvent};
 
 /// Everything a capture says, and how it ended.
 fn read(bytes: Vec<u8>) -> (Vec<ResetEvent>, Result<(), super::PcapError>) {
-    let mut memory = IdleMemory::default();
-    let mut scan = Scan::new(None, None, &[], "test.pcap", &mut memory);
     let mut events = Vec::new();
-    let ended = match Source::new(Box::new(Cursor::new(bytes))) {
-        Ok(source) => scan.source(source, &mut |event| events.push(event)),
-        Err(source) => Err(super::PcapError::Open { file: "test.pcap".to_owned(), source }),
-    };
+    let ended = super::read(Box::new(Cursor::new(bytes)), "test.pcap", |event| events.push(event));
     (events, ended)
 }
 

@@ -130,3 +130,12 @@ fn rsts_of_the_same_end_are_remembered() {
     let wire = flow.reset(&rst(2_200, 1_001), End::Second, None);
     assert_eq!(wire.others.iter().map(|other| other.seq).collect::<Vec<_>>(), [701, 801, 901]);
 }
+
+/// A busy connection wraps counters of 32 bits when they are added up; fuzzing found it.
+#[test]
+fn identifications_of_a_billion_segments_are_weighed() {
+    let ids = |by_one, other| super::IpIds { by_one, other, zeros: 1, ..super::IpIds::default() };
+    assert!(!ids(u32::MAX, 1 << 30).per_connection());
+    assert!(!ids(2, u32::MAX).per_connection());
+    assert!(ids(u32::MAX, 1 << 29).per_connection());
+}

@@ -32,13 +32,15 @@ use tokio::{sync::Notify, time::timeout};
 use datagram::DatagramSink;
 use destination::{Destination, Encode};
 use file::FileSink;
-use item::Item;
+pub use item::Item;
 use journald::Journal;
+pub use journald::encode as journal_entry;
 use queue::{Overflow, Queue, Totals};
 pub use spec::{Body, Facility, Fsync, SinkSpec, SyslogAddress, Target, WhenFull};
 use stdout::Stdout;
 use stream::StreamSink;
-use syslog::{Encoder, SyslogDatagrams};
+pub use syslog::Encoder as SyslogEncoder;
+use syslog::SyslogDatagrams;
 use unix_datagram::UnixDatagrams;
 
 use super::{Format, OutputError, pretty::Style, render};
@@ -288,7 +290,7 @@ fn destination(target: &Target) -> Box<dyn Destination> {
         Target::UnixStream { path } => Box::new(StreamSink::new(Box::new(move || unix_stream::connect(&path)), lines(Format::Json, false))),
         Target::Tcp { address } => Box::new(StreamSink::new(Box::new(move || tcp::connect(&address)), lines(Format::Json, false))),
         Target::Syslog { address, facility, body } => {
-            let encoder = Encoder { facility, body, pid: std::process::id() };
+            let encoder = SyslogEncoder { facility, body, pid: std::process::id() };
             match address {
                 SyslogAddress::Tcp(address) => {
                     Box::new(StreamSink::new(Box::new(move || tcp::connect(&address)), Box::new(move |item| encoder.counted(item))))

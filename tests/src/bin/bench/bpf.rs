@@ -88,7 +88,7 @@ impl EmptyFilter {
     }
 }
 
-/// `BPF_PROG_LOAD` and `BPF_PROG_TYPE_SOCKET_FILTER` (include/uapi/linux/bpf.h).
+/// `BPF_PROG_LOAD` and `BPF_PROG_TYPE_SOCKET_FILTER` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const PROG_LOAD: libc::c_long = 5;
 const SOCKET_FILTER: u32 = 1;
 
@@ -111,7 +111,7 @@ fn load_empty() -> io::Result<OwnedFd> {
     owned(libc::c_int::try_from(fd).unwrap_or(-1))
 }
 
-/// `ETH_P_IP` and `ETH_P_IPV6` (include/uapi/linux/if_ether.h).
+/// `ETH_P_IP` and `ETH_P_IPV6` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>).
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 

@@ -1,0 +1,281 @@
+//! The tap's reading of packet headers against the parser of captures: any frame, whole, cut short or garbled, means the same to both, or nothing to
+//! the tap.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{cell::RefCell, net::SocketAddr};
+
+use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
+use rstblame::{
+    flow::wire::{End, Segment, Side, Wire, WireFlow},
+    kernel::{
+        ArmOptions,
+        decode::{Decoder, Record},
+        dry::DryRun,
+        hooks::Ladder,
+        ports::PortSet,
+        reasons::Reasons,
+        tap::Extras,
+    },
+    pcap::{self, Frame},
+};
+
+const PORT: u16 = 5672;
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
+/// A segment, and what it is wrapped in.
+#[derive(Clone, Debug)]
+struct Shape {
+    v6: bool,
+    /// Options of IPv4 in words, or extension headers of IPv6: kind and length in units of eight bytes, less one.
+    options: u8,
+    extensions: Vec<(u8, u8)>,
+    tos: u8,
+    id: u16,
+    fragment: u16,
+    label: u32,
+    ttl: u8,
+    seq: u32,
+    ack: u32,
+    flags: u8,
+    window: u16,
+    tcp_options: Vec<u8>,
+    payload: Vec<u8>,
+    /// What Ethernet adds to short frames.
+    padding: usize,
+    /// The length in the IP header is zero, as in packets merged on their way up.
+    merged: bool,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let ip = (any::<bool>(), 0_u8..=10, vec((prop_oneof![Just(0_u8), Just(43), Just(60)], 0_u8..3), 0..=3), any::<(u8, u16, u8)>());
+    let fragment = prop_oneof![4 => Just(0x4000_u16), 4 => Just(0), 1 => Just(0x2000), 1 => any::<u16>()];
+    let options = prop_oneof![
+        Just(vec![]),
+        Just(vec![2, 4, 5, 180]),
+        any::<(u32, u32)>().prop_map(|(value, echo)| [&[1, 1, 8, 10][..], &value.to_be_bytes(), &echo.to_be_bytes()].concat()),
+    ];
+    let tcp = (0_u32..100_000, 0_u32..100_000, any::<u8>(), any::<u16>(), options, vec(any::<u8>(), 0..60));
+    (ip, fragment, any::<u32>(), tcp, 0_usize..8, prop_oneof![9 => Just(false), 1 => Just(true)]).prop_map(
+        |((v6, options, extensions, (tos, id, ttl)), fragment, label, (seq, ack, flags, window, tcp_options, payload), padding, merged)| {
+            Shape {
+                v6,
+                options,
+                extensions,
+                tos,
+                id,
+                fragment,
+                label: label & 0xf_ffff,
+                ttl,
+                seq,
+                ack,
+                flags,
+                window,
+                tcp_options,
+                payload,
+                padding: if merged { 0 } else { padding },
+                merged,
+            }
+        },
+    )
+}
+
+impl Shape {
+    /// As an Ethernet frame from this port of the client's.
+    fn frame(&self, client: u16) -> Vec<u8> {
+        let mut tcp = [client.to_be_bytes(), PORT.to_be_bytes()].concat();
+        tcp.extend(self.seq.to_be_bytes());
+        tcp.extend(self.ack.to_be_bytes());
+        tcp.extend([u8::try_from((20 + self.tcp_options.len()) / 4).unwrap() << 4, self.flags]);
+        tcp.extend(self.window.to_be_bytes());
+        tcp.extend([0; 4]);
+        tcp.extend(&self.tcp_options);
+        tcp.extend(&self.payload);
+        let length = |bytes: usize| if self.merged { 0 } else { u16::try_from(bytes).unwrap() }.to_be_bytes();
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        if self.v6 {
+            let mut extensions = Vec::new();
+            for (index, (_, eights)) in self.extensions.iter().enumerate() {
+                let next = self.extensions.get(index + 1).map_or(6, |(kind, _)| *kind);
+                extensions.extend([next, *eights, 1, 4, 0, 0, 0, 0]);
+                extensions.extend(vec![0; usize::from(*eights) * 8]);
+            }
+            frame.extend([0x86, 0xdd]);
+            frame.extend((6 << 28 | u32::from(self.tos) << 20 | self.label).to_be_bytes());
+            frame.extend(length(extensions.len() + tcp.len()));
+            frame.extend([self.extensions.first().map_or(6, |(kind, _)| *kind), self.ttl]);
+            for last in [2, 1] {
+                frame.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+            }
+            frame.extend(extensions);
+        } else {
+            let header = 20 + usize::from(self.options) * 4;
+            frame.extend([8, 0, 0x40 | u8::try_from(header / 4).unwrap(), self.tos]);
+            frame.extend(length(header + tcp.len()));
+            frame.extend(self.id.to_be_bytes());
+            frame.extend(self.fragment.to_be_bytes());
+            frame.extend([self.ttl, 6, 0, 0, 192, 0, 2, 2, 192, 0, 2, 1]);
+            frame.extend(vec![1; header - 20]);
+        }
+        frame.extend(tcp);
+        frame.extend(vec![0; self.padding]);
+        frame
+    }
+}
+
+/// The tap, and a new connection each time.
+struct Bench {
+    dry: RefCell<DryRun>,
+    decoder: Decoder,
+    port: std::cell::Cell<u16>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let options = ArmOptions {
+            ports: PortSet::new(vec!["5672".parse().unwrap()]).unwrap(),
+            netns: None,
+            ring_size: 1 << 20,
+            max_connections: 4096,
+            max_conversations: 64,
+            extras: Extras { egress: false, amqp: false },
+            ladder: Ladder::Auto,
+            btf: Some("/sys/kernel/btf/vmlinux".into()),
+        };
+        let decoder = Decoder::new(Reasons::default(), options.ports.clone());
+        Self { dry: RefCell::new(DryRun::new(&options).unwrap()), decoder, port: std::cell::Cell::new(10_000) }
+    }
+
+    /// A port that no connection had before.
+    fn client(&self) -> u16 {
+        self.port.set(self.port.get().checked_add(1).unwrap_or(10_000));
+        self.port.get()
+    }
+
+    /// What the tap says of a frame: its RST with the ends, peer first.
+    fn told(&self, frame: &[u8]) -> Option<(SocketAddr, SocketAddr, Box<Wire>)> {
+        let mut dry = self.dry.borrow_mut();
+        dry.arrive(frame).unwrap();
+        dry.records().into_iter().find_map(|record| match self.decoder.decode(&record).unwrap() {
+            Record::Arrived(place, wire) => Some((place.tuple.peer, place.tuple.local, wire)),
+            _ => None,
+        })
+    }
+}
+
+/// What the parser of captures says of a frame.
+fn oracle(frame: &[u8]) -> Option<(SocketAddr, SocketAddr, Segment)> {
+    let frame = Frame { number: 1, time_ns: 0, linktype: 1, data: frame, direction: None, interface: None };
+    let packet = pcap::parse(&frame).ok()?;
+    Some((packet.source, packet.destination, packet.segment))
+}
+
+/// Of a segment what does not depend on when and where it was seen.
+fn plain(segment: &Segment) -> Segment {
+    Segment { time_ns: 0, interface: None, ..*segment }
+}
+
+fn property<S: Strategy>(strategy: S, test: impl Fn(&Bench, S::Value) -> Result<(), TestCaseError>) {
+    let bench = Bench::new();
+    let config = Config { failure_persistence: None, cases: 4096, ..Config::default() };
+    proptest::test_runner::TestRunner::new(config).run(&strategy, |value| test(&bench, value)).unwrap();
+}
+
+fn is_first_fragment(shape: &Shape) -> bool {
+    shape.v6 || shape.fragment & 0x1fff == 0
+}
+
+#[test]
+fn a_rst_is_read_as_it_is() {
+    property(shape(), |bench, mut shape| {
+        shape.flags |= RST;
+        let frame = shape.frame(bench.client());
+        let (told, known) = (bench.told(&frame), oracle(&frame));
+        prop_assert_eq!(told.is_some(), is_first_fragment(&shape));
+        prop_assert_eq!(told.is_some(), known.is_some());
+        if let (Some((peer, local, wire)), Some((source, destination, segment))) = (told, known) {
+            prop_assert_eq!((peer, local), (source, destination));
+            prop_assert_eq!(plain(&wire.rst), plain(&segment));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_cut_short_or_garbled_adds_nothing() {
+    let garbled = vec((any::<Index>(), any::<u8>()), 0..4);
+    property((shape(), garbled, proptest::option::of(any::<Index>())), |bench, (mut shape, garbled, cut)| {
+        shape.flags |= RST;
+        let mut frame = shape.frame(bench.client());
+        for (at, byte) in garbled {
+            // The addresses of the link stay: what they say is no header fact.
+            let at = 12 + at.index(frame.len() - 12);
+            *frame.get_mut(at).unwrap() = byte;
+        }
+        if let Some(cut) = cut {
+            // The kernel runs no program on less than the headers of the link and of IP.
+            let least = if shape.v6 { 54 } else { 34 };
+            frame.truncate(least + cut.index(frame.len() - least));
+        }
+        if let Some((peer, local, wire)) = bench.told(&frame) {
+            let known = oracle(&frame);
+            prop_assert!(known.is_some(), "out of nothing: {:?} of {:02x?}", wire.rst, frame);
+            let (source, destination, segment) = known.unwrap();
+            prop_assert_eq!((peer, local), (source, destination));
+            prop_assert!(segment.flags.rst());
+            prop_assert_eq!(plain(&wire.rst), plain(&segment), "{:02x?}", frame);
+        }
+        Ok(())
+    });
+}
+
+/// What the packets before a RST had in common, times left out.
+fn facts(side: &Side) -> String {
+    let ids = &side.ip_ids;
+    let ids = (ids.last, ids.by_one, ids.zeros, ids.forward, ids.other);
+    let ttl = (side.ttl.mode, side.ttl.last, side.ttl.lowest, side.ttl.highest, side.ttl.count);
+    let handshake = (side.handshake_ttl, side.handshake_dont_fragment, side.handshake_ip_id, side.initial_seq);
+    // Of a handshake alone, the tap keeps no more.
+    let latest = (side.ttl.count > 0).then_some((side.window, side.tos, side.last_ack, side.last_timestamp.map(|(stamp, _)| stamp)));
+    let counts = (side.packets, side.bytes, side.dont_fragment, side.timestamped);
+    format!("{counts:?} {ttl:?} {ids:?} {handshake:?} {latest:?} {:?} {} {:?}", side.end_seq, side.fin, side.flow_label)
+}
+
+#[test]
+fn a_flow_is_remembered_as_it_was() {
+    property((any::<bool>(), any::<bool>(), vec(shape(), 0..12), shape(), any::<u32>()), |bench, (v6, opened, shapes, rst, isn)| {
+        let client = bench.client();
+        let mut flow = WireFlow::default();
+        let with = |mut shape: Shape, flags: u8| {
+            shape.v6 = v6;
+            shape.fragment &= 0x4000;
+            shape.flags = flags;
+            shape.seq = isn.wrapping_add(shape.seq);
+            shape
+        };
+        let mut frames: Vec<Vec<u8>> = Vec::new();
+        if opened {
+            let mut syn = with(rst.clone(), SYN);
+            syn.seq = isn;
+            syn.tcp_options.clear();
+            syn.payload.clear();
+            frames.push(syn.frame(client));
+        }
+        frames.extend(shapes.into_iter().map(|shape| {
+            let flags = shape.flags & !(SYN | RST) & (FIN | ACK | 0xe8);
+            with(shape, flags).frame(client)
+        }));
+        for frame in &frames {
+            prop_assert!(bench.told(frame).is_none());
+            flow.observe(&oracle(frame).unwrap().2, End::First);
+        }
+        let frame = with(rst, RST).frame(client);
+        let (_, _, wire) = bench.told(&frame).unwrap();
+        let known = flow.reset(&oracle(&frame).unwrap().2, End::First, None);
+        prop_assert_eq!(facts(&wire.sender), facts(&known.sender));
+        Ok(())
+    });
+}
