@@ -7,6 +7,7 @@ pub mod decode;
 pub mod dry;
 pub mod error;
 mod filter;
+pub mod floods;
 pub mod hooks;
 mod knowledge;
 pub mod layout;
@@ -18,5 +19,5 @@ pub mod talk;
 pub mod tap;
 pub mod tracefs;
 
-pub use armed::{ArmOptions, Armed, Counters};
+pub use armed::{ArmOptions, Armed, Budgets, Counters};
 pub use error::KernelError;
