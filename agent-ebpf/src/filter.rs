@@ -10,11 +10,17 @@ pub fn ports_watched(local: u16, peer: u16) -> bool {
     let Some(&summary) = PORTS.get(PORT_SUMMARY) else {
         return false;
     };
-    port_watched(summary, local) || port_watched(summary, peer)
+    among(summary, local) || among(summary, peer)
+}
+
+/// Whether this port (host byte order) is watched.
+#[inline(always)]
+pub fn port_watched(port: u16) -> bool {
+    PORTS.get(PORT_SUMMARY).is_some_and(|summary| among(*summary, port))
 }
 
 #[inline(always)]
-fn port_watched(summary: u64, port: u16) -> bool {
+fn among(summary: u64, port: u16) -> bool {
     let (index, mask) = port_word(port);
     summary & port_summary(port) != 0 && PORTS.get(index).is_some_and(|word| word & mask != 0)
 }

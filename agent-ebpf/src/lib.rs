@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod amqp;
+pub mod flood;
 mod layout;
 pub mod wire;
 
@@ -99,14 +100,17 @@ pub mod counter {
     pub const CONNECTIONS_FULL: u32 = 2;
     /// Records of processes for which the ring buffer had no room: resets are reported all the same, perhaps without their owner.
     pub const TASKS_LOST: u32 = 3;
-    /// Packets of the tap for which the ring buffer had no room: resets are reported all the same, with less evidence.
+    /// Packets of the tap for which the ring buffer had no room, or that were beyond their budget: resets are reported all the same, with less
+    /// evidence.
     pub const PACKETS_LOST: u32 = 4;
     /// Directions of connections of which the tap began to remember something: less those still remembered, these made room.
     pub const FLOWS_BEGUN: u32 = 5;
     /// Messages that the kernel programs had for the agent's log, at level debug only.
     pub const DIAGNOSED: u32 = 6;
+    /// Resets that were counted by their key and not reported, because there were too many: [`flood`](super::flood).
+    pub const FOLDED: u32 = 7;
     /// Number of counters.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 8;
 }
 
 /// Bits of `Config::flags`.
@@ -316,6 +320,8 @@ pub struct ResetRecord {
 pub struct Config {
     /// [`config`].
     pub flags: u32,
+    /// By [`flood::class`].
+    pub budgets: [flood::Budget; flood::class::COUNT as usize],
 }
 
 const _: () = assert!(size_of::<Header>() == 16);
@@ -324,12 +330,14 @@ const _: () = assert!(size_of::<Signal>() == 40);
 const _: () = assert!(size_of::<Connection>() == 72);
 const _: () = assert!(size_of::<TaskRecord>() == 120);
 const _: () = assert!(size_of::<ResetRecord>() == 328);
+const _: () = assert!(size_of::<Config>() == 36);
 
 #[cfg(feature = "records-as-pod")]
 mod pod {
     use super::{
         Config, Connection, Layout, RecordFormat, ResetRecord,
         amqp::Spoken,
+        flood::{Flood, FloodKey},
         wire::{FlowKey, FlowState},
     };
 
@@ -337,6 +345,10 @@ mod pod {
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Connection {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Flood {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FloodKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.

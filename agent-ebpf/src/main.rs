@@ -14,6 +14,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "halves of packed words, and numbers the kernel keeps small, are taken on purpose")]
 
 mod address;
+mod budget;
 mod destroy_sock;
 mod diagnose;
 mod egress;

@@ -85,11 +85,13 @@ pub fn count(index: u32) {
     }
 }
 
+/// Adds one, atomically.
+///
 /// `core` offers no read-modify-write for this target (it has no compare-and-swap), the instruction set has an atomic add
 /// (RFC 9669, section 5.3).
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-unsafe fn add_one(value: *mut u64) {
+pub unsafe fn add_one(value: *mut u64) {
     // SAFETY: one atomic add to memory the caller vouches for.
     unsafe {
         core::arch::asm!("lock *(u64 *)({value} + 0) += {one}", value = in(reg) value, one = in(reg) 1_u64);
@@ -98,7 +100,7 @@ unsafe fn add_one(value: *mut u64) {
 
 /// Stand-in where the programs are only checked, not run.
 #[cfg(not(target_arch = "bpf"))]
-unsafe fn add_one(value: *mut u64) {
+pub unsafe fn add_one(value: *mut u64) {
     // SAFETY: as above.
     unsafe { *value += 1 };
 }

@@ -6,6 +6,7 @@ use rstblame_ebpf::{ResetRecord, valid};
 
 use crate::address::{AF_INET, AF_INET6, read_ipv4};
 use crate::memory::{offset_of_member, read, read_into, read_or};
+use crate::record::Ends;
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
 #[repr(C)]
@@ -55,35 +56,36 @@ impl Segment {
         u16::from_be_bytes(self.tcp.source)
     }
 
-    /// Fills in the tuple and the trigger.
+    /// Fills in what provoked the RST.
     #[inline(always)]
     pub fn fill(&self, record: &mut ResetRecord) {
         record.trigger_seq = u32::from_be_bytes(self.tcp.seq);
         record.trigger_ack = u32::from_be_bytes(self.tcp.ack);
         record.trigger_flags = self.tcp.flags;
         record.valid |= valid::TRIGGER;
+    }
 
+    /// Reads both ends.
+    #[inline(always)]
+    pub fn read_ends(&self, ends: &mut Ends) {
         let Some(version) = read::<u8>(self.network, 0) else {
             return;
         };
         // RFC 791, section 3.1: source at byte 12. RFC 8200, section 3: source at byte 8.
         let done = match version >> 4 {
             4 => {
-                record.family = AF_INET;
-                read_ipv4(self.network, 12, &mut record.peer) && read_ipv4(self.network, 16, &mut record.local)
+                ends.family = AF_INET;
+                read_ipv4(self.network, 12, &mut ends.peer) && read_ipv4(self.network, 16, &mut ends.local)
             }
             6 => {
-                record.family = AF_INET6;
-                read_into(self.network, 8, &mut record.peer) && read_into(self.network, 24, &mut record.local)
+                ends.family = AF_INET6;
+                read_into(self.network, 8, &mut ends.peer) && read_into(self.network, 24, &mut ends.local)
             }
             _ => false,
         };
-        if !done {
-            return;
-        }
-        record.local_port = self.local_port();
-        record.peer_port = self.peer_port();
-        record.valid |= valid::TUPLE;
+        ends.local_port = self.local_port();
+        ends.peer_port = self.peer_port();
+        ends.present = done;
     }
 }
 

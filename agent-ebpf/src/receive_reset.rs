@@ -9,12 +9,12 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{RecordFormat, kind, valid};
+use rstblame_ebpf::{RecordFormat, flood::class, kind, valid};
 
 use crate::{
     filter,
     memory::read_or,
-    record::{RecordTuple, record_offset, submit_reset},
+    record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
     socket,
 };
 
@@ -48,20 +48,19 @@ fn handle(sock: u64, tuple: &RecordTuple<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    submit_reset(kind::RECEIVE_RESET, |record| {
+    let mut ends = Ends::UNKNOWN;
+    socket::read_ends(sock, &mut ends);
+    if !ends.present {
+        tuple.read_ends(&mut ends);
+    }
+    let state: u8 = socket::state(sock).unwrap_or(0);
+    let class = if state == socket::state::SYN_SENT { class::REFUSED } else { class::CONNECTED };
+    submit_reset(&Seen { kind: kind::RECEIVE_RESET, class, ends: &ends, netns }, |record| {
         record.sock = sock;
         record.valid |= valid::HAS_SOCK;
-        if netns != 0 {
-            record.netns = netns;
-            record.valid |= valid::NETNS;
-        }
-        if let Some(state) = socket::state(sock) {
+        if state != 0 {
             record.state = state;
             record.valid |= valid::STATE;
-        }
-        socket::fill_tuple(sock, record);
-        if record.valid & valid::TUPLE == 0 {
-            tuple.fill(record);
         }
         socket::fill_facts(sock, record);
     });

@@ -5,7 +5,7 @@ use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, count
 
 use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
-    diagnose,
+    budget, diagnose,
     maps::{EVENTS, count},
     memory::{read, read_into, read_or},
     socket, task,
@@ -29,15 +29,48 @@ pub fn header(kind: u32) -> Header {
     }
 }
 
-/// Counts a reset that passed the filter, makes room for its record, lets `fill` write it, and submits it.
+/// The two ends of a connection. Kept as a value with a mark, and not as an `Option`: see [`read_or`].
+pub struct Ends {
+    /// They were read.
+    pub present: bool,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Ports in host byte order.
+    pub local_port: u16,
+    pub peer_port: u16,
+    /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
+    pub local: [u8; 16],
+    pub peer: [u8; 16],
+}
+
+impl Ends {
+    pub const UNKNOWN: Self = Self { present: false, family: 0, local_port: 0, peer_port: 0, local: [0; 16], peer: [0; 16] };
+}
+
+/// A reset that passed the filter.
+pub struct Seen<'a> {
+    /// One of [`rstblame_ebpf::kind`].
+    pub kind: u32,
+    /// One of [`rstblame_ebpf::flood::class`].
+    pub class: u32,
+    pub ends: &'a Ends,
+    /// 0 when it could not be read.
+    pub netns: u32,
+}
+
+/// Counts a reset that passed the filter, makes room for its record if that is within the budget, lets `fill` write the rest of it, and
+/// submits it.
 ///
 /// A reset for which there is no room is counted as lost: `seen` is always the sum of what was submitted and what was not.
 #[inline(always)]
-pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
+pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     count(counter::SEEN);
+    if !budget::admits_reset(seen.class, seen.ends, seen.netns) {
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
         count(counter::RING_FULL);
-        diagnose::no_room_for_reset(kind);
+        diagnose::no_room_for_reset(seen.kind);
         return;
     };
     // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
@@ -46,12 +79,24 @@ pub fn submit_reset(kind: u32, fill: impl FnOnce(&mut ResetRecord)) {
         entry.as_mut_ptr().write_bytes(0, 1);
         &mut *entry.as_mut_ptr()
     };
-    record.header = header(kind);
+    record.header = header(seen.kind);
     // SAFETY: a helper without arguments.
     record.jiffies = unsafe { bpf_jiffies64() } as u32;
+    if seen.netns != 0 {
+        record.netns = seen.netns;
+        record.valid |= valid::NETNS;
+    }
+    if seen.ends.present {
+        record.family = seen.ends.family;
+        record.local_port = seen.ends.local_port;
+        record.peer_port = seen.ends.peer_port;
+        record.local = seen.ends.local;
+        record.peer = seen.ends.peer;
+        record.valid |= valid::TUPLE;
+    }
     fill(record);
     if record.valid & valid::TUPLE == 0 {
-        diagnose::no_tuple(kind, u32::from(record.family));
+        diagnose::no_tuple(seen.kind, u32::from(record.family));
     }
     entry.submit(0);
 }
@@ -121,9 +166,9 @@ impl RecordTuple<'_> {
         }
     }
 
-    /// Fills in the tuple.
+    /// Reads both ends.
     #[inline(always)]
-    pub fn fill(&self, record: &mut ResetRecord) {
+    pub fn read_ends(&self, ends: &mut Ends) {
         let Some((local_port, peer_port)) = self.ports() else {
             return;
         };
@@ -142,20 +187,17 @@ impl RecordTuple<'_> {
                 record_offset!(self.format, daddr_v6),
             )
         };
-        record.family = family;
+        ends.family = family;
         let done = match family {
             AF_INET => {
-                read_ipv4(self.base, saddr.wrapping_add(v4), &mut record.local)
-                    && read_ipv4(self.base, daddr.wrapping_add(v4), &mut record.peer)
+                read_ipv4(self.base, saddr.wrapping_add(v4), &mut ends.local)
+                    && read_ipv4(self.base, daddr.wrapping_add(v4), &mut ends.peer)
             }
-            AF_INET6 => read_into(self.base, local6, &mut record.local) && read_into(self.base, peer6, &mut record.peer),
+            AF_INET6 => read_into(self.base, local6, &mut ends.local) && read_into(self.base, peer6, &mut ends.peer),
             _ => false,
         };
-        if !done {
-            return;
-        }
-        record.local_port = local_port;
-        record.peer_port = peer_port;
-        record.valid |= valid::TUPLE;
+        ends.local_port = local_port;
+        ends.peer_port = peer_port;
+        ends.present = done;
     }
 }

@@ -8,14 +8,14 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, kind, valid};
+use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, flood::class, kind, valid};
 
 use crate::{
     filter,
     memory::read_or,
     packet,
     packet::Segment,
-    record::{RecordTuple, record_offset, submit_reset},
+    record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
     socket, task,
 };
 
@@ -80,16 +80,25 @@ fn handle(firing: &Firing<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    submit_reset(kind::SEND_RESET, |record| fill(firing, &segment, netns, record));
+    let mut ends = Ends::UNKNOWN;
+    if segment.present {
+        segment.read_ends(&mut ends);
+    } else {
+        socket::read_ends(firing.sock, &mut ends);
+    }
+    if !ends.present {
+        firing.record.read_ends(&mut ends);
+    }
+    let state = socket::state(firing.sock).unwrap_or(firing.state);
+    let connected = firing.sock != 0 && socket::is_full(state) && state != socket::state::LISTEN;
+    let class = if connected { class::CONNECTED } else { class::REFUSED };
+    let seen = Seen { kind: kind::SEND_RESET, class, ends: &ends, netns };
+    submit_reset(&seen, |record| fill(firing, &segment, state, connected, record));
 }
 
 #[inline(always)]
-fn fill(firing: &Firing<'_>, segment: &Segment, netns: u32, record: &mut ResetRecord) {
+fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, record: &mut ResetRecord) {
     record.sock = firing.sock;
-    if netns != 0 {
-        record.netns = netns;
-        record.valid |= valid::NETNS;
-    }
     if firing.reason != ABSENT {
         record.reason = firing.reason;
         record.valid |= valid::REASON;
@@ -97,7 +106,6 @@ fn fill(firing: &Firing<'_>, segment: &Segment, netns: u32, record: &mut ResetRe
     if firing.skb != 0 {
         record.valid |= valid::HAS_SKB;
     }
-    let state = socket::state(firing.sock).unwrap_or(firing.state);
     if firing.sock != 0 {
         record.valid |= valid::HAS_SOCK;
         if state != 0 {
@@ -107,13 +115,8 @@ fn fill(firing: &Firing<'_>, segment: &Segment, netns: u32, record: &mut ResetRe
     }
     if segment.present {
         segment.fill(record);
-    } else {
-        socket::fill_tuple(firing.sock, record);
     }
-    if record.valid & valid::TUPLE == 0 {
-        firing.record.fill(record);
-    }
-    if firing.sock != 0 && state != 0 && socket::is_full(state) && state != socket::state::LISTEN {
+    if connected && state != 0 {
         socket::fill_facts(firing.sock, record);
     }
     if firing.skb == 0 {

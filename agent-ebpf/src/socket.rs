@@ -8,6 +8,7 @@ use crate::{
     diagnose,
     maps::{CONNECTIONS, count},
     memory::{offset_of_member, read, read_into, read_or},
+    record::Ends,
     task,
 };
 
@@ -50,32 +51,29 @@ pub fn is_full(state: u8) -> bool {
     state != state::TIME_WAIT && state != state::NEW_SYN_RECV
 }
 
-/// Fills in the tuple of a full socket.
+/// Reads both ends of a full socket.
 #[inline(always)]
-pub fn fill_tuple(sock: u64, record: &mut ResetRecord) {
+pub fn read_ends(sock: u64, ends: &mut Ends) {
     let Some((local_port, peer_port)) = ports(sock) else {
         return;
     };
-    if !read_into(sock, offset_of_member!(skc_family), &mut record.family) {
+    if !read_into(sock, offset_of_member!(skc_family), &mut ends.family) {
         return;
     }
-    let done = match record.family {
+    let done = match ends.family {
         AF_INET => {
-            read_ipv4(sock, offset_of_member!(skc_rcv_saddr), &mut record.local)
-                && read_ipv4(sock, offset_of_member!(skc_daddr), &mut record.peer)
+            read_ipv4(sock, offset_of_member!(skc_rcv_saddr), &mut ends.local)
+                && read_ipv4(sock, offset_of_member!(skc_daddr), &mut ends.peer)
         }
         AF_INET6 => {
-            read_into(sock, offset_of_member!(skc_v6_rcv_saddr), &mut record.local)
-                && read_into(sock, offset_of_member!(skc_v6_daddr), &mut record.peer)
+            read_into(sock, offset_of_member!(skc_v6_rcv_saddr), &mut ends.local)
+                && read_into(sock, offset_of_member!(skc_v6_daddr), &mut ends.peer)
         }
         _ => false,
     };
-    if !done {
-        return;
-    }
-    record.local_port = local_port;
-    record.peer_port = peer_port;
-    record.valid |= valid::TUPLE;
+    ends.local_port = local_port;
+    ends.peer_port = peer_port;
+    ends.present = done;
 }
 
 /// Fills in options, queues and counters of a full socket, and what was remembered of its connection.

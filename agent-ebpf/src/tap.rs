@@ -14,11 +14,14 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use rstblame_ebpf::{
-    counter, kind,
+    counter,
+    flood::class,
+    kind,
     wire::{ArrivedRst, FlowKey, FlowState, Followed, Packet, direction, packet_bit},
 };
 
 use crate::{
+    budget,
     flow::{self, RST, SYN, second},
     follow, handshake,
     headers::{self, Segment, load, load_into},
@@ -145,6 +148,10 @@ fn complete(skb: u64, packet: &mut Packet) {
 
 #[inline(always)]
 fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
+    if !budget::admits_packet(if flow.is_null() { class::STRAY_RST } else { class::KNOWN_RST }) {
+        count(counter::PACKETS_LOST);
+        return;
+    }
     let Segment { key, packet, tcp_at, payload_at } = segment;
     let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
         count(counter::PACKETS_LOST);
@@ -201,6 +208,10 @@ fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
 
 #[inline(always)]
 fn report_followed(key: &FlowKey, packet: &Packet) {
+    if !budget::admits_packet(class::KNOWN_RST) {
+        count(counter::PACKETS_LOST);
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<Followed>(0) else {
         count(counter::PACKETS_LOST);
         return;

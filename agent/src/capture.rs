@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
-    cli::{self, BtfSource, CaptureArgs, ConfigArgs, KernelArgs, Switch},
+    cli::{self, BtfSource, CaptureArgs, ConfigArgs, FloodArgs, KernelArgs, Switch},
     config::Config,
     event::{Event, Filter, Host, Kernel, Privileges, SCHEMA, Started},
     flow::known::KnownMiddlebox,
@@ -22,7 +22,7 @@ use crate::{
         netns::{self, NetnsError, NetnsFilter},
         owners::Snapshot,
     },
-    kernel::{ArmOptions, Armed, KernelError, diagnostics::Diagnostics, ports::PortSet, tap::Extras},
+    kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, ports::PortSet, tap::Extras},
     log,
     output::{
         Format, OutputError,
@@ -94,6 +94,7 @@ pub struct Plan {
     pub settle: Duration,
     /// Whether RSTs without effect are reported.
     pub ignored: bool,
+    pub flood: FloodArgs,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
     /// What was given up; nothing in a capture.
@@ -101,7 +102,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn new(arm: ArmOptions, max_processes: usize, settle: Duration, state_dir: Option<&Path>) -> Self {
+    fn new(mut arm: ArmOptions, flood: FloodArgs, max_processes: usize, settle: Duration, state_dir: Option<&Path>) -> Self {
+        arm.budgets = flood.budgets();
         let (node, release, machine) = host::uname();
         Self {
             arm,
@@ -112,6 +114,7 @@ impl Plan {
             middleboxes: Vec::new(),
             settle,
             ignored: false,
+            flood,
             state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
             privileges: None,
         }
@@ -172,7 +175,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         middleboxes: args.middleboxes.clone(),
         ignored: args.ignored,
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
-        ..Plan::new(arm, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
+        ..Plan::new(arm, args.flood, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
     };
     let ended = run_to_end(Run {
         plan,
@@ -202,7 +205,7 @@ pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> 
         middleboxes: config.middleboxes.clone(),
         ignored: config.ignored,
         owners: config.owners.clone(),
-        ..Plan::new(arm, config.kernel.max_processes, config.settle, config.state_dir.as_deref())
+        ..Plan::new(arm, config.flood, config.kernel.max_processes, config.settle, config.state_dir.as_deref())
     };
     let netns = config.netns.clone();
     run_to_end(Run { plan, netns, kind: Kind::Daemon(args, Box::new(config)), duration: None, count: None, command: None })
@@ -226,6 +229,8 @@ pub fn arm_options(args: &KernelArgs, ports: PortSet, netns: Option<u32>) -> Arm
         max_conversations: args.max_conversations,
         extras: Extras { egress: args.egress == Switch::On, amqp: args.amqp == Switch::On },
         diagnostics: Diagnostics::as_logged(),
+        // Whoever asks for bounds sets them.
+        budgets: Budgets::default(),
         ladder: args.hooks,
         btf: match &args.btf {
             BtfSource::File(path) => Some(path.clone()),

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flow::known::KnownMiddlebox,
     host::netns::NetnsFilter,
-    kernel::{hooks::Ladder, ports::PortRange},
+    kernel::{Budgets, floods, hooks::Ladder, ports::PortRange},
     log::LogArgs,
     output::Format,
     units::{duration, size},
@@ -97,6 +97,8 @@ pub struct CaptureArgs {
     #[arg(long = "container", value_name = "ID-PREFIX")]
     pub containers: Vec<String>,
     #[command(flatten)]
+    pub flood: FloodArgs,
+    #[command(flatten)]
     pub kernel: KernelArgs,
 }
 
@@ -154,6 +156,28 @@ pub struct ExplainArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<Format>,
+}
+
+/// What to do when there are too many resets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct FloodArgs {
+    /// Of resets that are alike (same origin, cause, peer and watched port) write this many a second one by one, and fold the others into one
+    /// `rst_suppressed` line; 0 folds none.
+    #[arg(long, value_name = "N", default_value_t = FloodArgs::DEFAULT.fold_above)]
+    pub fold_above: u32,
+    /// Let the kernel programs report this many resets of connections a second, and a fifth of that of others; what is beyond is counted and
+    /// folded. 0 lets them report all.
+    #[arg(long, value_name = "N", default_value_t = FloodArgs::DEFAULT.kernel_budget)]
+    pub kernel_budget: u32,
+}
+
+impl FloodArgs {
+    pub const DEFAULT: Self = Self { fold_above: 100, kernel_budget: 10_000 };
+
+    /// What the kernel programs are told.
+    pub fn budgets(self) -> Budgets {
+        floods::budgets(self.kernel_budget, self.fold_above)
+    }
 }
 
 /// How to use the kernel.

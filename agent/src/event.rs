@@ -14,6 +14,7 @@ mod amqp;
 mod cause;
 mod reset;
 mod schema;
+mod suppressed;
 
 pub use amqp::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
 pub use cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength};
@@ -22,6 +23,7 @@ pub use reset::{
     Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
 };
 pub use schema::schema;
+pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};
 
 /// Version of the contract, in every line.
 pub const SCHEMA: &str = "rstblame/1";
@@ -34,6 +36,8 @@ pub enum Event {
     AgentStarted(Box<Started>),
     /// One reset.
     Rst(Box<ResetEvent>),
+    /// Resets that were alike and too many.
+    RstSuppressed(Box<Suppressed>),
     /// The configuration was read again; from here on another filter holds.
     AgentReloaded(Reloaded),
     /// Something was lost since the last line.
@@ -146,12 +150,12 @@ pub struct EventsLost {
 /// What one sink lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkLost {
-    /// Resets that are missing from this sink: its queue was full, or they could not be written before the agent ended.
+    /// Resets that are missing from this sink, folded ones included: its queue was full, or they could not be written before the agent ended.
     pub lost: u64,
 }
 
-/// What became of the resets that were handed to one sink: all that are part of `emitted`, or, where the sink was added or removed meanwhile,
-/// those of its time.
+/// What became of the resets that were handed to one sink, whole or folded: all that are part of `emitted` or `suppressed`, or, where the sink was
+/// added or removed meanwhile, those of its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkTotals {
     /// Resets written. For TCP that means acknowledged by the other kernel, for other sockets taken over by the own.
@@ -187,8 +191,8 @@ impl Lost {
     }
 }
 
-/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly, and so does `emitted = written + lost` for each sink that was
-/// there all the time.
+/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly, and so does `emitted + suppressed = written + lost` for each sink
+/// that was there all the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     pub schema: String,
@@ -205,7 +209,7 @@ pub struct Stopped {
     pub lost: u64,
     /// Where.
     pub lost_by: Lost,
-    /// What became of the emitted ones, by the name of the sink; absent for a capture, which has one reader.
+    /// What became of both, by the name of the sink; absent for a capture, which has one reader.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, SinkTotals>,
     /// Firings the kernel skipped because the same program was already running on that CPU. Whether they were watched cannot be known,
@@ -215,7 +219,9 @@ pub struct Stopped {
     /// What had to make room, or found none: the resets were reported all the same, with less known of them.
     #[serde(default, skip_serializing_if = "FellOut::is_empty")]
     pub fell_out: FellOut,
+    /// Of the emitted and the suppressed ones.
     pub by_origin: BTreeMap<OriginKind, u64>,
+    /// Of the emitted and the suppressed ones.
     pub by_cause: BTreeMap<CauseId, u64>,
 }
 
@@ -231,7 +237,7 @@ pub struct FellOut {
     /// Records of processes the ring buffer had no room for: raise `--ring-size`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub process_records: u64,
-    /// Packets of the tap the ring buffer had no room for: raise `--ring-size`.
+    /// Packets of the tap the ring buffer had no room for, or that were beyond `--kernel-budget`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub packets: u64,
     /// Directions of connections whose packets were forgotten: a reset of theirs has less evidence. Raise `--max-connections`.

@@ -1,6 +1,7 @@
 //! The loop of a capture: ring -> decode -> settle -> attribute -> sinks.
 
 mod accounts;
+mod floods;
 mod namespaces;
 mod release;
 mod reload;
@@ -11,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use floods::Floods;
 use tokio::{sync::oneshot, time::sleep};
 
 use super::{
@@ -76,6 +78,7 @@ pub struct Session {
     wires: Wires,
     idle: IdleMemory,
     memory: Memory,
+    floods: Floods,
     last_loss: Option<Instant>,
     owners: Owners,
     names: Names,
@@ -105,6 +108,7 @@ impl Session {
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             memory: Memory::default(),
+            floods: Floods::new(plan.flood.fold_above, plan.flood.kernel_budget > 0),
             last_loss: None,
             owners: Owners::new(plan.max_processes),
             names: Names::default(),
@@ -126,6 +130,7 @@ impl Session {
     pub async fn run_until(&mut self, stops: &mut Stops) -> Result<Stop, CaptureError> {
         loop {
             self.release_due();
+            self.release_folded(clock::boottime_ns());
             self.release_ready(false);
             self.release_unclaimed();
             self.check_losses()?;
@@ -244,10 +249,10 @@ impl Session {
             wake = wake.min(search);
         }
         let earliest = if self.settle.next_lacks_owner() { search } else { Duration::ZERO };
-        self.settle
-            .next_due_ns()
-            .map(|due| Duration::from_nanos(due.saturating_sub(clock::boottime_ns())).max(earliest))
-            .map_or(wake, |due| due.min(wake))
+        let now_ns = clock::boottime_ns();
+        let until = |due: u64| Duration::from_nanos(due.saturating_sub(now_ns));
+        let folded = self.floods.next_due_ns().map_or(wake, |due| until(due).min(wake));
+        self.settle.next_due_ns().map(|due| until(due).max(earliest)).map_or(folded, |due| due.min(folded))
     }
 }
 

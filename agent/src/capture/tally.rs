@@ -11,6 +11,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub emitted: u64,
+    /// Folded into lines that went out, by the kernel programs or here.
     pub suppressed: u64,
     /// Resets of other processes than those asked for: not counted as seen.
     pub filtered: u64,
@@ -31,10 +32,18 @@ impl Tally {
         *self.by_cause.entry(event.cause.id).or_default() += 1;
     }
 
-    /// Takes back an event that was queued and never written.
-    pub fn lose_output(&mut self, events: u64) {
-        self.emitted = self.emitted.saturating_sub(events);
-        self.output += events;
+    /// Counts resets that were folded.
+    pub fn suppress(&mut self, origin: OriginKind, cause: CauseId, resets: u64) {
+        self.suppressed += resets;
+        *self.by_origin.entry(origin).or_default() += resets;
+        *self.by_cause.entry(cause).or_default() += resets;
+    }
+
+    /// Takes back what was queued and never written: so many resets, and so many of them folded.
+    pub const fn lose_output(&mut self, resets: u64, folded: u64) {
+        self.emitted = self.emitted.saturating_sub(resets.saturating_sub(folded));
+        self.suppressed = self.suppressed.saturating_sub(folded);
+        self.output += resets;
     }
 
     /// What was lost, with what the kernel side lost.

@@ -21,7 +21,7 @@ pub use error::ConfigError;
 
 use crate::{
     capture::OwnerFilter,
-    cli::{self, BtfSource, ConfigArgs, KernelArgs, Switch},
+    cli::{self, BtfSource, ConfigArgs, FloodArgs, KernelArgs, Switch},
     flow::known::KnownMiddlebox,
     host::netns::NetnsFilter,
     kernel::{
@@ -54,6 +54,7 @@ pub struct Config {
     pub ignored: bool,
     pub owners: OwnerFilter,
     pub middleboxes: Vec<KnownMiddlebox>,
+    pub flood: FloodArgs,
     pub kernel: KernelArgs,
     pub privileges: privileges::Settings,
     pub sinks: Vec<SinkSpec>,
@@ -70,6 +71,7 @@ impl Default for Config {
             ignored: false,
             owners: OwnerFilter::default(),
             middleboxes: Vec::new(),
+            flood: FloodArgs::DEFAULT,
             kernel: KernelArgs {
                 ring_size: 4 << 20,
                 max_connections: 131_072,

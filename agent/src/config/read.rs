@@ -42,7 +42,7 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "log", "filter", "kernel", "privileges", "middlebox", "sink"])?;
+        top.only(&["settle", "state_dir", "log", "filter", "flood", "kernel", "privileges", "middlebox", "sink"])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
@@ -53,6 +53,9 @@ impl Config {
         }
         if let Some(table) = top.table("filter", "[filter]")? {
             filter(&table, &mut config)?;
+        }
+        if let Some(table) = top.table("flood", "[flood]")? {
+            flood(&table, &mut config)?;
         }
         if let Some(table) = top.table("kernel", "[kernel]")? {
             kernel(&table, &mut config)?;
@@ -123,6 +126,16 @@ fn ports(value: &Value<'_>) -> Result<PortSet, ConfigError> {
         return Err(value.error(format!("ports is empty, nothing would be watched; {HINT}")));
     }
     PortSet::new(ranges).map_err(|_| value.error(format!("ports has more than {MAX_RANGES} entries; join neighbours into ranges")))
+}
+
+fn flood(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
+    table.only(&["fold_above", "kernel_budget"])?;
+    for (key, rate) in [("fold_above", &mut config.flood.fold_above), ("kernel_budget", &mut config.flood.kernel_budget)] {
+        if let Some(value) = table.get(key) {
+            *rate = u32::try_from(value.integer(0..=u64::from(u32::MAX))?).unwrap_or(u32::MAX);
+        }
+    }
+    Ok(())
 }
 
 fn kernel(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {

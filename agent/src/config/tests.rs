@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_a_capture() {
         (config.settle, config.state_dir, config.netns, config.ignored),
         (capture.settle, capture.state_dir, capture.netns, capture.ignored)
     );
-    assert_eq!(config.kernel, capture.kernel);
+    assert_eq!((config.kernel, config.flood), (capture.kernel, capture.flood));
     assert_eq!(config.ports.names(), capture.ports.iter().map(ToString::to_string).collect::<Vec<_>>());
 }
 

@@ -51,6 +51,9 @@ impl Display for Config {
         writeln!(f, "pids = {}", Value::Array(self.owners.pids.iter().map(|pid| Value::Integer((*pid).into())).collect()))?;
         writeln!(f, "comms = {}", list(&self.owners.comms))?;
         writeln!(f, "containers = {}", list(&self.owners.containers))?;
+        writeln!(f, "\n[flood]")?;
+        writeln!(f, "fold_above = {}", self.flood.fold_above)?;
+        writeln!(f, "kernel_budget = {}", self.flood.kernel_budget)?;
         writeln!(f, "\n[kernel]")?;
         writeln!(f, "ring_size = {}", quoted(show_size(self.kernel.ring_size)))?;
         writeln!(f, "max_connections = {}", self.kernel.max_connections)?;

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     rc::Rc,
     time::Duration,
 };
@@ -23,7 +24,7 @@ use super::{
     log::{Reason, Report},
 };
 use crate::{
-    event::{Cause, Direction, Effect, Event, Host, Origin, ResetEvent, Severity},
+    event::{Cause, Direction, Effect, Event, Host, Origin, ResetEvent, Severity, Suppressed, SuppressedKey},
     flow::Tuple,
 };
 
@@ -35,6 +36,9 @@ const AFTER: Duration = Duration::from_secs(5);
 
 /// Resets that are remembered for reports to come.
 const RESETS: usize = 50_000;
+
+/// Lines of folded resets that are remembered.
+const FOLDED: usize = 10_000;
 
 /// What is kept of a reset.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +77,8 @@ pub struct Joiner {
     coverage: Coverage,
     resets: HashMap<Tuple, Vec<Rc<Found>>>,
     order: VecDeque<Tuple>,
+    /// Resets that were folded, latest last.
+    folded: VecDeque<Suppressed>,
     /// Resets up to this time had to be forgotten.
     forgotten: Option<Timestamp>,
     pending: VecDeque<Pending>,
@@ -89,6 +95,10 @@ impl Joiner {
             Event::Rst(reset) => {
                 self.coverage.line(reset.timestamp);
                 self.reset(*reset);
+            }
+            Event::RstSuppressed(suppressed) => {
+                self.coverage.line(suppressed.timestamp);
+                self.folded(*suppressed);
             }
             Event::AgentReloaded(reloaded) => self.coverage.reloaded(&reloaded),
             Event::EventsLost(lost) => self.coverage.lost(&lost),
@@ -148,14 +158,49 @@ impl Joiner {
                 forgotten.strftime("%FT%TZ")
             ));
         }
+        if let Some(folded) = self.folded_about(earliest, report.time, connection) {
+            return Answer::NotSeen(folded);
+        }
         match self.coverage.sight(earliest, report.time, connection) {
             Sight::Watching(doubts) => Answer::NoReset(doubts),
             Sight::Blind(why) => Answer::NotSeen(why),
         }
     }
 
+    fn folded(&mut self, mut suppressed: Suppressed) {
+        suppressed.sample = None;
+        if self.folded.len() >= FOLDED {
+            self.forgotten = self.forgotten.max(self.folded.pop_front().map(|oldest| oldest.last));
+        }
+        self.folded.push_back(suppressed);
+    }
+
+    /// The folded resets that one of this connection may be among: the latest line that fits, those of its own peer first.
+    fn folded_about(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Option<String> {
+        let latest = at.saturating_add(SignedDuration::try_from(AFTER).unwrap_or_default()).unwrap_or(Timestamp::MAX);
+        let fits = |ends: [SocketAddr; 2], key: &SuppressedKey| match (&key.peer, &key.local) {
+            (Some(peer), Some(local)) => {
+                let [other, own] = ends;
+                other.ip() == peer.address && own.port() == local.port
+            }
+            (Some(peer), None) => ends.iter().any(|end| end.ip() == peer.address && Some(end.port()) == peer.port),
+            (None, _) => true,
+        };
+        let Tuple { local, peer } = connection;
+        let of_it = |folded: &&Suppressed| {
+            let near = folded.first <= latest && folded.last >= earliest;
+            near && [[local, peer], [peer, local]].into_iter().any(|ends| fits(ends, &folded.key))
+        };
+        let found = self.folded.iter().filter(of_it).max_by_key(|folded| (folded.key.peer.is_some(), folded.last))?;
+        Some(format!(
+            "it may be among those that were too many to be written one by one at {}: {}",
+            found.first.strftime("%FT%TZ"),
+            found.message
+        ))
+    }
+
     fn reset(&mut self, reset: ResetEvent) {
-        let end = |end: &crate::event::Endpoint| std::net::SocketAddr::new(end.address, end.port);
+        let end = |end: &crate::event::Endpoint| SocketAddr::new(end.address, end.port);
         let key = key(Tuple::new(end(&reset.network.local), end(&reset.network.peer)));
         let ResetEvent { id, timestamp, host, severity, direction, effect, origin, cause, .. } = reset;
         let found = Rc::new(Found { id, timestamp, host, severity, direction, effect, origin, cause });

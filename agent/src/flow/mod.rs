@@ -1,5 +1,6 @@
 //! What is remembered of a connection and of a reset between events. No I/O here.
 
+pub mod flood;
 pub mod idle;
 pub mod known;
 pub mod patterns;

@@ -38,7 +38,7 @@ impl Tuple {
 }
 
 /// Which side of the service this host is on, by the watched port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The watched port is this host's.
     Broker,

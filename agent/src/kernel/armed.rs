@@ -6,7 +6,10 @@ use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
 };
-use rstblame_ebpf::{ABSENT, counter};
+use rstblame_ebpf::{
+    ABSENT, counter,
+    flood::{Budget, class},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -15,6 +18,7 @@ use super::{
     diagnostics::{self, Diagnostics, Reader},
     error::KernelError,
     filter,
+    floods::Floods,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
     memlock,
@@ -35,6 +39,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rs
 /// Smallest and largest ring buffer, bytes.
 const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
 
+/// Bounds on what the kernel programs report, by [`class`].
+pub type Budgets = [Budget; class::COUNT as usize];
+
 /// How to arm.
 #[derive(Clone, Debug)]
 pub struct ArmOptions {
@@ -51,6 +58,8 @@ pub struct ArmOptions {
     pub extras: Extras,
     /// Whether the kernel programs say what goes wrong in them.
     pub diagnostics: Diagnostics,
+    /// Records a second, by [`rstblame_ebpf::flood::class`].
+    pub budgets: Budgets,
     pub ladder: Ladder,
     /// The kernel's type information; `None` to do without.
     pub btf: Option<PathBuf>,
@@ -73,6 +82,8 @@ pub struct Counters {
     pub flows_begun: u64,
     /// Messages that the kernel programs had for the log.
     pub diagnosed: u64,
+    /// Resets that were counted by their key and not reported.
+    pub folded: u64,
 }
 
 impl Counters {
@@ -91,6 +102,8 @@ pub struct Armed {
     /// The packet tap, or why there is none.
     tap: Result<Tap, String>,
     talk: Talk,
+    /// What was counted instead of being reported.
+    pub floods: Floods,
     /// Whether the kernel side can tell one network namespace from another.
     picks_netns: bool,
     skipped: u64,
@@ -116,7 +129,7 @@ impl Armed {
         }
         let mut ebpf = load(options, ring_size, &knowledge)?;
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::start(&mut ebpf)).flatten();
-        filter::set(&mut ebpf, &options.ports, options.netns.as_deref())?;
+        filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
         let attached: Vec<Attached> = hooks::ALL
             .into_iter()
@@ -133,6 +146,7 @@ impl Armed {
 
         let tap = Tap::load(&mut ebpf, options.extras).map_err(|error| hooks::explain(&error));
         let talk = Talk::new(&mut ebpf)?;
+        let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
         // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
@@ -147,6 +161,7 @@ impl Armed {
             attached,
             tap,
             talk,
+            floods,
             picks_netns,
             skipped: 0,
             diagnostics,
@@ -184,6 +199,15 @@ impl Armed {
         Ok(())
     }
 
+    /// Goes by other budgets from now on.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn set_budgets(&mut self, budgets: Budgets) -> Result<(), KernelError> {
+        self.ebpf.as_mut().map_or(Ok(()), |ebpf| filter::set_budgets(ebpf, budgets))
+    }
+
     /// The ring buffer, to be waited on and drained.
     pub const fn ring(&mut self) -> &mut AsyncFd<RingBuf<MapData>> {
         &mut self.ring
@@ -210,6 +234,7 @@ impl Armed {
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
             flows_begun: read(counter::FLOWS_BEGUN)?.iter().sum(),
             diagnosed: read(counter::DIAGNOSED)?.iter().sum(),
+            folded: read(counter::FOLDED)?.iter().sum(),
         })
     }
 

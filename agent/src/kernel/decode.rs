@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-const AF_INET: u16 = 2;
+pub(super) const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): a kernel thread owns no sockets of ours.

@@ -54,7 +54,7 @@ impl DryRun {
     pub fn new(options: &ArmOptions) -> Result<Self, DryError> {
         let knowledge = Knowledge::gather(options);
         let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge)?;
-        filter::set(&mut ebpf, &options.ports, options.netns.as_deref())?;
+        filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
         let tap = Tap::load(&mut ebpf, options.extras)?;
         if options.extras.amqp {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;

@@ -6,11 +6,16 @@ use aya::{
 };
 use rstblame_ebpf::{Config, config};
 
-use super::{armed::open, error::KernelError, ports::PortSet};
+use super::{
+    armed::{Budgets, open},
+    error::KernelError,
+    ports::PortSet,
+};
 
 /// Sets the filter. `netns`: inode numbers of the watched namespaces; `None` for all.
-pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>) -> Result<(), KernelError> {
+pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>, budgets: Budgets) -> Result<(), KernelError> {
     set_ports(ebpf, &ports.words())?;
+    set_budgets(ebpf, budgets)?;
     if let Some(netns) = netns {
         add_netns(ebpf, netns)?;
         pick_netns(ebpf, true)?;
@@ -50,7 +55,19 @@ fn add_netns(ebpf: &mut Ebpf, netns: &[u32]) -> Result<(), KernelError> {
 }
 
 fn pick_netns(ebpf: &mut Ebpf, pick: bool) -> Result<(), KernelError> {
-    let mut settings: Array<_, Config> = open(ebpf, "CONFIG")?;
     let flags = if pick { config::NETNS_FILTER } else { 0 };
-    settings.set(0, Config { flags }, 0).map_err(|error| KernelError::map("CONFIG", error))
+    configure(ebpf, |settings| settings.flags = flags)
+}
+
+/// Sets how many records a second there may be.
+pub(super) fn set_budgets(ebpf: &mut Ebpf, budgets: Budgets) -> Result<(), KernelError> {
+    configure(ebpf, |settings| settings.budgets = budgets)
+}
+
+fn configure(ebpf: &mut Ebpf, change: impl FnOnce(&mut Config)) -> Result<(), KernelError> {
+    let failed = |error| KernelError::map("CONFIG", error);
+    let mut map: Array<_, Config> = open(ebpf, "CONFIG")?;
+    let mut settings = map.get(&0, 0).map_err(failed)?;
+    change(&mut settings);
+    map.set(0, settings, 0).map_err(failed)
 }

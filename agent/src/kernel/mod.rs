@@ -8,6 +8,7 @@ pub mod diagnostics;
 pub mod dry;
 pub mod error;
 mod filter;
+pub mod floods;
 pub mod hooks;
 mod knowledge;
 pub mod layout;
@@ -19,5 +20,5 @@ pub mod talk;
 pub mod tap;
 pub mod tracefs;
 
-pub use armed::{ArmOptions, Armed, Counters};
+pub use armed::{ArmOptions, Armed, Budgets, Counters};
 pub use error::KernelError;

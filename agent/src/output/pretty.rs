@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use crate::event::{CoverageState, Direction, Event, EventsLost, OriginKind, ResetEvent, Severity, Started, Stopped};
+use crate::event::{CoverageState, Direction, Event, EventsLost, OriginKind, ResetEvent, Severity, Started, Stopped, Suppressed};
 
 /// Whether colours may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub fn render(event: &Event, style: Style) -> String {
     match event {
         Event::AgentStarted(started) => start(started),
         Event::Rst(reset) => line(reset, style),
+        Event::RstSuppressed(suppressed) => folded(suppressed),
         Event::AgentReloaded(reloaded) => format!(
             "configuration read again: port {}, network namespace {}\n",
             reloaded.filter.ports.join(","),
@@ -54,6 +55,18 @@ fn losses(lost: &EventsLost) -> String {
     let mut text = format!("lost so far: {}", lost.lost.total());
     for (name, sink) in &lost.sinks {
         let _infallible = write!(text, ", {} to {name}", sink.lost);
+    }
+    text.push('\n');
+    text
+}
+
+/// One line that stands for many.
+fn folded(suppressed: &Suppressed) -> String {
+    let time = suppressed.first.strftime("%H:%M:%S%.3f");
+    let lasted = suppressed.last.duration_since(suppressed.first).as_millis();
+    let mut text = format!("{time:<12} {:>7}x {} in {lasted} ms", suppressed.count, suppressed.message);
+    if let Some(sample) = &suppressed.sample {
+        let _infallible = write!(text, "; such as: {}", sample.message);
     }
     text.push('\n');
     text

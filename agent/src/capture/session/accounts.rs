@@ -23,7 +23,7 @@ impl Session {
                 self.take(&record);
             }
             let counters = self.armed.counters()?;
-            if self.taken + counters.ring_full_total() >= counters.seen || Instant::now() >= deadline {
+            if self.taken + counters.ring_full_total() + counters.folded >= counters.seen || Instant::now() >= deadline {
                 break;
             }
             sleep(Duration::from_millis(5)).await;
@@ -35,10 +35,12 @@ impl Session {
         self.save_state();
         // Whatever was submitted and did not come out as a reset was not readable.
         let counters = self.armed.counters()?;
-        self.tally.decode = counters.seen.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
+        let reported = counters.seen.saturating_sub(counters.folded);
+        self.tally.decode = reported.saturating_sub(counters.ring_full_total()).saturating_sub(self.taken);
+        self.finish_floods(counters.folded)?;
         self.report_losses(Duration::ZERO)?;
         let unwritten = self.sinks.settle(LAST_WRITES).await;
-        self.tally.lose_output(unwritten);
+        self.tally.lose_output(unwritten.lost, unwritten.lost_folded);
         self.queue(Event::AgentStopped(self.totals()?));
         Ok(self.sinks.finish(LAST_WRITES).await?)
     }
@@ -48,6 +50,9 @@ impl Session {
             return Ok(());
         }
         log::tick();
+        if !self.sinks.holds_ring() {
+            self.read_floods()?;
+        }
         self.report_losses(LOSS_CHECK)
     }
 

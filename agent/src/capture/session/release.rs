@@ -132,19 +132,19 @@ impl Session {
             self.tally.filtered += 1;
             return;
         }
-        match &mut self.remaining {
-            Some(0) => {
-                self.tally.count_limit += 1;
-                return;
-            }
-            Some(remaining) => *remaining -= 1,
-            None => {}
+        if self.remaining == Some(0) {
+            self.tally.count_limit += 1;
+            return;
         }
         reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
         let verdict = self.memory.attribute(&mut reset);
-        let event = report::event(&reset, verdict, &self.plan.host);
+        let event = Box::new(report::event(&reset, verdict, &self.plan.host));
+        let Some(event) = self.fold(&reset, event) else { return };
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
+        }
         self.tally.emit(&event);
-        self.queue(Event::Rst(Box::new(event)));
+        self.queue(Event::Rst(event));
     }
 }
 

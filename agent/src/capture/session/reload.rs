@@ -37,6 +37,14 @@ impl Session {
         self.plan.middleboxes.clone_from(&new.middleboxes);
         self.plan.ignored = new.ignored;
         log::configure(new.log);
+        match self.armed.set_budgets(new.flood.budgets()) {
+            Ok(()) => self.plan.flood = new.flood,
+            Err(error) => {
+                tracing::error!("{error}; what is folded stays as it was");
+                new.flood = running.flood;
+            }
+        }
+        self.floods.set(new.flood.fold_above, new.flood.kernel_budget > 0);
         self.queue(Event::AgentReloaded(Reloaded {
             schema: SCHEMA.to_owned(),
             timestamp: Timestamp::now(),

@@ -35,14 +35,17 @@ impl<'a> Headline<'a> {
             },
             Event::Rst(reset) => Self {
                 kind: "rst",
-                severity: match reset.severity {
-                    Severity::Info => INFORMATIONAL,
-                    Severity::Warning => WARNING,
-                    Severity::Error => ERROR,
-                },
+                severity: severity(reset.severity),
                 timestamp: reset.timestamp,
                 host: reset.host.as_ref().map(|host| host.name.as_str()),
                 message: reset.message.clone(),
+            },
+            Event::RstSuppressed(suppressed) => Self {
+                kind: "rst_suppressed",
+                severity: suppressed.sample.as_ref().map_or(WARNING, |sample| severity(sample.severity)),
+                timestamp: suppressed.timestamp,
+                host: Some(&suppressed.host.name),
+                message: suppressed.message.clone(),
             },
             Event::AgentReloaded(reloaded) => Self {
                 kind: "agent_reloaded",
@@ -71,5 +74,13 @@ impl<'a> Headline<'a> {
                 ),
             },
         }
+    }
+}
+
+const fn severity(severity: Severity) -> u8 {
+    match severity {
+        Severity::Info => INFORMATIONAL,
+        Severity::Warning => WARNING,
+        Severity::Error => ERROR,
     }
 }

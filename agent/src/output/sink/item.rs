@@ -26,9 +26,23 @@ impl Item {
         self.json.get_or_init(|| output::json_line(&self.event))
     }
 
-    /// Whether it counts as a reset. The other events are few, and found room for.
-    pub const fn is_reset(&self) -> bool {
-        matches!(self.event, Event::Rst(_))
+    /// Whether it needs room in the queue. The other events are few, and found room for.
+    pub const fn is_bounded(&self) -> bool {
+        matches!(self.event, Event::Rst(_) | Event::RstSuppressed(_))
+    }
+
+    /// Whether it tells of folded resets.
+    pub const fn is_folded(&self) -> bool {
+        matches!(self.event, Event::RstSuppressed(_))
+    }
+
+    /// How many resets it tells of.
+    pub const fn resets(&self) -> u64 {
+        match &self.event {
+            Event::Rst(_) => 1,
+            Event::RstSuppressed(suppressed) => suppressed.count,
+            _ => 0,
+        }
     }
 
     /// Whether `self`, as the newer one, says all that `older` does.

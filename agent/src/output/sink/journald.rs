@@ -34,6 +34,7 @@ fn message_id(kind: &str) -> &'static str {
         "agent_started" => "32573eae953a411b8cdad75f77f0b6c4",
         "rst" => "327bf0963e074068a656f6da7870ea0d",
         "agent_reloaded" => "7bbf204dd8134def9078f091fb44a0c8",
+        "rst_suppressed" => "5c1e0f7b9a3d4e6f8b21d47ac0935e68",
         "events_lost" => "f05802b692a6436ea8207c9e728b8478",
         _ => "a39a3a0320ae4168ab56008b41bae782",
     }

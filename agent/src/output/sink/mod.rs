@@ -166,7 +166,7 @@ impl Sinks {
 
     /// Before the last line: gives every sink `limit` to write what it was handed. In a capture what waits after that is dropped, and counted
     /// here; elsewhere a sink that has not written everything loses the rest, and gets no last line.
-    pub async fn settle(&self, limit: Duration) -> u64 {
+    pub async fn settle(&self, limit: Duration) -> Totals {
         let deadline = Instant::now() + limit;
         if !self.capture {
             self.all().for_each(|sink| sink.queue.hurry(deadline));
@@ -180,7 +180,12 @@ impl Sinks {
                 (false, false) => queue.give_up(),
             }
         }
-        if self.capture { self.all().map(|sink| sink.queue.totals().lost).sum() } else { 0 }
+        if self.capture {
+            // It has one sink.
+            self.all().map(|sink| sink.queue.totals()).next().unwrap_or_default()
+        } else {
+            Totals::default()
+        }
     }
 
     /// Writes what is left, the last line, and ends.

@@ -39,6 +39,17 @@ pub enum Overflow {
 pub struct Totals {
     pub written: u64,
     pub lost: u64,
+    /// Those of the lost ones that were folded.
+    pub lost_folded: u64,
+}
+
+impl Totals {
+    const fn lose(&mut self, item: &Item) {
+        self.lost += item.resets();
+        if item.is_folded() {
+            self.lost_folded += item.resets();
+        }
+    }
 }
 
 /// What a destination has to do.
@@ -57,8 +68,8 @@ struct Waiting {
 struct State {
     in_flight: VecDeque<Arc<Item>>,
     waiting: VecDeque<Waiting>,
-    /// Resets in both.
-    resets: usize,
+    /// Lines in both that take up room.
+    lines: usize,
     capacity: usize,
     overflow: Overflow,
     totals: Totals,
@@ -85,7 +96,7 @@ impl Queue {
         let state = State {
             in_flight: VecDeque::new(),
             waiting: VecDeque::new(),
-            resets: 0,
+            lines: 0,
             capacity,
             overflow,
             totals: Totals::default(),
@@ -109,19 +120,17 @@ impl Queue {
     pub fn push(&self, item: Arc<Item>) {
         let mut state = self.lock();
         if state.over {
-            if item.is_reset() {
-                state.totals.lost += 1;
-            }
+            state.totals.lose(&item);
             return;
         }
         let now = Instant::now();
         state.expire(now);
-        if item.is_reset() {
+        if item.is_bounded() {
             if !state.make_room() {
-                state.totals.lost += 1;
+                state.totals.lose(&item);
                 return;
             }
-            state.resets += 1;
+            state.lines += 1;
         } else {
             state.waiting.retain(|older| !item.supersedes(&older.item));
         }
@@ -175,8 +184,9 @@ impl Queue {
     pub fn shed(&self) {
         let mut state = self.lock();
         let shed = std::mem::take(&mut state.waiting);
-        let resets = shed.iter().filter(|waiting| waiting.item.is_reset()).count();
-        state.lose(resets);
+        for waiting in &shed {
+            state.lose(&waiting.item);
+        }
     }
 
     /// Loses everything that is not known to be written, and writes no more.
@@ -242,12 +252,12 @@ impl Queue {
         for fate in fates {
             // Given up meanwhile: then they are lost already.
             let Some(item) = state.in_flight.pop_front() else { break };
-            if item.is_reset() {
-                state.resets = state.resets.saturating_sub(1);
-                match fate {
-                    Fate::Written => state.totals.written += 1,
-                    Fate::Refused => state.totals.lost += 1,
+            match fate {
+                Fate::Written => {
+                    state.forget(&item);
+                    state.totals.written += item.resets();
                 }
+                Fate::Refused => state.lose(&item),
             }
         }
         let drained = state.in_flight.is_empty() && state.waiting.is_empty();
@@ -301,16 +311,21 @@ impl Queue {
 
 impl State {
     const fn is_full(&self) -> bool {
-        self.resets >= self.capacity
+        self.lines >= self.capacity
     }
 
     fn window(&self) -> usize {
         (self.capacity / 2).clamp(1, WINDOW)
     }
 
-    fn lose(&mut self, resets: usize) {
-        self.resets = self.resets.saturating_sub(resets);
-        self.totals.lost += resets as u64;
+    /// Takes an event off the books of what is waiting or in flight.
+    fn forget(&mut self, item: &Item) {
+        self.lines = self.lines.saturating_sub(usize::from(item.is_bounded()));
+    }
+
+    fn lose(&mut self, item: &Item) {
+        self.forget(item);
+        self.totals.lose(item);
     }
 
     /// Whether one more reset may come in.
@@ -318,15 +333,15 @@ impl State {
         match self.overflow {
             Overflow::Lose(WhenFull::DropOldest) => {
                 while self.is_full() {
-                    let Some(oldest) = self.waiting.iter().position(|waiting| waiting.item.is_reset()) else { return false };
-                    self.waiting.remove(oldest);
-                    self.lose(1);
+                    let oldest = self.waiting.iter().position(|waiting| waiting.item.is_bounded());
+                    let Some(oldest) = oldest.and_then(|oldest| self.waiting.remove(oldest)) else { return false };
+                    self.lose(&oldest.item);
                 }
                 true
             }
             Overflow::Lose(WhenFull::DropNewest) => !self.is_full(),
             // Those that wait for room are as many as the queue holds at most.
-            Overflow::Lose(WhenFull::BlockUntil(_)) => self.resets < self.capacity.saturating_mul(2),
+            Overflow::Lose(WhenFull::BlockUntil(_)) => self.lines < self.capacity.saturating_mul(2),
             Overflow::HoldRing => true,
         }
     }
@@ -334,25 +349,26 @@ impl State {
     /// Loses those that have waited for room too long. They are in order of their age, so the first of them tells.
     fn expire(&mut self, now: Instant) {
         let Overflow::Lose(WhenFull::BlockUntil(longest)) = self.overflow else { return };
-        while self.resets > self.capacity {
-            // Beyond the capacity are the last `resets - capacity` of those that wait, and this is the oldest of them; the few events
+        while self.lines > self.capacity {
+            // Beyond the capacity are the last `lines - capacity` of those that wait, and this is the oldest of them; the few events
             // that are no resets shift it by no more than their number.
-            let from = self.waiting.len().saturating_sub(self.resets - self.capacity);
-            let beyond = self.waiting.range(from..).position(|waiting| waiting.item.is_reset());
+            let from = self.waiting.len().saturating_sub(self.lines - self.capacity);
+            let beyond = self.waiting.range(from..).position(|waiting| waiting.item.is_bounded());
             let Some((index, oldest)) = beyond.and_then(|at| Some((from + at, self.waiting.get(from + at)?))) else { return };
             if now.saturating_duration_since(oldest.since) < longest {
                 return;
             }
-            self.waiting.remove(index);
-            self.lose(1);
+            if let Some(expired) = self.waiting.remove(index) {
+                self.lose(&expired.item);
+            }
         }
     }
 
     fn give_up(&mut self) {
-        let resets = self.resets;
-        self.lose(resets);
-        self.in_flight.clear();
-        self.waiting.clear();
+        let waiting = std::mem::take(&mut self.waiting).into_iter().map(|waiting| waiting.item);
+        for item in std::mem::take(&mut self.in_flight).into_iter().chain(waiting) {
+            self.lose(&item);
+        }
         self.over = true;
     }
 }

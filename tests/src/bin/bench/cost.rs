@@ -51,7 +51,7 @@ pub fn bench() -> Result<bool> {
     Ok(busy && memory)
 }
 
-fn row(what: &str, figure: &str) {
+pub fn row(what: &str, figure: &str) {
     println!("  {what:<50} {figure:>14}");
 }
 
@@ -133,9 +133,9 @@ fn memory() -> Result<bool> {
     let stage = Stage::new(&super::actor()?)?;
     let known = (2 * KNOWN).to_string();
     let agent = Agent::on(&host).args(&["--max-connections", &known]).start()?;
-    let (resident, maps) = (resident_kib(agent.pid())?, maps_kib(agent.pid())?);
+    let (resident, maps) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
     let _actors = fill(&stage, &host)?;
-    let (resident_then, maps_then) = (resident_kib(agent.pid())?, maps_kib(agent.pid())?);
+    let (resident_then, maps_then) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
     let kept = resident_then <= RESIDENT_AT_MOST_KIB;
     println!("memory, before and with {KNOWN} connections of which both ends are known:");
     row("resident (VmRSS)", &format!("{resident} -> {resident_then} KiB"));
@@ -159,7 +159,7 @@ fn fill(stage: &Stage, host: &Host) -> Result<Vec<Actor>> {
     Ok(actors)
 }
 
-fn verdict(kept: bool) -> &'static str {
+pub fn verdict(kept: bool) -> &'static str {
     if kept { "kept" } else { "BROKEN" }
 }
 
@@ -203,7 +203,7 @@ fn fd_sum(pid: u32, id: &str, number: &str) -> Result<u64> {
 }
 
 /// Processor time of all threads: the first number of `schedstat` (nanoseconds on the processor).
-fn processor_time(pid: u32) -> Result<Duration> {
+pub fn processor_time(pid: u32) -> Result<Duration> {
     let directory = format!("/proc/{pid}/task");
     let entries = fs::read_dir(&directory).map_err(|error| LabError::io(format!("list {directory}"), error))?;
     let mut sum = 0;
@@ -214,10 +214,10 @@ fn processor_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// `VmRSS` of `/proc/PID/status`, in KiB.
-fn resident_kib(pid: u32) -> Result<u64> {
+/// One of the amounts of memory of `/proc/PID/status`, such as `VmRSS:`, in KiB.
+pub fn memory_kib(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = read(Path::new(&path))?;
-    let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-    value.ok_or_else(|| LabError::Client(format!("no VmRSS in {path}")))
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
+    value.ok_or_else(|| LabError::Client(format!("no {name} in {path}")))
 }

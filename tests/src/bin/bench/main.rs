@@ -5,6 +5,7 @@
 mod bpf;
 mod calibration;
 mod cost;
+mod flood;
 mod latency;
 mod owners;
 mod pcap;
@@ -18,12 +19,13 @@ use rstblame_lab::{LabError, Result, act};
 /// A benchmark: prints its figures, and returns whether all limits are kept.
 type Bench = fn() -> Result<bool>;
 
-const BENCHES: [(&str, Bench); 7] = [
+const BENCHES: [(&str, Bench); 8] = [
     ("latency", latency::bench),
     ("owners", owners::bench),
     ("cost", cost::bench),
     ("tap", tap::bench),
     ("throughput", throughput::bench),
+    ("flood", flood::bench),
     ("pcap", pcap::bench),
     ("calibration", calibration::bench),
 ];

@@ -22,6 +22,14 @@ fn reset(number: usize) -> Arc<Item> {
     Arc::new(Item::new(Event::Rst(reset)))
 }
 
+/// A line that stands for so many.
+fn folded(count: u64) -> Arc<Item> {
+    let event = serde_json::from_str(include_str!("../../../../testdata/events/rst_suppressed.json")).unwrap();
+    let Event::RstSuppressed(mut suppressed) = event else { unreachable!("the file is of folded resets") };
+    suppressed.count = count;
+    Arc::new(Item::new(Event::RstSuppressed(suppressed)))
+}
+
 fn lost_line() -> Arc<Item> {
     Arc::new(Item::new(serde_json::from_str(include_str!("../../../../testdata/events/events_lost.json")).unwrap()))
 }
@@ -48,9 +56,9 @@ fn the_policies_choose_who_is_lost() {
     for (when_full, kept) in [(WhenFull::DropOldest, ["2", "3"]), (WhenFull::DropNewest, ["0", "1"])] {
         let queue = queue(2, Overflow::Lose(when_full));
         (0..4).for_each(|number| queue.push(reset(number)));
-        assert_eq!(queue.totals(), Totals { written: 0, lost: 2 });
+        assert_eq!(queue.totals(), Totals { written: 0, lost: 2, lost_folded: 0 });
         assert_eq!(write_all(&queue), kept);
-        assert_eq!(queue.totals(), Totals { written: 2, lost: 2 });
+        assert_eq!(queue.totals(), Totals { written: 2, lost: 2, lost_folded: 0 });
     }
 }
 
@@ -60,13 +68,13 @@ fn what_is_in_flight_is_not_dropped_for_what_is_new() {
     (0..4).for_each(|number| queue.push(reset(number)));
     assert_eq!(in_flight(&queue), ["0", "1"], "half of what it holds");
     (4..7).for_each(|number| queue.push(reset(number)));
-    assert_eq!(queue.totals(), Totals { written: 0, lost: 3 });
+    assert_eq!(queue.totals(), Totals { written: 0, lost: 3, lost_folded: 0 });
     // Given back, one may be dropped; but not the one that was begun.
     queue.give_back(1);
     queue.push(reset(7));
     queue.settle(&[Fate::Refused]);
     assert_eq!(write_all(&queue), ["5", "6", "7"]);
-    assert_eq!(queue.totals(), Totals { written: 3, lost: 5 });
+    assert_eq!(queue.totals(), Totals { written: 3, lost: 5, lost_folded: 0 });
 }
 
 #[test]
@@ -89,7 +97,7 @@ fn other_lines_find_room_and_the_newest_of_a_kind_speaks_for_all() {
     queue.push(reset(0));
     (0..5).for_each(|_| queue.push(lost_line()));
     assert_eq!(write_all(&queue), ["0", "other"]);
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 0 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 0, lost_folded: 0 });
 }
 
 #[test]
@@ -99,16 +107,17 @@ fn what_is_not_written_by_the_deadline_is_lost() {
     assert_eq!(in_flight(&queue).len(), 4);
     queue.settle(&[Fate::Written]);
     queue.hurry(Instant::now());
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 4 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0 });
     // A thread that comes back from a slow write finds nothing left to book.
     queue.settle(&[Fate::Written]);
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 4 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0 });
     assert!(queue.take(None).is_none());
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Push,
+    Folded(u64),
     Line,
     Take,
     Settle(usize),
@@ -120,6 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(
         prop_oneof![
             8 => Just(Step::Push),
+            2 => (1_u64..1000).prop_map(Step::Folded),
             1 => Just(Step::Line),
             2 => Just(Step::Take),
             3 => (0_usize..6).prop_map(Step::Settle),
@@ -139,12 +149,17 @@ proptest! {
             _ => WhenFull::BlockUntil(Duration::ZERO),
         };
         let queue = queue(4, Overflow::Lose(when_full));
-        let mut pushed = 0;
+        let (mut pushed, mut resets) = (0, 0);
         for step in steps {
             match step {
                 Step::Push => {
                     queue.push(reset(pushed));
                     pushed += 1;
+                    resets += 1;
+                }
+                Step::Folded(count) => {
+                    queue.push(folded(count));
+                    resets += count;
                 }
                 Step::Line => queue.push(lost_line()),
                 Step::Take => drop(queue.take(Some(Duration::ZERO))),
@@ -154,12 +169,12 @@ proptest! {
             }
             let totals = queue.totals();
             let state = queue.lock();
-            let inside = state.in_flight.iter().chain(state.waiting.iter().map(|waiting| &waiting.item)).filter(|item| item.is_reset()).count();
-            prop_assert_eq!(inside, state.resets);
-            prop_assert_eq!(pushed as u64, totals.written + totals.lost + inside as u64);
+            let inside = || state.in_flight.iter().chain(state.waiting.iter().map(|waiting| &waiting.item));
+            prop_assert_eq!(inside().filter(|item| item.is_bounded()).count(), state.lines);
+            prop_assert_eq!(resets, totals.written + totals.lost + inside().map(|item| item.resets()).sum::<u64>());
         }
         queue.give_up();
         let totals = queue.totals();
-        prop_assert_eq!(pushed as u64, totals.written + totals.lost);
+        prop_assert_eq!(resets, totals.written + totals.lost);
     }
 }
