@@ -310,6 +310,12 @@ impl Options {
         self
     }
 
+    /// Has every reset written one by one, however many there are: for scenarios that look for each of them.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        self.args(&["--fold-above", "0", "--kernel-budget", "0"])
+    }
+
     /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
     #[must_use]
     pub const fn settle(mut self, settle: &'static str) -> Self {

@@ -113,7 +113,7 @@ pub fn run(program: &str, port: u16) -> Result<Outcome> {
     let stage = Stage::new(program)?;
     let mut pairs = (0..PAIRS).map(|number| cast(&stage, &hosts, &groups, number, port)).collect::<Result<Vec<_>>>()?;
     let busy = Busy::start()?;
-    let agent = Agent::everywhere(port).args(&["--ring-size", "64MiB"]).start()?;
+    let agent = Agent::everywhere(port).args(&["--ring-size", "64MiB"]).whole().start()?;
     let trace = Trace::start(port);
 
     // All of them first: a port that is free again could be given to another connection of the pair.

@@ -21,6 +21,9 @@ pub struct Site {
     pub host: Host,
 }
 
+/// Settings that have every reset written one by one, however many there are.
+pub const WHOLE: &str = "[flood]\nfold_above = 0\nkernel_budget = 0\n";
+
 impl Site {
     /// A host with a directory of this name among the artefacts.
     ///
@@ -49,7 +52,7 @@ impl Site {
     /// As [`Site::write`].
     pub fn configure(&self, ports: &str, more: &str) -> Result<PathBuf> {
         self.write(&format!(
-            "settle = \"100ms\"\n[filter]\nports = {ports}\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n{more}",
+            "settle = \"100ms\"\n{WHOLE}[filter]\nports = {ports}\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n{more}",
             self.host.path().display()
         ))
     }

@@ -22,7 +22,7 @@ const EVENTS: u64 = 2 * RESETS;
 fn a_ring_that_is_large_enough_loses_nothing() -> Result<()> {
     let host = lone_host()?;
     // Room for every record of the burst, so that nothing depends on how fast the agent reads.
-    let agent = Agent::on(&host).args(&["--ring-size", "64MiB"]).start()?;
+    let agent = Agent::on(&host).args(&["--ring-size", "64MiB"]).whole().start()?;
     abort_connections(&host)?;
     let totals = totals(agent)?;
     assert_eq!((totals.seen, totals.lost), (EVENTS, 0), "{totals:?}");
@@ -32,7 +32,7 @@ fn a_ring_that_is_large_enough_loses_nothing() -> Result<()> {
 #[test]
 fn a_ring_that_overflows_counts_what_it_lost() -> Result<()> {
     let host = lone_host()?;
-    let agent = Agent::on(&host).args(&["--ring-size", "64KiB"]).start()?;
+    let agent = Agent::on(&host).args(&["--ring-size", "64KiB"]).whole().start()?;
     // A stopped reader is the only one that is certain to be too slow.
     agent.signal(Signal::STOP)?;
     wait_stopped(agent.pid())?;

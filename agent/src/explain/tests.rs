@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Explainer, Joiner, LogReader};
 use crate::{
     attribution,
-    event::{Direction, Effect, Event},
+    event::{Direction, Effect, Event, LocalEnd, PeerEnd},
     flow::{Reset, Role, Tuple},
     output::Format,
     report, testing,
@@ -100,6 +100,28 @@ fn the_nearest_that_ended_the_connection_is_taken() {
         ],
     );
     assert_eq!(found["reset"]["id"], "it", "{found}");
+}
+
+#[test]
+fn a_reset_may_be_among_those_that_were_folded() {
+    let folded = |peer: &str, port: u16, first_ms: i64, last_ms: i64| {
+        let example: Event = serde_json::from_str(include_str!("../../testdata/events/rst_suppressed.json")).unwrap();
+        let Event::RstSuppressed(mut suppressed) = example else { unreachable!("the file is of folded resets") };
+        (suppressed.first, suppressed.last) = (at(first_ms), at(last_ms));
+        suppressed.key.peer = Some(PeerEnd { address: peer.parse().unwrap(), port: None });
+        suppressed.key.local = Some(LocalEnd { port });
+        line(&Event::RstSuppressed(suppressed))
+    };
+    let start = started(-600_000, "5672");
+    let found = answer(LOG, &[start.clone(), folded("10.0.6.42", 5672, -900, 90)]);
+    assert_eq!(found["answer"], "not_seen", "{found}");
+    assert!(found["detail"].as_str().unwrap().contains("48211 more resets between 10.0.6.42"), "{found}");
+    // One that was written is the answer, whatever was folded; and others are no concern of this connection.
+    let written = answer(LOG, &[start.clone(), folded("10.0.6.42", 5672, -900, 90), rst("it", -20, Role::Broker, Effect::ConnectionReset)]);
+    assert_eq!(written["reset"]["id"], "it", "{written}");
+    for other in [folded("10.0.6.43", 5672, -900, 90), folded("10.0.6.42", 5671, -900, 90), folded("10.0.6.42", 5672, -90_000, -80_000)] {
+        assert_eq!(answer(LOG, &[start.clone(), other.clone(), stopped(600_000, 0)])["answer"], "no_reset", "{other}");
+    }
 }
 
 #[test]

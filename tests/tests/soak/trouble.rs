@@ -12,7 +12,7 @@ use rstblame_lab::{
     LabError, Result,
     agent::Agent,
     record::Record,
-    site::{Disk, Site, lines_of},
+    site::{Disk, Site, WHOLE, lines_of},
 };
 use rustix::process::Signal;
 
@@ -57,7 +57,7 @@ impl Sinks {
         let state = site.path("state");
         let settings = |ports: &str, middlebox: &str| {
             format!(
-                "settle = \"200ms\"\nstate_dir = \"{}\"\n[filter]\nports = {ports}\nnetns = \"all\"\n{middlebox}{sinks}",
+                "settle = \"200ms\"\nstate_dir = \"{}\"\n{WHOLE}[filter]\nports = {ports}\nnetns = \"all\"\n{middlebox}{sinks}",
                 state.display()
             )
         };

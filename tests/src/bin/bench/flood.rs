@@ -12,13 +12,11 @@ use rstblame_lab::{
     agent::Agent,
     flood::Scan,
     net::{TwoHosts, two_hosts},
+    pair::Pair,
     peer::{self, AMQP, Connection},
 };
 
-use super::{
-    cost::{memory_kib, processor_time, row, verdict},
-    pair::Pair,
-};
+use super::cost::{memory_kib, processor_time, row, verdict};
 
 /// The port that is scanned.
 const CLOSED: u16 = 5673;

@@ -82,7 +82,9 @@ struct Timed {
 impl Timed {
     fn start(host: &Host) -> Result<Self> {
         let mut command = Command::new(workspace::agent_binary());
-        command.args(["capture", "--format", "json", "--settle", "0", "--netns"]).arg(host.path());
+        command
+            .args(["capture", "--format", "json", "--settle", "0", "--fold-above", "0", "--kernel-budget", "0", "--netns"])
+            .arg(host.path());
         let exec = Instant::now();
         let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()))?;
         let (sender, lines) = channel();

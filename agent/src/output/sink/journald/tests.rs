@@ -76,6 +76,7 @@ fn the_other_events_have_a_message_too() {
         include_str!("../../../../testdata/events/agent_started.json"),
         include_str!("../../../../testdata/events/events_lost.json"),
         include_str!("../../../../testdata/events/agent_stopped.json"),
+        include_str!("../../../../testdata/events/rst_suppressed.json"),
     ] {
         let fields = parse(&encode(&Item::new(serde_json::from_str(text).unwrap())));
         assert!(!fields["MESSAGE"].is_empty() && fields["MESSAGE_ID"].len() == 32);
