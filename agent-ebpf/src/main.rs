@@ -22,6 +22,7 @@ mod flow;
 mod follow;
 mod handshake;
 mod headers;
+mod heartbeat;
 mod maps;
 mod memory;
 mod oom;

@@ -144,6 +144,7 @@ impl Session {
         let verdict = self.memory.attribute(&mut reset);
         let event = report::event(&reset, verdict, &self.plan.host);
         self.tally.emit(&event);
+        self.note_handed_over(&event, reset.boottime_ns);
         self.queue(Event::Rst(Box::new(event)));
     }
 }
