@@ -310,6 +310,13 @@ impl Options {
         self
     }
 
+    /// Sets a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
     #[must_use]
     pub const fn settle(mut self, settle: &'static str) -> Self {
