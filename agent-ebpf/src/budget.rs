@@ -145,7 +145,8 @@ fn entry(map: &HashMap<FloodKey, Flood>, key: &FloodKey) -> *mut Flood {
         return flood;
     }
     // Another processor may have been faster, and then its entry is taken.
-    let _none_or_full = map.insert(key, NEW, u64::from(BPF_NOEXIST));
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+    let _none_or_full = map.insert(key, &NEW, u64::from(BPF_NOEXIST));
     map.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
 }
 

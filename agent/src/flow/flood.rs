@@ -77,6 +77,8 @@ pub struct Folded<S> {
 
 #[derive(Debug)]
 struct Window<S> {
+    /// Its key has a place.
+    placed: bool,
     whole: u32,
     folded: Option<(Count, Option<S>)>,
 }
@@ -86,16 +88,19 @@ struct Window<S> {
 pub struct Fold<S> {
     above: u32,
     capacity: usize,
+    lines: usize,
+    /// Windows with a place in which something is folded: so many lines will come of them.
+    folding: usize,
     windows: HashMap<Key, Window<S>>,
     /// When each of them ends. They are all as long, so that they end in the order in which they began.
     ends: VecDeque<(u64, Key)>,
 }
 
 impl<S> Fold<S> {
-    /// Folds what is above so many of a key in its window; 0 for none. Of at most `capacity` keys at once, and their summaries, which are as
-    /// few as there are causes.
-    pub fn new(above: u32, capacity: usize) -> Self {
-        Self { above, capacity, windows: HashMap::new(), ends: VecDeque::new() }
+    /// Folds what is above so many of a key in its window; 0 for none. Of at most `capacity` keys at once, into `lines` at most; what is
+    /// beyond is summed up without its place, and of such sums there are as few as there are causes.
+    pub fn new(above: u32, capacity: usize, lines: usize) -> Self {
+        Self { above, capacity, lines, folding: 0, windows: HashMap::new(), ends: VecDeque::new() }
     }
 
     /// Another rate from now on.
@@ -114,13 +119,18 @@ impl<S> Fold<S> {
             window.whole += 1;
             return Some(reset);
         }
-        window.fold(Count { resets: 1, first: at, last: at }, Some(reset));
+        self.add(key, Count { resets: 1, first: at, last: at }, now_ns, Some(reset));
         None
     }
 
     /// Adds what was counted elsewhere.
     pub fn add(&mut self, key: Key, count: Count, now_ns: u64, sample: Option<S>) {
-        self.window(key, now_ns).fold(count, sample);
+        let full = self.folding >= self.lines;
+        let room = !full || self.windows.get(&key).is_some_and(|window| window.folded.is_some());
+        let window = self.window(if room { key } else { key.summary() }, now_ns);
+        let begins = window.folded.is_none() && window.placed;
+        window.fold(count, sample);
+        self.folding += usize::from(begins);
     }
 
     /// The next window that is over by `now_ns` and in which something was folded.
@@ -152,13 +162,14 @@ impl<S> Fold<S> {
         let key = if self.windows.len() < self.capacity || self.windows.contains_key(&key) { key } else { key.summary() };
         self.windows.entry(key).or_insert_with(|| {
             self.ends.push_back((now_ns.saturating_add(WINDOW_NS), key));
-            Window { whole: 0, folded: None }
+            Window { placed: key.place.is_some(), whole: 0, folded: None }
         })
     }
 
     fn close_first(&mut self) -> Option<Folded<S>> {
         let (_, key) = self.ends.pop_front()?;
         let (count, sample) = self.windows.remove(&key)?.folded?;
+        self.folding = self.folding.saturating_sub(usize::from(key.place.is_some()));
         Some(Folded { key, count, sample })
     }
 }

@@ -114,7 +114,7 @@ impl Floods {
 impl Tracked {
     fn read(&mut self, second: u64, unreported: &mut Vec<Unreported>) -> Result<(), KernelError> {
         let mut idle = Vec::new();
-        for entry in self.map.iter() {
+        for entry in &self.map {
             let (key, flood) = entry.map_err(|error| KernelError::map("floods", error))?;
             let read = self.read.entry(key).or_default();
             unreported.extend(news(&flood, read, second, Whom { connected: self.connected, place: Some(place(&key)) }));

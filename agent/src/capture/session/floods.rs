@@ -22,8 +22,11 @@ use crate::{
     output::pretty::token,
 };
 
-/// Keys that are told from one another at once: more than a few lines each would drown whoever reads them.
+/// Keys that are told from one another at once.
 const KEYS: usize = 4096;
+
+/// Lines a second, beside those that sum up what is left: more would be a flood themselves.
+const LINES: usize = 128;
 
 /// Keys of which a sample is kept, for what the kernel programs will count.
 const SAMPLES: usize = 4096;
@@ -59,7 +62,14 @@ pub struct Floods {
 
 impl Floods {
     pub fn new(above: u32, budgeted: bool) -> Self {
-        Self { fold: Fold::new(above, KEYS), samples: HashMap::new(), sampled: VecDeque::new(), waiting: HashMap::new(), read: 0, budgeted }
+        Self {
+            fold: Fold::new(above, KEYS, LINES),
+            samples: HashMap::new(),
+            sampled: VecDeque::new(),
+            waiting: HashMap::new(),
+            read: 0,
+            budgeted,
+        }
     }
 
     /// Goes by other settings from now on.
@@ -118,7 +128,9 @@ impl Session {
         }
         let patience = nanoseconds(self.plan.settle.saturating_add(SETTLED));
         let Floods { waiting, samples, .. } = &mut self.floods;
-        let ready = waiting.extract_if(|whom, (_, since)| samples.contains_key(whom) || now_ns.saturating_sub(*since) > patience);
+        // Of those that were not told from one another there will be no sample.
+        let hopeless = |whom: &Whom, since: u64| whom.place.is_none() || now_ns.saturating_sub(since) > patience;
+        let ready = waiting.extract_if(|whom, (_, since)| samples.contains_key(whom) || hopeless(whom, *since));
         for (whom, (count, _)) in ready.collect::<Vec<_>>() {
             self.attribute_counted(whom, count, now_ns);
         }

@@ -32,7 +32,7 @@ fn see(fold: &mut Fold<u64>, key: Key, now_ns: u64) -> bool {
 
 #[test]
 fn the_first_of_a_key_go_out_whole_and_the_others_are_one_line() {
-    let mut fold = Fold::new(3, 10);
+    let mut fold = Fold::new(3, 10, 10);
     let whole: Vec<bool> = (0..6).map(|number| see(&mut fold, key(1), number * 100 * MS)).collect();
     assert_eq!(whole, [true, true, true, false, false, false]);
     // Another is none of its business.
@@ -45,7 +45,7 @@ fn the_first_of_a_key_go_out_whole_and_the_others_are_one_line() {
 
 #[test]
 fn when_it_is_over_the_next_goes_out_whole_and_nothing_is_kept() {
-    let mut fold = Fold::new(1, 10);
+    let mut fold = Fold::new(1, 10, 10);
     assert!(see(&mut fold, key(1), 0));
     assert!(!see(&mut fold, key(1), 1));
     assert!(fold.pop_due(WINDOW_NS).is_some());
@@ -56,7 +56,7 @@ fn when_it_is_over_the_next_goes_out_whole_and_nothing_is_kept() {
 
 #[test]
 fn what_was_counted_elsewhere_is_part_of_the_same_line() {
-    let mut fold = Fold::new(1, 10);
+    let mut fold = Fold::new(1, 10, 10);
     assert!(see(&mut fold, key(1), 5));
     let counted = Count { resets: 100_000, first: at(2), last: at(700) };
     fold.add(key(1), counted, 10, Some(7));
@@ -67,7 +67,7 @@ fn what_was_counted_elsewhere_is_part_of_the_same_line() {
 
 #[test]
 fn keys_beyond_the_capacity_are_summed_up_by_cause() {
-    let mut fold = Fold::new(1, 2);
+    let mut fold = Fold::new(1, 2, 10);
     assert!(see(&mut fold, key(1), 0) && see(&mut fold, key(2), 0));
     // The summary is a key like others: its first goes out whole.
     assert_eq!([3, 4, 5].map(|peer| see(&mut fold, key(peer), 1)), [true, false, false]);
@@ -77,8 +77,18 @@ fn keys_beyond_the_capacity_are_summed_up_by_cause() {
 }
 
 #[test]
+fn lines_beyond_the_limit_are_one() {
+    let mut fold = Fold::new(1, 10, 2);
+    for peer in [1, 2, 3, 4, 1, 2, 3, 4, 3] {
+        see(&mut fold, key(peer), 0);
+    }
+    let lines: Vec<_> = std::iter::from_fn(|| fold.pop()).map(|line| (line.key, line.count.resets)).collect();
+    assert_eq!(lines, [(key(1), 1), (key(2), 1), (key(3).summary(), 3)]);
+}
+
+#[test]
 fn nothing_is_folded_when_it_is_off() {
-    let mut fold = Fold::new(0, 1);
+    let mut fold = Fold::new(0, 1, 1);
     assert!((0..1000).all(|number| see(&mut fold, key(1), number)));
     assert_eq!(fold.next_due_ns(), None);
 }
@@ -89,8 +99,9 @@ proptest! {
         stream in prop::collection::vec((0_u64..400 * MS, 0_u8..12, prop::option::of(1_u64..1000)), 1..400),
         above in 0_u32..5,
         capacity in 0_usize..8,
+        lines in 0_usize..8,
     ) {
-        let mut fold = Fold::new(above, capacity);
+        let mut fold = Fold::new(above, capacity, lines);
         let (mut now, mut seen, mut whole, mut folded) = (0, 0, 0, 0);
         let mut last_line: HashMap<Key, u64> = HashMap::new();
         let mut book = |fold: &mut Fold<u64>, now: u64, end: bool| -> Result<(), TestCaseError> {
@@ -115,6 +126,9 @@ proptest! {
             }
             // Beside the keys there is one cause, and so one summary.
             prop_assert!(fold.windows.len() <= capacity + 1);
+            let folding = fold.windows.iter().filter(|(key, window)| key.place.is_some() && window.folded.is_some()).count();
+            prop_assert_eq!(folding, fold.folding);
+            prop_assert!(folding <= lines);
             prop_assert_eq!(fold.windows.len(), fold.ends.len());
         }
         book(&mut fold, now, true)?;
