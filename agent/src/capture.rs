@@ -265,6 +265,7 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
             (Sinks::daemon(&config.sinks)?, Some((args, config)))
         }
     };
+    armed.read_diagnostics();
     for hook in armed.blind_spots() {
         tracing::warn!("{hook}");
     }

@@ -1,6 +1,7 @@
 //! Everything a process keeps in BPF maps, as bytes.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     path::Path,
@@ -11,6 +12,8 @@ use crate::{LabError, Result};
 /// Commands of bpf(2) and types of maps (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+const MAP_GET_NEXT_ID: libc::c_long = 12;
 const MAP_GET_FD_BY_ID: libc::c_long = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_ARRAY: u32 = 3;
@@ -45,6 +48,49 @@ pub struct Dump {
 /// When the kernel does not hand one of them over.
 pub fn of(pid: u32) -> Result<Vec<Dump>> {
     ids(pid)?.into_iter().filter_map(|id| dump(id).map_err(|error| LabError::io(format!("read map {id}"), error)).transpose()).collect()
+}
+
+/// Something of BPF in the kernel, by its id. Ids are not given out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    Program(u32),
+    Map(u32),
+}
+
+/// What a process holds of BPF. One that is gone holds nothing.
+pub fn held_by(pid: u32) -> BTreeSet<Object> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let object = |line: &str| {
+        let (kind, id) = line.split_once(':')?;
+        let id = id.trim().parse().ok()?;
+        match kind {
+            "prog_id" => Some(Object::Program(id)),
+            "map_id" => Some(Object::Map(id)),
+            _ => None,
+        }
+    };
+    // A descriptor that was closed meanwhile has nothing to say.
+    entries.flat_map(|entry| fs::read_to_string(entry.path()).unwrap_or_default().lines().filter_map(object).collect::<Vec<_>>()).collect()
+}
+
+/// Everything of BPF that the kernel has, whoever holds it.
+///
+/// By ids alone. To open each, as aya does, can keep a program array for ever: one that is opened while its last holder closes it is released
+/// twice, and the second reference that is taken for that is never given back (`prog_array_map_clear()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/arraymap.c>).
+pub fn everything() -> BTreeSet<Object> {
+    let list = |command| std::iter::successors(next_id(command, 0), move |id| next_id(command, *id));
+    list(PROG_GET_NEXT_ID).map(Object::Program).chain(list(MAP_GET_NEXT_ID).map(Object::Map)).collect()
+}
+
+/// The next id after one, if there is any.
+fn next_id(command: libc::c_long, after: u32) -> Option<u32> {
+    // start_id, next_id, open_flags.
+    let mut attributes = [after, 0, 0];
+    // SAFETY: the kernel reads and writes as many bytes of the attributes as it is told.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(&attributes)) };
+    let [_, next, _] = attributes;
+    (result == 0).then_some(next)
 }
 
 fn ids(pid: u32) -> Result<Vec<u32>> {

@@ -108,6 +108,7 @@ pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo 
     let mut settings = vec![
         format!("RSTBLAME_BIN={}", workspace.agent().display()),
         format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
+        format!("RSTBLAME_UNPACKED={}", workspace.unpacked().display()),
     ];
     settings.extend_from_slice(more);
     let mut cargo = Cargo::new(workspace, &[]);

@@ -13,6 +13,7 @@ mod links;
 mod programs;
 mod scenario;
 mod toolchain;
+mod unpacked;
 mod vm;
 mod workspace;
 

@@ -7,6 +7,7 @@ use crate::{
     command::{self, succeeds},
     error::{Error, Result},
     toolchain::clean,
+    unpacked,
     workspace::Workspace,
 };
 
@@ -76,6 +77,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// [`Error::MissingPrograms`].
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut names: Vec<&str> = missing(&PROGRAMS).map(|program| program.name).collect();
+    names.extend(unpacked::missing(workspace));
     if !has_pika(workspace) {
         names.push("pika (in a virtual environment)");
     }
@@ -100,6 +102,7 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
         packages.push("python3-venv");
     }
     install(packages)?;
+    unpacked::setup(workspace)?;
     if needs_pika {
         install_pika(workspace)?;
     }

@@ -53,6 +53,11 @@ impl Workspace {
         self.target.join("lab").join("truth.tsv")
     }
 
+    /// Packages that are unpacked and not installed.
+    pub fn unpacked(&self) -> PathBuf {
+        self.target.join("lab").join("unpacked")
+    }
+
     /// The virtual environment of the lab's Python clients.
     pub fn venv(&self) -> PathBuf {
         self.target.join("lab").join("venv")

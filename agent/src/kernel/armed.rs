@@ -132,7 +132,7 @@ impl Armed {
             return Err(KernelError::NetnsWithoutBtf);
         }
         let mut ebpf = load(options, ring_size, &knowledge)?;
-        let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::start(&mut ebpf)).flatten();
+        let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
         let mut attached: Vec<Attached> = hooks::ALL
@@ -192,6 +192,13 @@ impl Armed {
                 attached.failures.join("; ")
             )
         })
+    }
+
+    /// Hands what the kernel programs say about themselves on to the log from now on, if they say anything.
+    pub fn read_diagnostics(&mut self) {
+        if let Some(reader) = &mut self.diagnostics {
+            reader.start();
+        }
     }
 
     /// Watches other ports and namespaces from now on. What is watched before and after is watched throughout.

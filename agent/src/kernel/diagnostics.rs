@@ -57,35 +57,42 @@ impl Diagnostics {
     }
 }
 
-/// The thread that reads.
-#[derive(Debug)]
+/// What reads the messages: at first only the buffer, then a thread.
 pub struct Reader {
+    waiting: Option<EbpfLogger<Forward>>,
     ends: Arc<AtomicBool>,
     read: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Reader {
-    /// Begins to read. `None` where that is not possible, which the log tells.
-    pub(super) fn start(ebpf: &mut Ebpf) -> Option<Self> {
-        let (ends, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let logger = match EbpfLogger::init_with_logger(ebpf, Forward(Arc::clone(&read))) {
-            Ok(logger) => logger,
+    /// Takes the buffer. `None` where that is not possible, which the log tells.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Option<Self> {
+        let read = Arc::new(AtomicU64::new(0));
+        match EbpfLogger::init_with_logger(ebpf, Forward(Arc::clone(&read))) {
+            Ok(logger) => Some(Self { waiting: Some(logger), ends: Arc::default(), read, thread: None }),
             Err(error) => {
                 tracing::warn!(%error, "what the kernel programs say cannot be read");
-                return None;
+                None
             }
-        };
-        let stop = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || run(logger, &stop));
-        Some(Self { ends, read, thread })
+        }
+    }
+
+    /// Begins to read, on a thread that has no more privileges than the caller has by now.
+    pub(super) fn start(&mut self) {
+        if let Some(logger) = self.waiting.take() {
+            let ends = Arc::clone(&self.ends);
+            self.thread = Some(std::thread::spawn(move || run(logger, &ends)));
+        }
     }
 
     /// Reads the rest, and says how many messages came. To be called when no program runs any more.
     pub(super) fn finish(self) -> u64 {
         self.ends.store(true, Ordering::Release);
-        // It catches its own panics.
-        let _ended = self.thread.join();
+        if let Some(thread) = self.thread {
+            // It catches its own panics.
+            let _ended = thread.join();
+        }
         self.read.load(Ordering::Relaxed)
     }
 }
