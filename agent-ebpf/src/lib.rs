@@ -46,6 +46,8 @@ pub mod kind {
     pub const ARRIVED_RST: u32 = 5;
     /// [`Followed`](super::wire::Followed): a packet arrived after a RST.
     pub const FOLLOWED: u32 = 6;
+    /// [`Heartbeat`](super::Heartbeat): user space asked for it.
+    pub const HEARTBEAT: u32 = 7;
 }
 
 /// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
@@ -219,6 +221,15 @@ pub struct Connection {
     pub reserved: [u8; 3],
 }
 
+/// Says that the way from here to the agent is open.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub header: Header,
+    /// Bytes of the ring buffer that waited to be read when it was written.
+    pub unread: u64,
+}
+
 /// A process and a socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -329,6 +340,7 @@ const _: () = assert!(size_of::<Task>() == 48);
 const _: () = assert!(size_of::<Signal>() == 40);
 const _: () = assert!(size_of::<Connection>() == 72);
 const _: () = assert!(size_of::<TaskRecord>() == 120);
+const _: () = assert!(size_of::<Heartbeat>() == 24);
 const _: () = assert!(size_of::<ResetRecord>() == 328);
 const _: () = assert!(size_of::<Config>() == 36);
 

@@ -23,6 +23,7 @@ mod flow;
 mod follow;
 mod handshake;
 mod headers;
+mod heartbeat;
 mod maps;
 mod memory;
 mod oom;

@@ -1,5 +1,6 @@
 //! One capture, from arming to the last line.
 
+mod attendance;
 mod owner_filter;
 mod session;
 mod state;
@@ -29,7 +30,9 @@ use crate::{
         sink::{self, Fsync, Sinks, Target},
     },
     privileges::{self, PrivilegesError, capabilities},
+    systemd,
 };
+use attendance::AttendError;
 pub use owner_filter::OwnerFilter;
 use session::Session;
 use state::StateDir;
@@ -44,6 +47,8 @@ pub enum CaptureError {
     Netns(#[from] NetnsError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Attend(#[from] AttendError),
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals: {0}")]
@@ -251,6 +256,9 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     let (sinks, mut config) = match kind {
         Kind::Capture(sinks) => (sinks, None),
         Kind::Daemon(args, config) => {
+            if attendance::is_wanted(&config.metrics) {
+                armed.load_heartbeat();
+            }
             let privileges = privileges::confine(config.privileges.confine, follows, || armed.counters().is_ok())?;
             privileges.failed.iter().for_each(|failed| tracing::warn!("{failed}"));
             plan.privileges = Some(privileges);
@@ -266,7 +274,14 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     }
     let snapshot = snapshot(&plan.arm);
     let mut session = Session::new(plan, count, armed, snapshot, sinks);
+    // Its thread may do no more than the session, which has given up by now what it does not need.
+    if let Some((_, config)) = config.as_ref().filter(|(_, config)| attendance::is_wanted(&config.metrics)) {
+        session.attend(attendance::start(&config.metrics)?);
+    }
     session.queue(Event::AgentStarted(Box::new(started)));
+    if config.is_some() {
+        systemd::ready();
+    }
     if let Some(command) = &command {
         // The command may make its resets at once: the first line has to be out.
         session.flush().await?;
@@ -276,7 +291,12 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
         match (session.run_until(&mut stops).await?, &mut config) {
             (Stop::CommandEnded, _) => stops.settle(settle),
             (Stop::Reload, Some((args, running))) => session.reload(args, running),
-            _ => return session.finish().await,
+            _ => {
+                if config.is_some() {
+                    systemd::stopping();
+                }
+                return session.finish().await;
+            }
         }
     }
 }

@@ -13,14 +13,18 @@ pub mod daemon;
 pub mod event;
 pub mod explain;
 pub mod flow;
+pub mod health;
 pub mod host;
+pub mod http;
 pub mod kernel;
 pub mod log;
+pub mod metrics;
 pub mod output;
 pub mod pcap;
 pub mod privileges;
 pub mod report;
 pub mod signal;
+pub mod systemd;
 #[cfg(test)]
 mod testing;
 mod units;

@@ -1,6 +1,7 @@
 //! The loop of a capture: ring -> decode -> settle -> attribute -> sinks.
 
 mod accounts;
+mod attended;
 mod floods;
 mod namespaces;
 mod release;
@@ -17,6 +18,7 @@ use tokio::{sync::oneshot, time::sleep};
 
 use super::{
     CaptureError, Plan,
+    attendance::Attended,
     state::StateDir,
     stop::{Stop, Stops},
     tally::Tally,
@@ -30,6 +32,7 @@ use crate::{
         settle::Settle,
         wires::{Place, Wires},
     },
+    health::Question,
     host::{
         memory,
         netns::Names,
@@ -97,11 +100,20 @@ pub struct Session {
     next_loss_check: Instant,
     next_namespace_check: Instant,
     started: Instant,
+    /// Who wants to know how it goes.
+    attended: Option<Attended>,
+    /// Questions that wait for a heartbeat to come by.
+    unanswered: Vec<Question>,
+    /// Bytes of the ring buffer that waited when the last one was written.
+    ring_unread: Option<u64>,
 }
 
 impl Session {
     pub fn new(plan: Plan, count: Option<u64>, armed: Armed, snapshot: oneshot::Receiver<Snapshot>, sinks: Sinks) -> Self {
         Self {
+            attended: None,
+            unanswered: Vec::new(),
+            ring_unread: None,
             armed,
             sinks,
             settle: Settle::new(plan.settle, HELD),
@@ -126,9 +138,17 @@ impl Session {
         }
     }
 
+    /// Lets somebody know how it goes.
+    pub fn attend(&mut self, attended: Attended) {
+        self.attended = Some(attended);
+    }
+
     /// Runs until something stops the capture.
     pub async fn run_until(&mut self, stops: &mut Stops) -> Result<Stop, CaptureError> {
         loop {
+            if let Some(attended) = &self.attended {
+                attended.observer.turned();
+            }
             self.release_due();
             self.release_folded(clock::boottime_ns());
             self.release_ready(false);
@@ -140,9 +160,10 @@ impl Session {
             }
             let nap = self.next_wake();
             tokio::select! {
-                // In order: stopping first, then making room, then taking more in.
+                // In order: stopping first, then answering, which is seldom, then making room, then taking more in.
                 biased;
                 stop = stops.next() => return Ok(stop),
+                question = question(&mut self.attended) => self.asked(question),
                 () = self.sinks.changed() => self.sinks.failure()?,
                 ready = self.armed.ring().readable_mut(), if !self.sinks.holds_ring() => {
                     let mut guard = ready.map_err(CaptureError::Ring)?;
@@ -191,6 +212,7 @@ impl Session {
         match self.armed.decoder.decode(bytes) {
             Ok(Record::Reset(mut reset, firing)) => {
                 self.taken += 1;
+                self.note_read(reset.boottime_ns);
                 // Now, and not when it is written: a process that just closed may be gone in a moment.
                 self.owners.name(&mut reset);
                 self.name_netns(&mut reset);
@@ -212,7 +234,9 @@ impl Session {
                 self.owners.learn(&task);
                 self.settle.closed(sock, task);
             }
+            Ok(Record::Heartbeat(unread)) => self.heartbeat(unread),
             Err(error) => {
+                self.tally.decode += u64::from(decode::is_reset(bytes));
                 tracing::error!("the kernel side sent {error}; please report this");
             }
         }
@@ -267,6 +291,16 @@ fn load(state: &StateDir) -> IdleMemory {
 /// Where the packets of a reset's connection belong.
 fn place(reset: &Reset) -> Place {
     Place { tuple: reset.tuple, netns: reset.netns.unwrap_or(0) }
+}
+
+/// The next question; none ever where nobody asks.
+async fn question(attended: &mut Option<Attended>) -> Question {
+    if let Some(attended) = attended
+        && let Some(question) = attended.questions.recv().await
+    {
+        return question;
+    }
+    std::future::pending().await
 }
 
 /// The snapshot, when it comes; `None` when its thread failed.

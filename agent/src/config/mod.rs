@@ -3,6 +3,7 @@
 //! Whatever is wrong with a file is one line: `FILE:LINE: what is wrong; hint`.
 
 mod error;
+mod metrics;
 mod read;
 mod sinks;
 mod table;
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use error::ConfigError;
+pub use metrics::MetricsConfig;
 
 use crate::{
     capture::OwnerFilter,
@@ -57,6 +59,7 @@ pub struct Config {
     pub flood: FloodArgs,
     pub kernel: KernelArgs,
     pub privileges: privileges::Settings,
+    pub metrics: MetricsConfig,
     pub sinks: Vec<SinkSpec>,
 }
 
@@ -83,6 +86,7 @@ impl Default for Config {
                 btf: BtfSource::File("/sys/kernel/btf/vmlinux".into()),
             },
             privileges: privileges::Settings::default(),
+            metrics: MetricsConfig::default(),
             sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, colour: false })],
         }
     }

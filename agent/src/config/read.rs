@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigError, sinks,
+    Config, ConfigError, metrics, sinks,
     table::{Source, Table, Value},
 };
 use crate::{
@@ -42,7 +42,7 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "log", "filter", "flood", "kernel", "privileges", "middlebox", "sink"])?;
+        top.only(&["settle", "state_dir", "log", "filter", "flood", "kernel", "privileges", "metrics", "middlebox", "sink"])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
@@ -62,6 +62,9 @@ impl Config {
         }
         if let Some(table) = top.table("privileges", "[privileges]")? {
             config.privileges = privileges(&table)?;
+        }
+        if let Some(table) = top.table("metrics", "[metrics]")? {
+            config.metrics = metrics::read(&table)?;
         }
         config.middleboxes = middleboxes(top.tables("middlebox", "[[middlebox]]")?.unwrap_or_default())?;
         if let Some(tables) = top.tables("sink", "[[sink]]")? {

@@ -87,6 +87,22 @@ fn values_are_understood() {
 }
 
 #[test]
+fn metrics_are_served_where_it_says() {
+    for (listen, remote) in [
+        ("off", false),
+        ("127.0.0.2:9752", false),
+        ("[::1]:9752", false),
+        ("[::ffff:127.0.0.1]:1", false),
+        ("unix:/run/x.sock", false),
+        ("192.0.2.1:80", true),
+    ] {
+        let config = parse(&format!("[metrics]\nlisten = {listen:?}\nallow_remote = {remote}\n")).unwrap();
+        assert_eq!(config.metrics.listen.as_ref().map(ToString::to_string), (listen != "off").then(|| listen.to_owned()));
+        assert_eq!(parse(&config.to_string()).unwrap(), config);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line_with_its_line() {
     for (text, expected) in [
         ("settle = \"1s\"\nfliter = 1\n", "f.toml:2: unknown key \"fliter\"; did you mean filter?"),
@@ -106,6 +122,12 @@ fn what_is_wrong_is_said_in_one_line_with_its_line() {
         ("[filter]\npids = [-1]\n", "f.toml:2: pids = -1 is out of range; give a number from 1"),
         ("[kernel]\nring_size = \"1KiB\"\n", "f.toml:2: ring_size = \"1KiB\": out of range"),
         ("[kernel]\nhooks = \"tracpoint\"\n", "f.toml:2: unknown hooks \"tracpoint\"; did you mean tracepoint?"),
+        ("[metrics]\nlisten = \"9752\"\n", "f.toml:2: listen = \"9752\": give \"off\", an address such as"),
+        ("[metrics]\nlisten = \"unix:x\"\n", "f.toml:2: listen = \"unix:x\": give \"off\""),
+        ("[metrics]\nlisten = \"127.0.0.1:0\"\n", "f.toml:2: listen = \"127.0.0.1:0\": give \"off\""),
+        ("[metrics]\nlisten = \"0.0.0.0:9752\"\n", "f.toml:2: listen = \"0.0.0.0:9752\" can be reached by other hosts"),
+        ("[metrics]\nlisten = \"[2001:db8::1]:9752\"\nallow_remote = false\n", "f.toml:2: listen = \"[2001:db8::1]:9752\" can be reached"),
+        ("[metrics]\nmax_peers = 0\n", "f.toml:2: max_peers = 0 is out of range; give a number from 1 to 100000"),
         ("[[middlebox]]\nname = \"x\"\n", "f.toml:1: [[middlebox]] has no network; give an address or network"),
         ("[[middlebox]]\nnetwork = \"10.0.0.0/33\"\nname = \"x\"\n", "f.toml:2: network = \"10.0.0.0/33\": give an address or network"),
         (

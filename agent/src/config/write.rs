@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use clap::ValueEnum as _;
 use toml::Value;
 
-use super::Config;
+use super::{Config, metrics::OFF};
 use crate::{
     cli::{BtfSource, Switch},
     host::netns::NetnsFilter,
@@ -75,6 +75,12 @@ impl Display for Config {
         if let Some(confine) = self.privileges.confine.to_possible_value() {
             writeln!(f, "confine = {}", quoted(confine.get_name()))?;
         }
+        writeln!(f, "\n[metrics]")?;
+        let listen = self.metrics.listen.as_ref().map_or_else(|| OFF.to_owned(), ToString::to_string);
+        writeln!(f, "listen = {}", quoted(listen))?;
+        writeln!(f, "allow_remote = {}", self.metrics.allow_remote)?;
+        writeln!(f, "max_peers = {}", self.metrics.limits.peers)?;
+        writeln!(f, "max_middleboxes = {}", self.metrics.limits.middleboxes)?;
         for middlebox in &self.middleboxes {
             writeln!(f, "\n[[middlebox]]\nnetwork = {}\nname = {}", quoted(middlebox.network()), quoted(middlebox.name()))?;
         }

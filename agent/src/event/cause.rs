@@ -11,6 +11,16 @@ pub enum Direction {
     Received,
 }
 
+impl Direction {
+    /// The word of the contract.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+        }
+    }
+}
+
 /// What the RST did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +51,19 @@ pub enum OriginKind {
     Middlebox,
     /// Not settled: see `possible`.
     Unknown,
+}
+
+impl OriginKind {
+    /// The word of the contract.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::LocalProcess => "local_process",
+            Self::LocalHost => "local_host",
+            Self::RemotePeer => "remote_peer",
+            Self::Middlebox => "middlebox",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Why the connection was torn down.
@@ -119,6 +142,17 @@ pub enum Severity {
     Warning,
     /// A process was killed or crashed, or a pattern repeats.
     Error,
+}
+
+impl Severity {
+    /// The word of the contract.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// How much one piece of evidence is worth.

@@ -129,6 +129,11 @@ impl Settle {
         Some(held.reset)
     }
 
+    /// Resets that are held.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Firings that turned out to be part of another reset.
     pub const fn joined(&self) -> u64 {
         self.joined

@@ -117,6 +117,11 @@ impl Wires {
         }
     }
 
+    /// RSTs that are remembered.
+    pub fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The wire of a reset that goes on.
     pub fn take(&mut self, place: Place) -> Option<Box<Wire>> {
         self.entries.remove(&place).map(|entry| entry.wire)

@@ -29,6 +29,11 @@ impl FactsCache {
         Self { lookup: Lookup::new(), known: HashMap::new(), order: VecDeque::new(), capacity, evicted: 0 }
     }
 
+    /// Processes whose facts are kept.
+    pub fn known(&self) -> usize {
+        self.known.len()
+    }
+
     /// Processes that had to make room.
     pub const fn evicted(&self) -> u64 {
         self.evicted

@@ -100,6 +100,11 @@ impl Owners {
         self.facts.of_task(task);
     }
 
+    /// Processes whose facts are kept.
+    pub fn known(&self) -> usize {
+        self.facts.known()
+    }
+
     /// Processes whose facts had to make room.
     pub const fn evicted(&self) -> u64 {
         self.facts.evicted()

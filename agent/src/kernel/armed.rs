@@ -23,6 +23,7 @@ use super::{
     knowledge::{Knowledge, coverage},
     memlock,
     ports::PortSet,
+    pulse::{self, Beat, HookState, Link},
     talk::Talk,
     tap::{Extras, Tap, TapError},
 };
@@ -106,6 +107,9 @@ pub struct Armed {
     pub floods: Floods,
     /// Whether the kernel side can tell one network namespace from another.
     picks_netns: bool,
+    /// Whether heartbeats can be written, or why not.
+    heartbeat: Result<(), String>,
+    ring_size: u64,
     skipped: u64,
     diagnostics: Option<Reader>,
     /// The tables of the namespaces that the tap listens in.
@@ -131,7 +135,7 @@ impl Armed {
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::start(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
-        let attached: Vec<Attached> = hooks::ALL
+        let mut attached: Vec<Attached> = hooks::ALL
             .into_iter()
             .map(|hook| hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf(), knowledge.format(hook)))
             .collect();
@@ -142,6 +146,11 @@ impl Armed {
                 .find(|attached| main_job.contains(&attached.hook.tracepoint))
                 .map_or_else(Vec::new, |attached| attached.failures.iter().map(String::as_str).collect());
             return Err(KernelError::NoHook(failures.join("; ")));
+        }
+
+        let links = Link::all();
+        for hook in &mut attached {
+            hook.link = hook.program.and_then(|program| links.get(&pulse::program_id(&ebpf, program)?).copied());
         }
 
         let tap = Tap::load(&mut ebpf, options.extras).map_err(|error| hooks::explain(&error));
@@ -163,6 +172,8 @@ impl Armed {
             talk,
             floods,
             picks_netns,
+            heartbeat: Err("not asked for".to_owned()),
+            ring_size: u64::from(ring_size).next_power_of_two(),
             skipped: 0,
             diagnostics,
             neighbours: Neighbours::default(),
@@ -206,6 +217,38 @@ impl Armed {
     /// When a map cannot be written.
     pub fn set_budgets(&mut self, budgets: Budgets) -> Result<(), KernelError> {
         self.ebpf.as_mut().map_or(Ok(()), |ebpf| filter::set_budgets(ebpf, budgets))
+    }
+
+    /// Makes ready for [`Armed::beat`].
+    pub fn load_heartbeat(&mut self) {
+        if let Some(ebpf) = &mut self.ebpf {
+            self.heartbeat = pulse::load(ebpf);
+        }
+    }
+
+    /// Has the kernel write a heartbeat into the ring buffer.
+    ///
+    /// # Errors
+    ///
+    /// Why this kernel, or what it lets the agent do, has no way to.
+    pub fn beat(&self) -> Result<Beat, String> {
+        self.heartbeat.clone()?;
+        self.ebpf.as_ref().map_or_else(|| Err("the programs are detached".to_owned()), pulse::beat)
+    }
+
+    /// Whether each hook is still attached, by the name of its tracepoint.
+    pub fn hooks(&self) -> impl Iterator<Item = (&'static str, HookState)> {
+        self.attached.iter().map(|attached| (attached.hook.tracepoint, attached.state()))
+    }
+
+    /// Size of the ring buffer, bytes.
+    pub const fn ring_size(&self) -> u64 {
+        self.ring_size
+    }
+
+    /// Network namespaces whose packets are seen.
+    pub fn namespaces(&self) -> usize {
+        self.tap.as_ref().map_or(0, Tap::namespaces)
     }
 
     /// The ring buffer, to be waited on and drained.

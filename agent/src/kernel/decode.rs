@@ -11,7 +11,7 @@ use std::{
 
 pub use arrived::key;
 use rstblame_ebpf::{
-    Header, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
+    Header, Heartbeat, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
     wire::{ArrivedRst, Followed},
 };
 use thiserror::Error;
@@ -60,11 +60,22 @@ pub enum Record {
     Arrived(Place, Box<Wire>),
     /// A packet arrived on a connection that had a RST a moment ago.
     Followed(Place, Box<Segment>),
+    /// A heartbeat: bytes of the ring buffer that waited to be read when it was written.
+    Heartbeat(u64),
 }
 
 /// When a record was made: `CLOCK_BOOTTIME`, ns.
 pub fn time_of(bytes: &[u8]) -> Option<u64> {
-    Some(read::<Header>(bytes.get(..size_of::<Header>())?).ok()?.boottime_ns)
+    Some(header(bytes)?.boottime_ns)
+}
+
+fn header(bytes: &[u8]) -> Option<Header> {
+    read(bytes.get(..size_of::<Header>())?).ok()
+}
+
+/// Whether a record claims to be that of a reset.
+pub fn is_reset(bytes: &[u8]) -> bool {
+    header(bytes).is_some_and(|header| matches!(header.kind, kind::SEND_RESET | kind::RECEIVE_RESET))
 }
 
 /// Decodes records of one run.
@@ -94,7 +105,7 @@ impl Decoder {
     ///
     /// On a record of the wrong length or kind, or a reset without addresses. Such a reset counts as lost.
     pub fn decode(&self, bytes: &[u8]) -> Result<Record, DecodeError> {
-        let kind = read::<Header>(bytes.get(..size_of::<Header>()).ok_or(DecodeError::Length(bytes.len()))?)?.kind;
+        let kind = header(bytes).ok_or(DecodeError::Length(bytes.len()))?.kind;
         match kind {
             kind::SEND_RESET => self.reset(&read(bytes)?, Direction::Sent),
             kind::RECEIVE_RESET => self.reset(&read(bytes)?, Direction::Received),
@@ -116,6 +127,7 @@ impl Decoder {
                 let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Followed(place, Box::new(arrived::segment(&record.packet))))
             }
+            kind::HEARTBEAT => Ok(Record::Heartbeat(read::<Heartbeat>(bytes)?.unread)),
             other => Err(DecodeError::Kind(other)),
         }
     }
@@ -251,6 +263,8 @@ unsafe impl Plain for ResetRecord {}
 unsafe impl Plain for TaskRecord {}
 // SAFETY: as above.
 unsafe impl Plain for ArrivedRst {}
+// SAFETY: as above.
+unsafe impl Plain for Heartbeat {}
 // SAFETY: as above.
 unsafe impl Plain for Followed {}
 

@@ -2,8 +2,6 @@
 //!
 //! Support is what load and attach say, never the kernel's version: distributions backport. Why each rung failed is kept.
 
-use std::{os::fd::AsFd, path::Path};
-
 use aya::{
     Btf, Ebpf,
     programs::{BtfTracePoint, Program, ProgramError, TracePoint},
@@ -11,6 +9,7 @@ use aya::{
 
 use super::{
     error::first_line,
+    pulse::{self, HookState, Link},
     tracefs::{Format, FormatError},
 };
 use crate::event::{Coverage, CoverageState};
@@ -115,9 +114,21 @@ pub struct Attached {
     pub program: Option<&'static str>,
     /// What each rung that was tried said.
     pub failures: Vec<String>,
+    /// What holds the program there, where the kernel tells.
+    pub(super) link: Option<Link>,
 }
 
 impl Attached {
+    /// Whether it still is.
+    pub fn state(&self) -> HookState {
+        match (self.program, self.link) {
+            (None, _) => HookState::Missing,
+            (Some(_), None) => HookState::Unverifiable,
+            (Some(_), Some(link)) if link.exists() => HookState::Attached,
+            (Some(_), Some(_)) => HookState::Detached,
+        }
+    }
+
     /// What `agent_started` says of this hook.
     pub fn coverage(&self, struct_layouts: bool) -> Coverage {
         let reasons = self.failures.join("; ");
@@ -142,7 +153,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
         match btf {
             None => failures.push("no BTF in this kernel".to_owned()),
             Some(btf) => match attach_btf(ebpf, hook, btf) {
-                Ok(()) => return Attached { hook, program: Some(hook.btf_program), failures },
+                Ok(()) => return Attached { hook, program: Some(hook.btf_program), failures, link: None },
                 Err(error) => failures.push(format!("BTF tracepoint: {}", explain(&error))),
             },
         }
@@ -152,12 +163,12 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
             None => failures.push("tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
             Some(Err(error)) => failures.push(error.to_string()),
             Some(Ok(_)) => match attach_plain(ebpf, hook) {
-                Ok(()) => return Attached { hook, program: Some(hook.plain_program), failures },
+                Ok(()) => return Attached { hook, program: Some(hook.plain_program), failures, link: None },
                 Err(error) => failures.push(format!("plain tracepoint: {}", explain(&error))),
             },
         }
     }
-    Attached { hook, program: None, failures }
+    Attached { hook, program: None, failures, link: None }
 }
 
 fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), ProgramError> {
@@ -202,13 +213,5 @@ pub fn explain(error: &ProgramError) -> String {
 /// Firings that the kernel skipped because the program was already running on that CPU, from the program's `fdinfo`
 /// (`recursion_misses`, since Linux 5.12: <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, `bpf_prog_show_fdinfo()`).
 pub fn skipped(ebpf: &Ebpf, program: &str) -> u64 {
-    use std::os::fd::AsRawFd as _;
-    let fd = match ebpf.program(program) {
-        Some(Program::BtfTracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
-        Some(Program::TracePoint(program)) => program.fd().ok().map(|fd| fd.as_fd().as_raw_fd()),
-        _ => None,
-    };
-    fd.and_then(|fd| std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.to_string())).ok())
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok()))
-        .unwrap_or(0)
+    pulse::program_member(ebpf, program, "recursion_misses").unwrap_or(0)
 }

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod memlock;
 pub mod ports;
 pub mod probe;
+pub mod pulse;
 pub mod reasons;
 pub mod talk;
 pub mod tap;

@@ -146,6 +146,11 @@ impl Tap {
         self.sockets.contains_key(&netns)
     }
 
+    /// Namespaces that it listens in.
+    pub fn namespaces(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Stops listening in all namespaces but those that `alive` says are still used.
     pub fn retain(&mut self, alive: impl Fn(u32) -> bool) {
         self.sockets.retain(|netns, _| alive(*netns));

@@ -16,6 +16,11 @@ use crate::{
 impl Session {
     /// Detaches, takes in what is left, and writes the last line.
     pub async fn finish(mut self) -> Result<(), CaptureError> {
+        // Nobody is answered from here on.
+        self.unanswered.clear();
+        if let Some(attended) = &mut self.attended {
+            attended.questions.close();
+        }
         self.armed.detach();
         let deadline = Instant::now() + LAST_RECORDS;
         loop {

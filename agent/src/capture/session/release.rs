@@ -144,6 +144,7 @@ impl Session {
             *remaining -= 1;
         }
         self.tally.emit(&event);
+        self.note_handed_over(&event, reset.boottime_ns);
         self.queue(Event::Rst(event));
     }
 }

@@ -11,24 +11,37 @@ use crate::{
     event::{Event, Reloaded, SCHEMA},
     log,
     privileges::capabilities,
+    systemd,
 };
 
 impl Session {
     /// Reads the configuration again and goes by it, as far as a running agent can. One that makes no sense changes nothing.
     pub fn reload(&mut self, args: &ConfigArgs, running: &mut Config) {
+        systemd::reloading();
+        let went_by = self.go_by(args, running);
+        if let Some(attended) = &self.attended {
+            attended.observer.reloaded(went_by);
+        }
+        systemd::ready();
+    }
+
+    /// Whether the new configuration is the one that runs, all of it.
+    fn go_by(&mut self, args: &ConfigArgs, running: &mut Config) -> bool {
         let mut new = match Config::load(args) {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!("{error}; the configuration that is running stays");
-                return;
+                return false;
             }
         };
+        let mut whole = true;
         let stays = !self.plan.follows_namespaces() && !capabilities::held().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN));
         let fixed = keep_fixed(&mut new, running, stays);
         if !fixed.is_empty() {
             tracing::warn!("{} cannot change while the agent runs and will when it is started again", fixed.join(", "));
         }
         if let Err(error) = self.change_filter(running, &new) {
+            whole = false;
             tracing::error!("{error}; the ports and network namespaces that are watched stay");
             new.ports.clone_from(&running.ports);
             new.netns.clone_from(&running.netns);
@@ -54,10 +67,12 @@ impl Session {
         }));
         let first = Event::AgentStarted(Box::new(started(&self.plan, &self.armed)));
         if let Err(error) = self.sinks.reload(&new.sinks, &first) {
+            whole = false;
             tracing::error!("{error}");
         }
         tracing::info!("{} was read again", args.file.display());
         *running = new;
+        whole
     }
 
     fn change_filter(&mut self, running: &Config, new: &Config) -> Result<(), CaptureError> {
@@ -104,7 +119,9 @@ fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static s
     if stays {
         new.netns.clone_from(&running.netns);
     }
+    keep("metrics", new.metrics != running.metrics);
     new.settle = running.settle;
+    new.metrics.clone_from(&running.metrics);
     new.state_dir.clone_from(&running.state_dir);
     new.kernel.clone_from(&running.kernel);
     fixed

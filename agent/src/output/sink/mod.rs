@@ -24,6 +24,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::Arc,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ use file::FileSink;
 pub use item::Item;
 use journald::Journal;
 pub use journald::encode as journal_entry;
-use queue::{Overflow, Queue, Totals};
+use queue::{Overflow, Queue, Standing, Totals};
 pub use spec::{Body, Facility, Fsync, SinkSpec, SyslogAddress, Target, WhenFull};
 use stdout::Stdout;
 use stream::StreamSink;
@@ -64,6 +65,42 @@ const LOOK: Duration = Duration::from_millis(100);
 struct Sink {
     spec: SinkSpec,
     queue: Arc<Queue>,
+    worker: JoinHandle<()>,
+}
+
+/// What became of the resets handed to a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkStatus {
+    pub name: String,
+    pub written: u64,
+    pub lost: u64,
+    /// Absent for one that the configuration no longer has.
+    pub live: Option<LiveSink>,
+}
+
+/// How a sink of the configuration stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSink {
+    /// Resets that wait for it or are being written.
+    pub waiting: u64,
+    /// How many may.
+    pub capacity: u64,
+    /// Its last try to write failed; it goes on trying.
+    pub failing: bool,
+    /// Its thread is gone: nothing is written any more.
+    pub ended: bool,
+}
+
+impl LiveSink {
+    /// Whether it works, as far as is known.
+    pub const fn is_up(&self) -> bool {
+        !self.failing && !self.ended
+    }
+
+    fn of(sink: &Sink) -> Self {
+        let Standing { resets, capacity, failing } = sink.queue.standing();
+        Self { waiting: resets as u64, capacity: capacity as u64, failing, ended: sink.worker.is_finished() }
+    }
 }
 
 /// All sinks of one run.
@@ -122,8 +159,9 @@ impl Sinks {
 
     fn start(&mut self, spec: SinkSpec, room: usize, overflow: Overflow, to: Box<dyn Destination>) -> Result<(), OutputError> {
         let queue = Arc::new(Queue::new(room, overflow, Arc::clone(&self.changed)));
-        worker::start(&spec.name, &queue, to, !self.capture).map_err(|source| OutputError::Thread { target: spec.name.clone(), source })?;
-        self.active.push(Sink { spec, queue });
+        let worker = worker::start(&spec.name, &queue, to, !self.capture)
+            .map_err(|source| OutputError::Thread { target: spec.name.clone(), source })?;
+        self.active.push(Sink { spec, queue, worker });
         Ok(())
     }
 
@@ -218,6 +256,13 @@ impl Sinks {
             entry.lost += add.lost;
         }
         totals
+    }
+
+    /// How every sink stands, those included that the configuration no longer has.
+    pub fn status(&self) -> Vec<SinkStatus> {
+        let totals = self.totals().into_iter();
+        let live = |name: &str| self.active.iter().find(|sink| sink.spec.name == name).map(LiveSink::of);
+        totals.map(|(name, SinkTotals { written, lost })| SinkStatus { live: live(&name), name, written, lost }).collect()
     }
 
     /// What each sink lost so far; those that lost nothing are left out.

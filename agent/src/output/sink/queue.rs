@@ -52,6 +52,16 @@ impl Totals {
     }
 }
 
+/// How a queue stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Resets that wait or are in flight.
+    pub resets: usize,
+    pub capacity: usize,
+    /// Whether the last try to write failed.
+    pub failing: bool,
+}
+
 /// What a destination has to do.
 pub struct Work {
     /// Everything in flight, oldest first.
@@ -73,6 +83,8 @@ struct State {
     capacity: usize,
     overflow: Overflow,
     totals: Totals,
+    /// The last try to write failed.
+    failing: bool,
     reopen: bool,
     /// No more comes: the thread ends when the queue is empty.
     closed: bool,
@@ -100,6 +112,7 @@ impl Queue {
             capacity,
             overflow,
             totals: Totals::default(),
+            failing: false,
             reopen: false,
             closed: false,
             deadline: None,
@@ -154,6 +167,12 @@ impl Queue {
             state.give_up();
         }
         state.totals
+    }
+
+    /// How it stands, the books aside.
+    pub fn standing(&self) -> Standing {
+        let state = self.lock();
+        Standing { resets: state.resets, capacity: state.capacity, failing: state.failing }
     }
 
     /// Other bounds from now on.
@@ -249,6 +268,9 @@ impl Queue {
     pub fn settle(&self, fates: &[Fate]) {
         let mut state = self.lock();
         let was_full = state.is_full();
+        if fates.contains(&Fate::Written) {
+            state.failing = false;
+        }
         for fate in fates {
             // Given up meanwhile: then they are lost already.
             let Some(item) = state.in_flight.pop_front() else { break };
@@ -268,9 +290,10 @@ impl Queue {
         }
     }
 
-    /// Puts everything in flight but the first `keep` back, to be written again or lost by the policy.
+    /// After a failure: puts everything in flight but the first `keep` back, to be written again or lost by the policy.
     pub fn give_back(&self, keep: usize) {
         let mut state = self.lock();
+        state.failing = true;
         let now = Instant::now();
         while state.in_flight.len() > keep
             && let Some(item) = state.in_flight.pop_back()

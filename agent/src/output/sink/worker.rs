@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -22,10 +22,10 @@ const REPORTS: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// When there may be no more threads.
-pub fn start(name: &str, queue: &Arc<Queue>, destination: Box<dyn Destination>, retry: bool) -> io::Result<()> {
+pub fn start(name: &str, queue: &Arc<Queue>, destination: Box<dyn Destination>, retry: bool) -> io::Result<JoinHandle<()>> {
     let (queue, owned) = (Arc::clone(queue), name.to_owned());
     // Not joined: one that is stuck on its reader must not keep the agent from ending. The queue tells when it is through.
-    thread::Builder::new().name("sink".to_owned()).spawn(move || run(&owned, &queue, destination, retry)).map(drop)
+    thread::Builder::new().name("sink".to_owned()).spawn(move || run(&owned, &queue, destination, retry))
 }
 
 fn run(name: &str, queue: &Queue, mut destination: Box<dyn Destination>, retry: bool) {

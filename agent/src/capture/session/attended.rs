@@ -1,0 +1,98 @@
+//! How the session answers when it is asked how it stands, and what it counts for others.
+
+use std::time::Duration;
+
+use super::{HELD, Session};
+use crate::{
+    event::ResetEvent,
+    health::{Answer, Question, Way},
+    kernel::{clock, pulse::Beat},
+    metrics::{Books, Ring, Snapshot, Store},
+};
+
+impl Session {
+    /// A question comes in. It is answered when a heartbeat has come the way of all records.
+    pub(super) fn asked(&mut self, question: Question) {
+        match self.armed.beat() {
+            Ok(Beat::Sent) => self.unanswered.push(question),
+            Ok(Beat::NoRoom) => question.answer(Answer { snapshot: self.snapshot_now(), way: Way::Full }),
+            Err(reason) => question.answer(Answer { snapshot: self.snapshot_now(), way: Way::Untested(reason) }),
+        }
+    }
+
+    /// A heartbeat came out of the ring buffer.
+    pub(super) fn heartbeat(&mut self, unread: u64) {
+        self.ring_unread = Some(unread);
+        for question in std::mem::take(&mut self.unanswered) {
+            question.answer(Answer { snapshot: self.snapshot_now(), way: Way::Open });
+        }
+    }
+
+    /// Notes that a reset was taken from the ring.
+    pub(super) fn note_read(&self, boottime_ns: u64) {
+        if let Some(attended) = &self.attended {
+            attended.observer.read(since(boottime_ns));
+        }
+    }
+
+    /// Notes that a reset goes to the sinks.
+    pub(super) fn note_handed_over(&mut self, event: &ResetEvent, boottime_ns: u64) {
+        if let Some(attended) = &mut self.attended {
+            attended.observer.handed_over(event, since(boottime_ns));
+        }
+    }
+
+    fn snapshot_now(&self) -> Snapshot {
+        let store = |name, entries: usize, limit: usize| Store { name, entries: entries as u64, limit: limit as u64 };
+        Snapshot {
+            books: self.books(),
+            forgotten: self.forgotten(),
+            stores: vec![
+                store("held_resets", self.settle.held(), HELD),
+                store("arrived_rsts", self.wires.remembered(), HELD),
+                store("processes", self.owners.known(), self.plan.max_processes),
+            ],
+            ring: Ring { size: self.armed.ring_size(), unread: self.ring_unread },
+            hooks: self.armed.hooks().collect(),
+            coverage: self.armed.coverage.clone(),
+            namespaces: self.armed.namespaces(),
+            sinks: self.sinks.status(),
+        }
+    }
+
+    fn books(&self) -> Books {
+        let counters = self.armed.counters().unwrap_or_default();
+        let held = (self.settle.held() + self.ready.len()) as u64;
+        let lost = self.tally.lost(&counters);
+        // As in the totals, less what is still under way: what came in, and not the sum of what became of it.
+        let seen = (self.taken + lost.ring_full + lost.decode + self.tally.ignored)
+            .saturating_sub(self.settle.joined())
+            .saturating_sub(self.tally.filtered)
+            .saturating_sub(held);
+        Books {
+            firings: counters.seen,
+            seen,
+            emitted: self.tally.emitted,
+            suppressed: self.tally.suppressed,
+            unread: counters.seen.saturating_sub(lost.ring_full).saturating_sub(lost.decode).saturating_sub(self.taken),
+            lost,
+            held,
+        }
+    }
+
+    fn forgotten(&self) -> Vec<(&'static str, u64)> {
+        let counters = self.armed.counters().unwrap_or_default();
+        vec![
+            ("connections", counters.connections_full),
+            ("processes", self.owners.evicted()),
+            ("process_records", counters.tasks_lost),
+            ("packets", counters.packets_lost),
+            ("rsts", self.wires.evicted()),
+            ("peers", self.memory.evicted()),
+        ]
+    }
+}
+
+fn since(boottime_ns: u64) -> Duration {
+    Duration::from_nanos(clock::boottime_ns().saturating_sub(boottime_ns))
+}

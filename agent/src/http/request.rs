@@ -1,0 +1,181 @@
+//! The head of a request.
+
+use crate::metrics::Exposition;
+
+/// Header fields of one request: more are refused.
+const MAX_FIELDS: usize = 64;
+
+/// What may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Head,
+}
+
+/// What for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    Metrics,
+    Health,
+    Other,
+}
+
+impl Path {
+    /// What its requests are counted under.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Metrics => "/metrics",
+            Self::Health => "/healthz",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Status codes that are answered (RFC 9110, section 15; RFC 6585, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    HeaderFieldsTooLarge,
+    ServiceUnavailable,
+}
+
+impl Status {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "200",
+            Self::BadRequest => "400",
+            Self::NotFound => "404",
+            Self::MethodNotAllowed => "405",
+            Self::HeaderFieldsTooLarge => "431",
+            Self::ServiceUnavailable => "503",
+        }
+    }
+
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::BadRequest => "Bad Request",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
+            Self::ServiceUnavailable => "Service Unavailable",
+        }
+    }
+
+    /// The body that goes with it, where there is none of its own.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Ok | Self::ServiceUnavailable => "",
+            Self::BadRequest => "this is no HTTP/1.1 request\n",
+            Self::NotFound => "there are /metrics and /healthz\n",
+            Self::MethodNotAllowed => "there are GET and HEAD\n",
+            Self::HeaderFieldsTooLarge => "the request is too large\n",
+        }
+    }
+}
+
+/// A request that makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: Method,
+    pub path: Path,
+    /// The format it wants.
+    pub exposition: Exposition,
+}
+
+/// Reads what has come so far. `None` when that is not all of the head.
+///
+/// # Errors
+///
+/// How to answer what is no request.
+pub fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut fields);
+    match head.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Status::HeaderFieldsTooLarge),
+        Err(_) => return Err(Status::BadRequest),
+    }
+    let field =
+        |name: &'static str| head.headers.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value);
+    // RFC 9112, section 3.2.
+    if head.version == Some(1) && field("Host").count() != 1 {
+        return Err(Status::BadRequest);
+    }
+    let method = match head.method {
+        Some("GET") => Method::Get,
+        Some("HEAD") => Method::Head,
+        _ => return Err(Status::MethodNotAllowed),
+    };
+    let accept = field("Accept").next().and_then(|value| std::str::from_utf8(value).ok());
+    Ok(Some(Request { method, path: path(head.path.unwrap_or_default()), exposition: Exposition::wanted(accept) }))
+}
+
+/// What a request target names. It may be a whole URI (RFC 9112, section 3.2.2).
+fn path(target: &str) -> Path {
+    let target = match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => target,
+    };
+    match target.split('?').next() {
+        Some("/metrics") => Path::Metrics,
+        Some("/healthz") => Path::Health,
+        _ => Path::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Exposition, Method, Path, Request, Status, parse};
+
+    #[test]
+    fn requests_are_understood() {
+        let get = |path, exposition| Ok(Some(Request { method: Method::Get, path, exposition }));
+        for (text, expected) in [
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", get(Path::Metrics, Exposition::Prometheus)),
+            (
+                "GET /metrics?x=1 HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text\r\n\r\n",
+                get(Path::Metrics, Exposition::OpenMetrics),
+            ),
+            ("GET http://x:1/healthz HTTP/1.1\r\nHost: x:1\r\n\r\n", get(Path::Health, Exposition::Prometheus)),
+            ("GET /healthz HTTP/1.0\r\n\r\n", get(Path::Health, Exposition::Prometheus)),
+            ("GET /metrics/ HTTP/1.0\r\n\r\n", get(Path::Other, Exposition::Prometheus)),
+            ("GET http://x HTTP/1.0\r\n\r\n", get(Path::Other, Exposition::Prometheus)),
+            (
+                "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+                Ok(Some(Request { method: Method::Head, path: Path::Metrics, exposition: Exposition::Prometheus })),
+            ),
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n", Ok(None)),
+            ("", Ok(None)),
+            ("GET /metrics HTTP/1.1\r\n\r\n", Err(Status::BadRequest)),
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Err(Status::BadRequest)),
+            ("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", Err(Status::MethodNotAllowed)),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Err(Status::BadRequest)),
+            ("\u{16}\u{3}\u{1}\u{2}", Err(Status::BadRequest)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text:?}");
+        }
+        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
+        assert_eq!(parse(many.as_bytes()), Err(Status::HeaderFieldsTooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        /// However a request is cut into pieces, nothing is answered before it is whole.
+        #[test]
+        fn a_part_is_never_taken_for_the_whole(cut in 0_usize..48) {
+            let text = b"GET /metrics HTTP/1.1\r\nHost: localhost:9752\r\n\r\n";
+            prop_assert_eq!(parse(text.get(..cut.min(text.len() - 1)).unwrap_or_default()), Ok(None));
+        }
+    }
+}
