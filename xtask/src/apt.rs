@@ -15,7 +15,7 @@ use crate::{
 const INSTALL: &str = r#"
 set -eu
 guard=/usr/sbin/policy-rc.d
-units='rabbitmq-server.service haproxy.service nginx.service epmd.socket epmd.service'
+units='rabbitmq-server.service haproxy.service nginx.service epmd.socket epmd.service prometheus.service'
 new_units=
 for unit in $units; do
     [ -e "/lib/systemd/system/$unit" ] || new_units="$new_units $unit"
