@@ -316,6 +316,13 @@ impl Options {
         self.args(&["--fold-above", "0", "--kernel-budget", "0"])
     }
 
+    /// Sets a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
     #[must_use]
     pub const fn settle(mut self, settle: &'static str) -> Self {

@@ -26,6 +26,7 @@ pub mod pika;
 pub mod poll;
 pub mod privileges;
 pub mod proxy;
+pub mod ptrace;
 pub mod record;
 pub mod router;
 pub mod scene;
