@@ -84,10 +84,9 @@ impl Served {
             .and_then(Value::as_array)
             .map(|dead| dead.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect());
         let dead: Vec<String> = dead.unwrap_or_default();
-        assert_eq!(
-            (code.as_str(), report.get("status")),
-            if dead.is_empty() { ("200", Some(&"ok".into())) } else { ("503", Some(&"dead".into())) }
-        );
+        let status = report.get("status").and_then(Value::as_str);
+        let expected = if dead.is_empty() { ("200", Some("ok")) } else { ("503", Some("dead")) };
+        assert_eq!((code.as_str(), status), expected, "{body}");
         Ok(Some(dead))
     }
 
