@@ -81,7 +81,7 @@ pub struct SinkStatus {
 /// How a sink of the configuration stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSink {
-    /// Resets that wait for it or are being written.
+    /// Lines about resets that wait for it or are being written.
     pub waiting: u64,
     /// How many may.
     pub capacity: u64,
@@ -98,8 +98,8 @@ impl LiveSink {
     }
 
     fn of(sink: &Sink) -> Self {
-        let Standing { resets, capacity, failing } = sink.queue.standing();
-        Self { waiting: resets as u64, capacity: capacity as u64, failing, ended: sink.worker.is_finished() }
+        let Standing { lines, capacity, failing } = sink.queue.standing();
+        Self { waiting: lines as u64, capacity: capacity as u64, failing, ended: sink.worker.is_finished() }
     }
 }
 

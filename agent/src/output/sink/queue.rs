@@ -55,8 +55,8 @@ impl Totals {
 /// How a queue stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Resets that wait or are in flight.
-    pub resets: usize,
+    /// Lines about resets that wait or are in flight.
+    pub lines: usize,
     pub capacity: usize,
     /// Whether the last try to write failed.
     pub failing: bool,
@@ -172,7 +172,7 @@ impl Queue {
     /// How it stands, the books aside.
     pub fn standing(&self) -> Standing {
         let state = self.lock();
-        Standing { resets: state.resets, capacity: state.capacity, failing: state.failing }
+        Standing { lines: state.lines, capacity: state.capacity, failing: state.failing }
     }
 
     /// Other bounds from now on.
