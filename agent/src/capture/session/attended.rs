@@ -76,7 +76,7 @@ impl Session {
             seen,
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,
-            unread: (counters.seen.saturating_sub(counters.folded)).saturating_sub(lost.ring_full + lost.decode + self.taken),
+            unread: counters.seen.saturating_sub(counters.folded).saturating_sub(lost.ring_full + lost.decode + self.taken),
             lost,
             held,
             folding: folding + counters.folded.saturating_sub(self.floods.read()),
