@@ -232,6 +232,8 @@ fn health_is_lost_with_what_dies_and_comes_back_with_it() -> Result<()> {
     let served = Served::new("health", "")?;
     let agent = Agent::daemon(&served.config).start()?;
     assert_eq!(served.dead()?, Some(Vec::new()));
+    let (_, report) = served.curl("/healthz", &[])?;
+    assert!(report.contains("{\"name\":\"ring\",\"state\":\"ok\""), "a heartbeat comes through: {report}");
 
     // The thread of the session, which is the first of its process.
     let stopped = Stopped::new(agent.pid())?;

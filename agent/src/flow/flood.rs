@@ -153,6 +153,11 @@ impl<S> Fold<S> {
         None
     }
 
+    /// Resets that were folded in windows that are still open.
+    pub fn pending(&self) -> u64 {
+        self.windows.values().filter_map(|window| Some(window.folded.as_ref()?.0.resets)).sum()
+    }
+
     /// When the next window ends.
     pub fn next_due_ns(&self) -> Option<u64> {
         self.ends.front().map(|(end, _)| *end)

@@ -46,6 +46,8 @@ pub struct Books {
     pub unread: u64,
     /// In the settle window, or waiting for a search for their owner.
     pub held: u64,
+    /// Folded, and not yet in a line.
+    pub folding: u64,
 }
 
 /// Something that holds no more than it may.
@@ -103,8 +105,8 @@ fn resets(page: &mut Page<'_>, books: &Books) -> fmt::Result {
     )?;
     page.gauges(
         "resets_pending",
-        "Resets under way, not yet among those seen, by place: ring (records not yet read), held (in the settle window, or waiting for their owner to be found)",
-        [("ring", books.unread), ("held", books.held)].map(|(place, pending)| ([("place", place)], pending)),
+        "Resets under way, not yet among those seen, by place: ring (records not yet read), held (in the settle window, or waiting for their owner to be found), folding (counted for a rst_suppressed line that is still to come)",
+        [("ring", books.unread), ("held", books.held), ("folding", books.folding)].map(|(place, pending)| ([("place", place)], pending)),
     )
 }
 
@@ -159,11 +161,11 @@ fn sinks(page: &mut Page<'_>, sinks: &[SinkStatus]) -> fmt::Result {
     )?;
     let live = || sinks.iter().filter_map(|sink| Some((label(sink), sink.live?)));
     page.gauges(
-        "sink_queue_resets",
-        "Resets that wait for the sink or are being written",
+        "sink_queue_lines",
+        "Lines about resets, rst and rst_suppressed, that wait for the sink or are being written",
         live().map(|(label, live)| (label, live.waiting)),
     )?;
-    page.gauges("sink_queue_limit_resets", "How many may", live().map(|(label, live)| (label, live.capacity)))?;
+    page.gauges("sink_queue_limit_lines", "How many may", live().map(|(label, live)| (label, live.capacity)))?;
     page.gauges(
         "sink_up",
         "1 when the last write of the sink went well, or none was tried; 0 while it is tried again, and when its thread has ended",

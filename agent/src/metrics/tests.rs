@@ -37,7 +37,16 @@ fn all() -> (Metrics, Observer) {
     }
     observer.handed_over(&event(OriginKind::LocalProcess, None, None, "192.0.2.1"), Duration::from_millis(1200));
     metrics.set_latest(Some(Arc::new(Snapshot {
-        books: Books { firings: 9, seen: 7, emitted: 4, suppressed: 1, lost: Lost { ring_full: 2, ..Lost::default() }, unread: 1, held: 1 },
+        books: Books {
+            firings: 9,
+            seen: 7,
+            emitted: 4,
+            suppressed: 1,
+            lost: Lost { ring_full: 2, ..Lost::default() },
+            unread: 1,
+            held: 1,
+            folding: 3,
+        },
         forgotten: vec![("peers", 1)],
         stores: vec![Store { name: "processes", entries: 3, limit: 4096 }],
         ring: Ring { size: 4096, unread: Some(24) },

@@ -63,20 +63,23 @@ impl Session {
     fn books(&self) -> Books {
         let counters = self.armed.counters().unwrap_or_default();
         let held = (self.settle.held() + self.ready.len()) as u64;
+        let folding = self.floods.pending();
         let lost = self.tally.lost(&counters);
         // As in the totals, less what is still under way: what came in, and not the sum of what became of it.
-        let seen = (self.taken + lost.ring_full + lost.decode + self.tally.ignored)
+        let seen = (self.taken + self.floods.read() + lost.ring_full + lost.decode + self.tally.ignored)
             .saturating_sub(self.settle.joined())
             .saturating_sub(self.tally.filtered)
-            .saturating_sub(held);
+            .saturating_sub(held)
+            .saturating_sub(folding);
         Books {
             firings: counters.seen,
             seen,
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,
-            unread: counters.seen.saturating_sub(lost.ring_full).saturating_sub(lost.decode).saturating_sub(self.taken),
+            unread: counters.seen.saturating_sub(counters.folded).saturating_sub(lost.ring_full + lost.decode + self.taken),
             lost,
             held,
+            folding: folding + counters.folded.saturating_sub(self.floods.read()),
         }
     }
 

@@ -78,6 +78,16 @@ impl Floods {
         self.budgeted = budgeted;
     }
 
+    /// Resets that the kernel programs counted, as far as they were read.
+    pub const fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// Resets that are folded in lines that are not written yet.
+    pub fn pending(&self) -> u64 {
+        self.fold.pending() + self.waiting.values().map(|(count, _)| count.resets).sum::<u64>()
+    }
+
     /// When the next line is due: `CLOCK_BOOTTIME`, ns.
     pub fn next_due_ns(&self) -> Option<u64> {
         self.fold.next_due_ns()

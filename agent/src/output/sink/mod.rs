@@ -81,7 +81,7 @@ pub struct SinkStatus {
 /// How a sink of the configuration stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveSink {
-    /// Resets that wait for it or are being written.
+    /// Lines about resets that wait for it or are being written.
     pub waiting: u64,
     /// How many may.
     pub capacity: u64,

@@ -339,3 +339,28 @@ fn a_capture_leaves_the_ring_alone_while_its_reader_is_slow() {
     assert_eq!(ids(&lines), (0..pushed).collect::<Vec<_>>());
     assert!(matches!(serde_json::from_str(lines.last().unwrap()).unwrap(), Event::AgentStopped(_)));
 }
+
+/// A destination with a defect.
+struct Defect;
+
+impl super::Destination for Defect {
+    fn write(&mut self, _items: &[std::sync::Arc<super::Item>]) -> super::destination::Outcome {
+        unreachable!("this is the defect")
+    }
+}
+
+#[test]
+fn a_thread_that_ended_and_a_sink_that_fails_are_told_from_one_that_works() {
+    let directory = tempfile::tempdir().unwrap();
+    let (good, bad) = (directory.path().join("events.jsonl"), directory.path().join("none/events.jsonl"));
+    let mut sinks = Sinks::daemon(&[file(&good), file(&bad)]).unwrap();
+    let spec = SinkSpec { name: "defect".to_owned(), ..SinkSpec::new(Target::Stdout { format: Format::Json, colour: false }) };
+    sinks.start(spec, 16, super::Overflow::Lose(WhenFull::DropOldest), Box::new(Defect)).unwrap();
+    sinks.push(numbered(1));
+    let live = |name: &str| sinks.status().into_iter().find(|sink| sink.name == name).and_then(|sink| sink.live).unwrap();
+    until("the thread has ended", || live("defect").ended);
+    until("the file cannot be opened", || live(&format!("file:{}", bad.display())).failing);
+    let works = live(&format!("file:{}", good.display()));
+    assert!(works.is_up() && !live(&format!("file:{}", bad.display())).ended && !live("defect").is_up());
+    until("it is written", || live(&format!("file:{}", good.display())).waiting == 0);
+}
