@@ -23,7 +23,7 @@ pub struct Program {
 /// A module and no program: looked for where Debian has it.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const PROGRAMS: [Program; 11] = [
+const PROGRAMS: [Program; 13] = [
     Program { name: "rabbitmq-server", package: "rabbitmq-server", why: "the broker whose connections are reset" },
     Program { name: "haproxy", package: "haproxy", why: "a proxy that resets" },
     Program { name: "nginx", package: "nginx-light", why: "a proxy that resets" },
@@ -34,6 +34,8 @@ const PROGRAMS: [Program; 11] = [
     Program { name: "ss", package: "iproute2", why: "sockets, and `ss -K` to destroy one" },
     Program { name: "openssl", package: "openssl", why: "a certificate for AMQP over TLS" },
     Program { name: "tcpdump", package: "tcpdump", why: "what was really on the wire" },
+    Program { name: "logrotate", package: "logrotate", why: "moves the agent's files away under it" },
+    Program { name: "systemd-analyze", package: "systemd", why: "judges the unit" },
     Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
 ];
 
