@@ -95,7 +95,7 @@ fn assert_left(agent: &Agent, capabilities: &[&str], bounding: Option<u64>) -> R
     for thread in threads {
         assert_eq!((thread.effective.as_slice(), thread.permitted.as_slice()), (capabilities, capabilities));
         assert!(thread.inheritable.is_empty() && thread.ambient.is_empty(), "{thread:?}");
-        assert_eq!((thread.uid, thread.no_new_privs), (NOBODY, true));
+        assert_eq!((thread.uid, thread.no_new_privs, thread.seccomp), (NOBODY, true, 2));
         assert_eq!(thread.bounding, bounding.unwrap_or(thread.bounding));
     }
     let told = started(agent)?;
