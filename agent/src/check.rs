@@ -115,7 +115,11 @@ fn inspect(args: &KernelArgs) -> (Vec<Line>, MainJob) {
     let mut lines = vec![machine::kernel(&release, &machine), btf, tracefs, machine::user_namespace()];
     lines.extend(capabilities(None).map_or_else(
         |error| vec![Line::note("capabilities", format!("cannot be read: {error}"))],
-        |held| privileges::lines(held.effective, without_btf, &release),
+        |held| {
+            let mut lines = privileges::lines(held.effective, without_btf, &release);
+            lines.push(privileges::confinement(held.effective));
+            lines
+        },
     ));
     lines.extend([machine::lockdown(), machine::unprivileged_bpf(), machine::memlock(&release)]);
     let probe = probe::probe(&options);

@@ -118,6 +118,8 @@ pub struct Privileges {
     pub capabilities: Vec<String>,
     /// Whether no program that it might start can have more (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
+    /// Whether system calls are filtered, by the agent or by who started it.
+    pub seccomp: bool,
     /// What was to be given up and could not be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,

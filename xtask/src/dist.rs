@@ -1,4 +1,4 @@
-//! The static binary that runs on any distribution, packed.
+//! The static binary that runs on any distribution, packed: a tarball, a `.deb`, a `.rpm`, and their checksums.
 
 use std::{
     env, fs,
@@ -10,6 +10,7 @@ use crate::{
     agent::Cargo,
     bpf, command, elf,
     error::{Error, Result},
+    packages,
     toolchain::clean,
     workspace::Workspace,
 };
@@ -43,10 +44,14 @@ pub fn dist(workspace: &Workspace) -> Result<()> {
 
     let tarball = format!("{name}.tar.gz");
     command::run(pack(workspace, &name, &tarball).current_dir(&dist))?;
-    let sum = command::output(clean("sha256sum").arg(&tarball).current_dir(&dist))?;
-    let checksum = dist.join(format!("{tarball}.sha256"));
-    fs::write(&checksum, sum).map_err(|source| Error::File { path: checksum.clone(), source })?;
-    println!("{}\n{}", dist.join(tarball).display(), checksum.display());
+    let mut made = vec![tarball];
+    made.extend(packages::pack(workspace, &dist, commit_time(workspace).as_deref())?);
+    for file in made {
+        let sum = command::output(clean("sha256sum").arg(&file).current_dir(&dist))?;
+        let checksum = dist.join(format!("{file}.sha256"));
+        fs::write(&checksum, sum).map_err(|source| Error::File { path: checksum.clone(), source })?;
+        println!("{}\n{}", dist.join(file).display(), checksum.display());
+    }
     Ok(())
 }
 
@@ -77,15 +82,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn pack(workspace: &Workspace, name: &str, tarball: &str) -> Command {
     let mut command = clean("tar");
     command.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--use-compress-program=gzip -9n"]);
-    // https://reproducible-builds.org/specs/source-date-epoch/
-    let date = env::var("SOURCE_DATE_EPOCH").ok().or_else(|| commit_date(workspace));
-    command.args(date.map(|date| format!("--mtime=@{date}")));
+    command.args(commit_time(workspace).map(|date| format!("--mtime=@{date}")));
     command.args(["--create", "--file", tarball, name]);
     command
 }
 
-/// When the checked out commit was made, in seconds since the epoch; `None` outside git.
-fn commit_date(workspace: &Workspace) -> Option<String> {
+/// What files are dated by, in seconds since the epoch: `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), else
+/// the time of the checked out commit; `None` outside git.
+fn commit_time(workspace: &Workspace) -> Option<String> {
+    if let Ok(date) = env::var("SOURCE_DATE_EPOCH") {
+        return Some(date);
+    }
     let date = command::output(clean("git").arg("-C").arg(&workspace.root).args(["log", "-1", "--format=%ct"])).ok()?;
     Some(date.trim().to_owned())
 }

@@ -10,6 +10,7 @@ mod error;
 mod fuzz;
 mod lab;
 mod links;
+mod packages;
 mod programs;
 mod scenario;
 mod toolchain;
@@ -90,7 +91,7 @@ enum Task {
         #[arg(long)]
         minimise: bool,
     },
-    /// Build the static binary, its tarball and the checksum into target/dist
+    /// Build the static binary and pack it into target/dist: tarball, deb and rpm, with their checksums
     Dist,
     /// Check the formatting, that links to the kernel's sources are to releases, then clippy, warnings denied
     Lint,

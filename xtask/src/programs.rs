@@ -24,7 +24,7 @@ pub struct Program {
 /// A module and no program: looked for where Debian has it.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-const PROGRAMS: [Program; 13] = [
+const PROGRAMS: [Program; 15] = [
     Program { name: "rabbitmq-server", package: "rabbitmq-server", why: "the broker whose connections are reset" },
     Program { name: "haproxy", package: "haproxy", why: "a proxy that resets" },
     Program { name: "nginx", package: "nginx-light", why: "a proxy that resets" },
@@ -37,6 +37,8 @@ const PROGRAMS: [Program; 13] = [
     Program { name: "tcpdump", package: "tcpdump", why: "what was really on the wire" },
     Program { name: "promtool", package: "prometheus", why: "reads metrics as Prometheus does, and tests alert rules" },
     Program { name: "curl", package: "curl", why: "a client of the metrics" },
+    Program { name: "logrotate", package: "logrotate", why: "moves the agent's files away under it" },
+    Program { name: "systemd-analyze", package: "systemd", why: "judges the unit" },
     Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
 ];
 

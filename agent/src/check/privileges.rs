@@ -32,11 +32,27 @@ pub(super) fn lines(held: CapabilitySet, without_btf: bool, release: &str) -> Ve
         .collect()
 }
 
+/// What a daemon would give up once it is armed.
+pub(super) fn confinement(held: CapabilitySet) -> Line {
+    let enters = held.contains(CapabilitySet::SYS_ADMIN);
+    let left = |follows| match capabilities::names(capabilities::lasting(follows) & held).as_slice() {
+        [] => "no capability".to_owned(),
+        names => names.join(", "),
+    };
+    let kept = if enters { format!("{}; with netns = \"self\" {}", left(true), left(false)) } else { left(false) };
+    match rustix::thread::secure_computing_mode() {
+        Ok(_) => Line::ok("confinement", format!("an armed daemon goes on with {kept}; system calls it does not make are refused")),
+        Err(error) => Line::note("confinement", format!("an armed daemon goes on with {kept}; system calls cannot be filtered: {error}"))
+            .breaks("nothing, unless `confine = \"require\"` is in [privileges]: then a daemon does not start")
+            .fix("run a kernel with CONFIG_SECCOMP_FILTER=y"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::thread::CapabilitySet;
 
-    use super::lines;
+    use super::{confinement, lines};
     use crate::check::Status;
 
     fn statuses(held: CapabilitySet, release: &str) -> Vec<Status> {
@@ -50,6 +66,14 @@ mod tests {
         assert_eq!(statuses(CapabilitySet::empty(), "6.12.0"), [Fail, Fail, Note, Note, Note, Note, Ok]);
         assert_eq!(statuses(CapabilitySet::SYS_ADMIN, "6.12.0"), [Ok, Ok, Note, Note, Ok, Note, Ok]);
         assert_eq!(statuses(CapabilitySet::BPF | CapabilitySet::PERFMON, "5.10.0"), [Ok, Ok, Note, Note, Note, Note, Note]);
+    }
+
+    #[test]
+    fn what_a_daemon_would_keep_is_of_what_it_has() {
+        let found = confinement(CapabilitySet::SYS_PTRACE | CapabilitySet::BPF | CapabilitySet::NET_RAW).found;
+        assert!(found.contains("goes on with CAP_SYS_PTRACE;"), "{found}");
+        let found = confinement(CapabilitySet::all()).found;
+        assert!(found.contains("CAP_SYS_ADMIN, CAP_NET_RAW; with netns = \"self\" CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE;"), "{found}");
     }
 
     #[test]

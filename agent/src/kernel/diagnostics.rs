@@ -16,9 +16,12 @@ use std::{
 use aya::Ebpf;
 use aya_log::{EbpfLogger, Level};
 use log::{Log, Metadata, Record};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    thread::CapabilitySet,
+};
 
-use crate::log as agent_log;
+use crate::{log as agent_log, privileges::capabilities};
 
 /// The map that aya-log writes into, by its name in the object.
 pub const MAP: &str = "AYA_LOGS";
@@ -98,6 +101,10 @@ impl Reader {
 }
 
 fn run(mut logger: EbpfLogger<Forward>, ends: &AtomicBool) {
+    // This thread is there before the agent gives up what it no longer needs, and would keep it. Reading mapped memory takes none of it.
+    if let Err(error) = capabilities::drop_to(CapabilitySet::empty()) {
+        tracing::warn!(%error, "the thread that reads what the kernel programs say keeps its capabilities");
+    }
     loop {
         let last = ends.load(Ordering::Acquire);
         if catch_unwind(AssertUnwindSafe(|| logger.flush())).is_err() {

@@ -3,11 +3,12 @@
 
 pub mod capabilities;
 mod coverage;
+mod seccomp;
 mod user;
 
 use std::{io, path::PathBuf};
 
-use rustix::thread::{CapabilitySet, set_no_new_privs};
+use rustix::thread::{CapabilitySet, SecureComputingMode, set_no_new_privs};
 use thiserror::Error;
 
 pub use coverage::coverage;
@@ -72,15 +73,19 @@ pub enum PrivilegesError {
 pub fn confine(how: Confine, follows_namespaces: bool, maps_work: impl Fn() -> bool) -> Result<Privileges, PrivilegesError> {
     let mut outcome = Outcome { how, failed: Vec::new() };
     if how != Confine::Off {
-        let dropped = capabilities::smallest(capabilities::lasting(follows_namespaces), maps_work).and_then(capabilities::drop_to);
+        // One that was never given what it takes to enter a namespace has no use for the rest of it.
+        let enters = follows_namespaces && capabilities::held().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN));
+        let dropped = capabilities::smallest(capabilities::lasting(enters), maps_work).and_then(capabilities::drop_to);
         outcome.note("capabilities could not be dropped", dropped)?;
         outcome.note("no_new_privs could not be set", set_no_new_privs(true).map_err(io::Error::from))?;
+        outcome.note("system calls could not be denied", seccomp::deny(enters))?;
     }
     let held = capabilities::held().unwrap_or(CapabilitySet::empty());
     Ok(Privileges {
         uid: rustix::process::geteuid().as_raw(),
         capabilities: capabilities::names(held).into_iter().map(ToOwned::to_owned).collect(),
         no_new_privs: rustix::thread::no_new_privs().unwrap_or(false),
+        seccomp: matches!(rustix::thread::secure_computing_mode(), Ok(SecureComputingMode::Filter)),
         failed: outcome.failed,
     })
 }
