@@ -101,7 +101,9 @@ fn table() -> String {
         fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     assert!(folders.len() >= 5, "{folders:?}");
-    folders.iter().for_each(|folder| kernel(folder, &mut text));
+    for folder in &folders {
+        kernel(folder, &mut text);
+    }
     text
 }
 
