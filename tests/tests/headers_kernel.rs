@@ -9,8 +9,9 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
-        ArmOptions,
+        ArmOptions, Budgets,
         decode::{Decoder, Record},
+        diagnostics::Diagnostics,
         dry::DryRun,
         hooks::Ladder,
         ports::PortSet,
@@ -142,6 +143,8 @@ impl Bench {
             max_connections: 4096,
             max_conversations: 64,
             extras: Extras { egress: false, amqp: false },
+            diagnostics: Diagnostics::Off,
+            budgets: Budgets::default(),
             ladder: Ladder::Auto,
             btf: Some("/sys/kernel/btf/vmlinux".into()),
         };
