@@ -71,7 +71,9 @@ fn hold(name: &str, data: Option<&str>, holds: fn(&[u8])) {
     let mut seeds_of = seeds(&agent.join("../tests/fuzz/corpus").join(name));
     seeds_of.extend(data.map(|data| seeds(&agent.join("testdata").join(data))).unwrap_or_default());
     assert!(!seeds_of.is_empty(), "no corpus for {name}");
-    seeds_of.iter().for_each(|seed| holds(seed));
+    for seed in &seeds_of {
+        holds(seed);
+    }
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (began, mut tries) = (Instant::now(), 0);
     while began.elapsed() < TIME {

@@ -20,7 +20,7 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     amqp::{Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
     flow::Tuple,
-    kernel::{ArmOptions, diagnostics::Diagnostics, dry::DryRun, hooks::Ladder, ports::PortSet, tap::Extras},
+    kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, dry::DryRun, hooks::Ladder, ports::PortSet, tap::Extras},
 };
 
 use flow::Role;
@@ -50,6 +50,7 @@ impl Bench {
             max_conversations: 4096,
             extras: Extras { egress: false, amqp: true },
             diagnostics: Diagnostics::Off,
+            budgets: Budgets::default(),
             ladder: Ladder::Auto,
             btf: Some("/sys/kernel/btf/vmlinux".into()),
         };

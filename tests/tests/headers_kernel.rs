@@ -9,8 +9,9 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
-        ArmOptions,
+        ArmOptions, Budgets,
         decode::{Decoder, Record},
+        diagnostics::Diagnostics,
         dry::DryRun,
         hooks::Ladder,
         ports::PortSet,
@@ -142,6 +143,8 @@ impl Bench {
             max_connections: 4096,
             max_conversations: 64,
             extras: Extras { egress: false, amqp: false },
+            diagnostics: Diagnostics::Off,
+            budgets: Budgets::default(),
             ladder: Ladder::Auto,
             btf: Some("/sys/kernel/btf/vmlinux".into()),
         };
@@ -221,15 +224,41 @@ fn what_is_cut_short_or_garbled_adds_nothing() {
             frame.truncate(least + cut.index(frame.len() - least));
         }
         if let Some((peer, local, wire)) = bench.told(&frame) {
-            let known = oracle(&frame);
-            prop_assert!(known.is_some(), "out of nothing: {:?} of {:02x?}", wire.rst, frame);
-            let (source, destination, segment) = known.unwrap();
+            let Some((source, destination, segment)) = oracle(&frame) else {
+                prop_assert!(contradicts_itself(&frame) != Some(false), "out of nothing: {:?} of {:02x?}", wire.rst, frame);
+                return Ok(());
+            };
             prop_assert_eq!((peer, local), (source, destination));
             prop_assert!(segment.flags.rst());
-            prop_assert_eq!(plain(&wire.rst), plain(&segment), "{:02x?}", frame);
+            // Options that break off go on with zeros in the tap's record.
+            let filled = oracle(&[frame.as_slice(), &[0; 40]].concat()).map(|(.., segment)| segment.timestamps);
+            let told = plain(&wire.rst);
+            let segment =
+                Segment { timestamps: if told.timestamps == segment.timestamps { segment.timestamps } else { filled.unwrap() }, ..segment };
+            prop_assert_eq!(told, plain(&segment), "{:02x?}", frame);
         }
         Ok(())
     });
+}
+
+/// Whether the headers are of another version than the link says, or of lengths that do not go together. The kernel drops such a packet when it
+/// comes to read it (`ip_rcv_core()`, `tcp_v4_rcv()`), and the tap, which is asked before, does not look for that.
+fn contradicts_itself(frame: &[u8]) -> Option<bool> {
+    let byte = |at: usize| frame.get(at).copied();
+    let half = |at: usize| Some(usize::from(u16::from_be_bytes([byte(at)?, byte(at + 1)?])));
+    let (version, total, tcp_at) = if half(12)? == 0x86dd {
+        let (mut next, mut at) = (byte(20)?, 54);
+        while matches!(next, 0 | 43 | 60) {
+            (next, at) = (byte(at)?, at + (usize::from(byte(at + 1)?) + 1) * 8);
+        }
+        let payload = half(18)?;
+        (6, if payload == 0 { frame.len() - 14 } else { payload + 40 }, at)
+    } else {
+        let total = half(16)?;
+        (4, if total == 0 { frame.len() - 14 } else { total }, 14 + usize::from(byte(14)? & 0xf) * 4)
+    };
+    let header = usize::from(byte(tcp_at + 12)? >> 4) * 4;
+    Some(byte(14)? >> 4 != version || tcp_at < 34 || header < 20 || total < tcp_at - 14 + header)
 }
 
 /// What the packets before a RST had in common, times left out.

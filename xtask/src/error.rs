@@ -95,6 +95,14 @@ pub enum Error {
     /// Comments that cite the kernel's sources of no release, or without a link.
     #[error("comments that cite the kernel's sources:\n{0}")]
     Links(String),
+    /// Code that no test reaches.
+    #[error("less than {least} % of the regions or branches of agent/src/{folder} are reached by tests")]
+    Coverage {
+        /// The folder.
+        folder: &'static str,
+        /// Percent that have to be.
+        least: f64,
+    },
     /// A name on the command line that nothing has.
     #[error("there is no {what} `{name}`; there are {known}")]
     NoSuch {

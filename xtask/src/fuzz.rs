@@ -50,13 +50,13 @@ const LONGEST: &str = "-max_len=65536";
 /// An input that takes longer is a finding, seconds.
 const TIMEOUT: &str = "-timeout=10";
 
-/// Fuzzes one target, or all in turn, each for so many seconds, beginning with the corpus. New inputs and findings go to the target directory; with
-/// `minimise`, those inputs that reach something new are then added to the corpus, and those that do not any more are taken out.
+/// Fuzzes one target, or all in turn, each for so many seconds, beginning with the corpus. What reaches something new and what breaks a
+/// property goes to the target directory; a finding that was mended belongs into the corpus.
 ///
 /// # Errors
 ///
 /// When there is no such target, something does not build, or a property does not hold: the input that shows it is kept and named.
-pub fn fuzz(workspace: &Workspace, name: Option<&str>, seconds: u32, minimise: bool) -> Result<()> {
+pub fn fuzz(workspace: &Workspace, name: Option<&str>, seconds: u32) -> Result<()> {
     let chosen: Vec<_> = TARGETS.iter().filter(|(target, _)| name.is_none_or(|name| name == *target)).collect();
     if chosen.is_empty() {
         let names = TARGETS.map(|(target, _)| target).join(", ");
@@ -70,8 +70,6 @@ pub fn fuzz(workspace: &Workspace, name: Option<&str>, seconds: u32, minimise: b
         let run = command::run(&mut places.run(&programs.join(target), seconds));
         if run.is_err() {
             failed.push(*target);
-        } else if minimise {
-            places.minimise(&programs.join(target))?;
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Error::Fuzz { targets: failed.join(", "), place: workspace.target.join("fuzz/findings") }) }
@@ -119,26 +117,6 @@ impl Places {
         run.args([LONGEST, TIMEOUT, "-print_final_stats=0", "-verbosity=1", &format!("-max_total_time={seconds}")]);
         run.arg(format!("-artifact_prefix={}/", self.findings.display())).arg(&self.new).arg(&self.corpus).args(&self.data);
         run
-    }
-
-    /// Makes the corpus anew out of itself and the new inputs: the smallest that reach all that they reach together.
-    fn minimise(&self, program: &Path) -> Result<()> {
-        let merged = self.new.with_extension("merged");
-        if merged.exists() {
-            fs::remove_dir_all(&merged).map_err(file(&merged))?;
-        }
-        make(&merged)?;
-        command::run(clean(program).args([LONGEST, "-merge=1"]).arg(&merged).arg(&self.corpus).arg(&self.new))?;
-        for (from, to) in [(&self.corpus, None), (&merged, Some(&self.corpus))] {
-            for entry in fs::read_dir(from).map_err(file(from))?.flatten() {
-                let path = entry.path();
-                match to {
-                    None => fs::remove_file(&path).map_err(file(&path))?,
-                    Some(to) => fs::copy(&path, to.join(entry.file_name())).map(drop).map_err(file(&path))?,
-                }
-            }
-        }
-        Ok(())
     }
 }
 

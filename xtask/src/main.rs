@@ -4,12 +4,14 @@ mod agent;
 mod apt;
 mod bpf;
 mod command;
+mod coverage;
 mod dist;
 mod elf;
 mod error;
 mod fuzz;
 mod lab;
 mod links;
+mod mutants;
 mod packages;
 mod programs;
 mod scenario;
@@ -80,6 +82,18 @@ enum Task {
         #[command(flatten)]
         wishes: scenario::Wishes,
     },
+    /// Make the test data of kernels anew: this machine's, and Debian's in virtual machines
+    Fixtures,
+    /// Run the agent's tests instrumented, and print how much of user space they reach
+    Coverage,
+    /// Change the code of the verdicts, a little at a time, and list the changes that no test notices
+    Mutants {
+        /// Only files below agent/src/attribution that match this: `signals/*.rs`
+        file: Option<String>,
+        /// Only the K-th of N parts, counted from 0
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
+    },
     /// Build the fuzz targets of tests/fuzz, and run each for a while
     Fuzz {
         /// Run only this one
@@ -87,9 +101,6 @@ enum Task {
         /// How long each runs
         #[arg(long, default_value_t = 60, value_name = "N")]
         seconds: u32,
-        /// Add to the corpus what reached something new, and take out what does not
-        #[arg(long)]
-        minimise: bool,
     },
     /// Build the static binary and pack it into target/dist: tarball, deb and rpm, with their checksums
     Dist,
@@ -123,8 +134,11 @@ fn run(task: Task) -> Result<()> {
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
-        Task::Fuzz { target, seconds, minimise } => fuzz::fuzz(&workspace, target.as_deref(), seconds, minimise),
+        Task::Fuzz { target, seconds } => fuzz::fuzz(&workspace, target.as_deref(), seconds),
         Task::Lab { name, wishes } => scenario::play(&workspace, name.as_deref(), wishes),
+        Task::Fixtures => vm::fixtures(&workspace),
+        Task::Coverage => coverage::coverage(&workspace),
+        Task::Mutants { file, shard } => mutants::mutants(&workspace, file.as_deref(), shard.as_deref()),
         Task::Dist => dist::dist(&workspace),
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;

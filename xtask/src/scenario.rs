@@ -41,7 +41,9 @@ pub fn play(workspace: &Workspace, name: Option<&str>, wishes: Wishes) -> Result
     agent::build(workspace)?;
     let tests = tests(workspace)?;
     if wishes.list {
-        tests.iter().for_each(|test| println!("{test}"));
+        for test in &tests {
+            println!("{test}");
+        }
         return Ok(());
     }
     let directory = workspace.target.join("lab");
@@ -116,10 +118,9 @@ fn row(line: &str) -> Option<Row> {
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let mut text = "| | scenario | view | expected | got | confidence | evidence |\n|---|---|---|---|---|---|---|\n".to_owned();
-    for Row { cells, right } in rows {
-        text += &format!("| {} | {} |\n", if *right { "✓" } else { "✗" }, cells.join(" | "));
-    }
+    let head = "| | scenario | view | expected | got | confidence | evidence |\n|---|---|---|---|---|---|---|\n".to_owned();
+    let line = |Row { cells, right }: &Row| format!("| {} | {} |\n", if *right { "✓" } else { "✗" }, cells.join(" | "));
+    let text = head + &rows.iter().map(line).collect::<String>();
     let right = rows.iter().filter(|row| row.right).count();
     text + &format!("\n{right} of {} verdicts are right.\n", rows.len())
 }

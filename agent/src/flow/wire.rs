@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use after::After;
 pub use ring::Ring;
-pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, seq_after, seq_at_or_after};
+pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, options, seq_after, seq_at_or_after};
 pub use side::{IpIds, PathTtl, Side, Timeline};
 pub use way::Way;
 

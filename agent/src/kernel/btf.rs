@@ -9,7 +9,7 @@
 
 mod raw;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::File;
 use std::io::{self, Read as _};

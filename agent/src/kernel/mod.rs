@@ -5,6 +5,8 @@ pub mod btf;
 pub mod clock;
 pub mod decode;
 pub mod diagnostics;
+#[cfg(test)]
+mod drift;
 pub mod dry;
 pub mod error;
 mod filter;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::reader::{Frame, FrameDirection};
-use crate::flow::wire::{Flags, OptionKinds, Segment, Timestamps};
+use crate::flow::wire::{Flags, Segment, options};
 
 /// A TCP segment with its addresses.
 #[derive(Clone, Copy, Debug)]
@@ -222,35 +222,6 @@ fn tcp(data: &[u8], length: usize, source: IpAddr, destination: IpAddr, segment:
         payload: data.get(header_length..).unwrap_or_default(),
         direction: None,
     })
-}
-
-fn options(mut bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
-    let mut kinds = OptionKinds::default();
-    let mut timestamps = None;
-    // The layout that Linux gives every segment after the handshake: NOP, NOP, timestamps.
-    while let Some((kind, rest)) = bytes.split_first() {
-        match kind {
-            0 => break,
-            1 => bytes = rest,
-            kind => {
-                let Some(length) = rest.first().map(|length| usize::from(*length)).filter(|length| *length >= 2) else {
-                    break;
-                };
-                kinds.push(*kind);
-                if *kind == 8
-                    && length == 10
-                    && let Some([_, v0, v1, v2, v3, e0, e1, e2, e3]) = rest.first_chunk::<9>()
-                {
-                    timestamps = Some(Timestamps {
-                        value: u32::from_be_bytes([*v0, *v1, *v2, *v3]),
-                        echo: u32::from_be_bytes([*e0, *e1, *e2, *e3]),
-                    });
-                }
-                bytes = bytes.get(length..).unwrap_or_default();
-            }
-        }
-    }
-    (kinds, timestamps)
 }
 
 fn be16(bytes: &[u8], offset: usize) -> Option<u16> {

@@ -1,11 +1,13 @@
 //! The agent on other kernels than this machine's: Debian's, in virtual machines, with the lab's own scenarios.
 
+mod fixtures;
 mod guest;
 mod kernels;
 mod qemu;
 
 use std::{fs, path::PathBuf, thread};
 
+pub use self::fixtures::make as fixtures;
 use self::guest::Suite;
 use crate::{
     agent::{self, Cargo},
@@ -84,17 +86,17 @@ fn suites(workspace: &Workspace) -> Result<Vec<Suite>> {
     SUITES
         .iter()
         .map(|(name, filter)| {
-            let program = executable(&messages, name).ok_or_else(|| Error::MissingPrograms(format!("the lab's test `{name}`")))?;
+            let program = executable(&messages, name, "test").ok_or_else(|| Error::MissingPrograms(format!("the lab's test `{name}`")))?;
             Ok(Suite { name: (*name).to_owned(), program, filter: filter.iter().map(|&test| test.to_owned()).collect() })
         })
         .collect()
 }
 
-/// The program of a test target, by what cargo says it built
+/// The test program of a target of this kind, by what cargo says it built
 /// (<https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>).
-fn executable(messages: &str, target: &str) -> Option<PathBuf> {
+fn executable(messages: &str, target: &str, kind: &str) -> Option<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
-        let names_it = message.pointer("/target/name")? == target && message.pointer("/target/kind/0")? == "test";
+        let names_it = message.pointer("/target/name")? == target && message.pointer("/target/kind/0")? == kind;
         names_it.then(|| message.get("executable")?.as_str().map(PathBuf::from))?
     })
 }
@@ -108,7 +110,7 @@ mod tests {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"ladder","kind":["bin"]},"executable":"/wrong"}
 {"reason":"compiler-artifact","target":{"name":"ladder","kind":["test"]},"executable":"/t/ladder-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "ladder"), Some("/t/ladder-1".into()));
-        assert_eq!(executable(messages, "burst"), None);
+        assert_eq!(executable(messages, "ladder", "test"), Some("/t/ladder-1".into()));
+        assert_eq!(executable(messages, "burst", "test"), None);
     }
 }

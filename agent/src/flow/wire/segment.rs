@@ -126,6 +126,36 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
+/// The kinds of the TCP options, and the timestamps among them, as they stand on the wire (RFC 9293, section 3.2; RFC 7323, section 3.2). An option of
+/// impossible length ends them, as it does for Linux (`tcp_parse_options()`).
+pub fn options(mut bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
+    let mut kinds = OptionKinds::default();
+    let mut timestamps = None;
+    while let Some((kind, rest)) = bytes.split_first() {
+        match kind {
+            0 => break,
+            1 => bytes = rest,
+            kind => {
+                let Some(length) = rest.first().map(|length| usize::from(*length)).filter(|length| *length >= 2) else {
+                    break;
+                };
+                kinds.push(*kind);
+                if *kind == 8
+                    && length == 10
+                    && let Some([_, v0, v1, v2, v3, e0, e1, e2, e3]) = rest.first_chunk::<9>()
+                {
+                    timestamps = Some(Timestamps {
+                        value: u32::from_be_bytes([*v0, *v1, *v2, *v3]),
+                        echo: u32::from_be_bytes([*e0, *e1, *e2, *e3]),
+                    });
+                }
+                bytes = bytes.get(length..).unwrap_or_default();
+            }
+        }
+    }
+    (kinds, timestamps)
+}
+
 /// Header facts of one segment, in host byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
@@ -194,7 +224,7 @@ impl VendorText {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flags, OptionKinds, Segment, VendorText, seq_after, seq_at_or_after};
+    use super::{Flags, OptionKinds, Segment, VendorText, options, seq_after, seq_at_or_after};
 
     #[test]
     fn sequence_numbers_wrap() {
@@ -218,6 +248,18 @@ mod tests {
         assert!(VendorText::recognise(b"").is_none());
         let text = VendorText::recognise(b"BIG-IP: [0x2409a71:704] Flow expired (sweeper)\0rest").map(|text| text.text);
         assert_eq!(text.as_deref(), Some("BIG-IP: [0x2409a71:704] Flow expired (sweeper)"));
+    }
+
+    #[test]
+    fn options_end_where_one_makes_no_sense() {
+        let read = |bytes: &[u8]| {
+            let (kinds, timestamps) = options(bytes);
+            (kinds.names(), timestamps.map(|stamps| (stamps.value, stamps.echo)))
+        };
+        assert_eq!(read(&[1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9]), (vec!["timestamps".to_owned()], Some((7, 9))));
+        // A length of one: what follows is nothing.
+        assert_eq!(read(&[2, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9]), (vec![], None));
+        assert_eq!(read(&[2, 4, 5, 180, 0, 8, 10]), (vec!["mss".to_owned()], None));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 mod blob;
 mod kernels;
-mod trim;
+pub mod trim;
 
 use proptest::prelude::*;
 

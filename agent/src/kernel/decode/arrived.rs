@@ -10,7 +10,7 @@ use rstblame_ebpf::wire::{ArrivedRst, FlowKey, FlowState, Packet, packet_bit, se
 use super::jiffies::Jiffies;
 use crate::flow::{
     Tuple,
-    wire::{Flags, OptionKinds, Segment, Side, Silence, Timestamps, VendorText, Wire},
+    wire::{Flags, OptionKinds, Segment, Side, Silence, Timestamps, VendorText, Wire, options},
 };
 
 const AF_INET: u16 = 2;
@@ -107,33 +107,6 @@ fn silence(flow: &FlowState, sent: &FlowState, clock: &Jiffies) -> (Option<Silen
             let unanswered = (sent.asked != 0).then(|| broken(clock.times(sent.asked_pause), true)).flatten();
             (unanswered.or_else(|| broken(clock.since(flow.last).min(clock.since(sent.last)), false)), survived)
         }
-    }
-}
-
-/// The kinds of the TCP options, and the timestamps among them (RFC 9293, section 3.2; RFC 7323, section 3.2).
-fn options(bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
-    let mut kinds = OptionKinds::default();
-    let mut timestamps = None;
-    let mut rest = bytes;
-    loop {
-        rest = match rest {
-            [] | [0, ..] => return (kinds, timestamps),
-            [1, after @ ..] => after,
-            [kind, length, ..] => {
-                kinds.push(*kind);
-                if let [8, 10, a, b, c, d, e, f, g, h, ..] = *rest {
-                    timestamps = Some(Timestamps { value: u32::from_be_bytes([a, b, c, d]), echo: u32::from_be_bytes([e, f, g, h]) });
-                }
-                match rest.get(usize::from(*length).max(2)..) {
-                    Some(after) => after,
-                    None => return (kinds, timestamps),
-                }
-            }
-            [kind] => {
-                kinds.push(*kind);
-                return (kinds, timestamps);
-            }
-        };
     }
 }
 

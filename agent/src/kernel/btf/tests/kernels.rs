@@ -69,7 +69,8 @@ pub const WHOLE_MEMBERS: &[(&str, &str)] =
 
 pub const ENUMS: &[&str] = &["sk_rst_reason", "sock_flags"];
 
-pub const TRACEPOINTS: &[&str] = &["tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock"];
+pub const TRACEPOINTS: &[&str] =
+    &["tcp_send_reset", "tcp_receive_reset", "inet_sock_set_state", "tcp_destroy_sock", "signal_generate", "mark_victim"];
 
 fn kernels() -> [(&'static str, Btf); 3] {
     FIXTURES.map(|(kernel, bytes)| (kernel, Btf::from_bytes(bytes).unwrap()))
