@@ -25,7 +25,7 @@ use crate::{
     wiretap::Wiretap,
 };
 
-/// Set when hosts are to stay after their scenario, for somebody to look around in: until the next run of the lab, which removes them.
+/// Set when hosts are to stay after their scenario, for somebody to look around in: until they are removed by hand.
 const KEEP: &str = "RSTBLAME_LAB_KEEP";
 
 /// Where iproute2 keeps its named network namespaces.
@@ -333,7 +333,9 @@ fn names<const N: usize>(roles: [&str; N]) -> Result<[String; N]> {
     SWEPT.call_once(sweep);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
-    Ok(roles.map(|role| format!("rb{process}-{number}-{role}")))
+    // What is kept bears another name, so that `sweep` of a later run lets it be.
+    let prefix = if std::env::var_os(KEEP).is_some() { "kept" } else { "rb" };
+    Ok(roles.map(|role| format!("{prefix}{process}-{number}-{role}")))
 }
 
 /// Removes what a run that was killed has left behind: namespaces of ours whose process is gone.
