@@ -188,7 +188,8 @@ fn property<S: Strategy>(strategy: S, test: impl Fn(&Bench, S::Value) -> Result<
 }
 
 fn is_first_fragment(shape: &Shape) -> bool {
-    shape.v6 || shape.fragment & 0x1fff == 0
+    // Thirteen bits of offset (RFC 791, section 3.1).
+    shape.v6 || shape.fragment.trailing_zeros() >= 13
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn metrics_add_up_and_are_what_the_rules_and_the_dashboard_ask_for() -> Result<(
     assert!(sink("rstblame_sink_lost_total", "full") > Some(0.0), "{}", scrape.0);
     assert_eq!(sink("rstblame_sink_up", "stdout"), Some(1.0));
     assert!(scrape.sum("rstblame_middlebox_resets_total") > 0, "{}", scrape.0);
-    assert!(scrape.series("rstblame_hook_attached").count() >= 4 && scrape.series("rstblame_hook_attached").all(|(_, value)| value == 1.0));
+    assert!(scrape.series("rstblame_hook_attached").count() >= 4 && scrape.series("rstblame_hook_attached").all(|(_, value)| value > 0.0));
 
     // A client that goes away without a word, so that there is one among those that were dropped.
     drop(TcpStream::connect(served.address).map_err(|error| LabError::io("connect", error))?);

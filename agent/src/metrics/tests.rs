@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use super::{Books, Exposition, Limits, Metrics, Observer, Ring, Snapshot, Store};
 use crate::{
@@ -137,7 +137,7 @@ fn table() -> String {
             help = rest.split_once(' ').unwrap().1.trim_end_matches('.');
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
             let labels = labels(&text, name);
-            rows += &format!("| `{name}` | {kind} | {labels} | {help} |\n");
+            writeln!(rows, "| `{name}` | {kind} | {labels} | {help} |").unwrap();
         }
     }
     rows

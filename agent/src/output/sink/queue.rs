@@ -75,6 +75,16 @@ struct Waiting {
     since: Instant,
 }
 
+/// How far a queue has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// No more comes: the thread ends when the queue is empty.
+    Closed,
+    /// Nothing is written any more.
+    Over,
+}
+
 struct State {
     in_flight: VecDeque<Arc<Item>>,
     waiting: VecDeque<Waiting>,
@@ -86,12 +96,9 @@ struct State {
     /// The last try to write failed.
     failing: bool,
     reopen: bool,
-    /// No more comes: the thread ends when the queue is empty.
-    closed: bool,
+    stage: Stage,
     /// What is not written by then is lost, and a failure is not tried again.
     deadline: Option<Instant>,
-    /// Nothing is written any more.
-    over: bool,
     failure: Option<OutputError>,
 }
 
@@ -114,9 +121,8 @@ impl Queue {
             totals: Totals::default(),
             failing: false,
             reopen: false,
-            closed: false,
+            stage: Stage::Open,
             deadline: None,
-            over: false,
             failure: None,
         };
         Self { state: Mutex::new(state), work: Condvar::new(), changed }
@@ -132,7 +138,7 @@ impl Queue {
     /// Puts an event in, whatever that costs by the policy.
     pub fn push(&self, item: Arc<Item>) {
         let mut state = self.lock();
-        if state.over {
+        if state.stage == Stage::Over {
             state.totals.lose(&item);
             return;
         }
@@ -195,7 +201,11 @@ impl Queue {
 
     /// No more comes.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        if state.stage == Stage::Open {
+            state.stage = Stage::Closed;
+        }
+        drop(state);
         self.work.notify_one();
     }
 
@@ -217,12 +227,12 @@ impl Queue {
     /// Whether nothing is left to write, or nothing more will be.
     pub fn is_drained(&self) -> bool {
         let state = self.lock();
-        state.over || (state.in_flight.is_empty() && state.waiting.is_empty())
+        state.stage == Stage::Over || (state.in_flight.is_empty() && state.waiting.is_empty())
     }
 
     /// Whether the thread is through with it.
     pub fn is_over(&self) -> bool {
-        self.lock().over
+        self.lock().stage == Stage::Over
     }
 
     /// Why nothing is written any more, where that ends a capture. Once.
@@ -239,7 +249,7 @@ impl Queue {
         loop {
             let more = !state.waiting.is_empty() && state.in_flight.len() < state.window();
             let empty = state.in_flight.is_empty() && state.waiting.is_empty();
-            if state.over || (state.closed && empty) {
+            if state.stage == Stage::Over || (state.stage == Stage::Closed && empty) {
                 state.give_up();
                 drop(state);
                 self.changed.notify_one();
@@ -305,14 +315,14 @@ impl Queue {
     /// Waits for a while, or until there is a reason to try at once. `false` when there is no time for another try.
     pub fn pause(&self, time: Duration) -> bool {
         let mut state = self.lock();
-        if state.deadline.is_some() || state.over {
+        if state.deadline.is_some() || state.stage == Stage::Over {
             state.give_up();
             drop(state);
             self.changed.notify_one();
             return false;
         }
         let until = Instant::now() + time;
-        while !(state.over || state.reopen || state.deadline.is_some()) {
+        while !(state.stage == Stage::Over || state.reopen || state.deadline.is_some()) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -392,7 +402,7 @@ impl State {
         for item in std::mem::take(&mut self.in_flight).into_iter().chain(waiting) {
             self.lose(&item);
         }
-        self.over = true;
+        self.stage = Stage::Over;
     }
 }
 
