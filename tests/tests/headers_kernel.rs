@@ -241,6 +241,10 @@ fn what_is_cut_short_or_garbled_adds_nothing() {
             if lengths(&frame).is_none_or(|(_, end)| frame.len() < end) {
                 (told.options, told.timestamps) = (known.options, known.timestamps);
             }
+            // Timestamps that go on beyond their header go on with those zeros, too.
+            if known.timestamps.is_none() && known.options.names().iter().any(|name| name == "timestamps") {
+                told.timestamps = None;
+            }
             prop_assert_eq!(told, known, "{:02x?}", frame);
         }
         Ok(())
