@@ -65,7 +65,7 @@ pub fn holds(data: &[u8]) {
                 line(&mut memory, DECODER.ignored(place, arrived.clone()));
                 wire = Some(arrived);
             }
-            Ok(Record::Process(..) | Record::Closed(..) | Record::Followed(..)) => {}
+            Ok(Record::Process(..) | Record::Closed(..) | Record::Followed(..) | Record::Heartbeat(_)) => {}
             Err(error) => assert_eq!(error, DecodeError::NoTuple, "of the right kind and length"),
         }
     }
