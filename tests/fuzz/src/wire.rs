@@ -14,20 +14,21 @@ use rstblame::{
     output, report,
 };
 use rstblame_ebpf::{
-    ResetRecord, TaskRecord, kind,
+    Heartbeat, ResetRecord, TaskRecord, kind,
     wire::{ArrivedRst, Followed},
 };
 
 use super::input::Input;
 
 /// Kinds and their lengths.
-const KINDS: [(u32, usize); 6] = [
+const KINDS: [(u32, usize); 7] = [
     (kind::SEND_RESET, size_of::<ResetRecord>()),
     (kind::RECEIVE_RESET, size_of::<ResetRecord>()),
     (kind::PROCESS, size_of::<TaskRecord>()),
     (kind::CLOSED, size_of::<TaskRecord>()),
     (kind::ARRIVED_RST, size_of::<ArrivedRst>()),
     (kind::FOLLOWED, size_of::<Followed>()),
+    (kind::HEARTBEAT, size_of::<Heartbeat>()),
 ];
 
 static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Reasons::default(), PortSet::from(PortRange::AMQP)));
@@ -65,7 +66,7 @@ pub fn holds(data: &[u8]) {
                 line(&mut memory, DECODER.ignored(place, arrived.clone()));
                 wire = Some(arrived);
             }
-            Ok(Record::Process(..) | Record::Closed(..) | Record::Followed(..)) => {}
+            Ok(Record::Process(..) | Record::Closed(..) | Record::Followed(..) | Record::Heartbeat(..)) => {}
             Err(error) => assert_eq!(error, DecodeError::NoTuple, "of the right kind and length"),
         }
     }
