@@ -56,7 +56,7 @@ fn tagged(data: &[u8], packet: &Packet) {
     let frame = Frame { number: 1, time_ns: 7, linktype: 1, data: &tagged, direction: None, interface: None };
     match parse(&frame) {
         Ok(again) => {
-            assert_eq!(again.segment.vlan.is_some(), true);
+            assert!(again.segment.vlan.is_some());
             let plain = |packet: &Packet| {
                 let mut segment = packet.segment;
                 segment.vlan = None;

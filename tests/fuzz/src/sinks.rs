@@ -30,14 +30,13 @@ fn journal(mut rest: &[u8], json: &[u8]) {
         let end = rest.iter().position(|byte| *byte == b'\n').expect("a field ends");
         let line = &rest[..end];
         rest = &rest[end + 1..];
-        let (name, value) = match line.iter().position(|byte| *byte == b'=') {
-            Some(at) => (&line[..at], &line[at + 1..]),
-            None => {
-                let (length, after) = rest.split_first_chunk::<8>().expect("a length");
-                let (value, after) = after.split_at(u64::from_le_bytes(*length) as usize);
-                rest = after.strip_prefix(b"\n").expect("a value ends");
-                (line, value)
-            }
+        let (name, value) = if let Some(at) = line.iter().position(|byte| *byte == b'=') {
+            (&line[..at], &line[at + 1..])
+        } else {
+            let (length, after) = rest.split_first_chunk::<8>().expect("a length");
+            let (value, after) = after.split_at(u64::from_le_bytes(*length) as usize);
+            rest = after.strip_prefix(b"\n").expect("a value ends");
+            (line, value)
         };
         assert!(
             name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
