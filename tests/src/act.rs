@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use self::traffic::End;
 use crate::peer;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -145,8 +146,10 @@ impl Actor {
             }
             ["publish", number, messages, body, window] => traffic::publish(self.socket(number.parse()?)?, &load(messages, body, window)?),
             ["confirm", number, messages, body, window] => traffic::confirm(self.socket(number.parse()?)?, &load(messages, body, window)?),
-            ["open", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Client),
-            ["welcome", number] => traffic::open(self.socket(number.parse()?)?, traffic::End::Broker),
+            ["open", first, count] => self.each(first, count, |socket| traffic::open(socket, End::Client)).map(done),
+            ["welcome", first, count] => self.each(first, count, |socket| traffic::open(socket, End::Broker)).map(done),
+            ["talk", first, count, a_second, seconds] => self.talk(End::Client, [first, count, a_second, seconds]).map(done),
+            ["reply", first, count, a_second, seconds] => self.talk(End::Broker, [first, count, a_second, seconds]).map(done),
             ["keepalive", first, count] => self.each(first, count, |socket| Ok(peer::keepalive(socket)?)).map(done),
             ["failed", first, count] => self.each(first, count, wait_failed).map(done),
             ["read", number] => self.read(number.parse()?),
@@ -235,6 +238,15 @@ impl Actor {
             work(socket.as_ref().ok_or("a socket that was closed before")?)?;
         }
         Ok(())
+    }
+
+    /// Publishes and sends heartbeats on many connections, one after the other, or answers that.
+    fn talk(&self, end: End, [first, count, a_second, seconds]: [&str; 4]) -> Outcome<()> {
+        let mut sockets = Vec::new();
+        for socket in self.sockets.iter().skip(first.parse()?).take(count.parse()?) {
+            sockets.push(socket.as_ref().ok_or("a socket that was closed before")?);
+        }
+        traffic::talk(&sockets, end, a_second.parse()?, seconds.parse()?)
     }
 
     fn close(&mut self, first: &str, count: &str) -> Outcome<()> {

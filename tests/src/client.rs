@@ -3,16 +3,20 @@
 use std::{
     net::{IpAddr, SocketAddr},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use futures_lite::{StreamExt as _, future};
 use lapin::{
     Connection, ConnectionProperties,
     options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 use serde_json::Value;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use crate::{
     LabError, Result,
@@ -138,6 +142,50 @@ pub fn lapin_cycles(host: &Host, broker: IpAddr, mut one_more: impl FnMut() -> b
             })?;
         }
         Ok(())
+    })
+}
+
+/// Publishes messages of so many bytes with lapin and consumes them again, on a connection of its own each, as fast as all of them can; how long
+/// that took.
+///
+/// # Errors
+///
+/// [`LabError::Client`] when lapin fails, or the messages stop coming.
+pub fn lapin_through(host: &Host, broker: IpAddr, messages: u32, body: usize) -> Result<Duration> {
+    const QUEUE: &str = "lab-lapin-through";
+    host.inside(|| {
+        runtime()?.block_on(async {
+            let (publisher, consumer) = (connect(broker).await?, connect(broker).await?);
+            let (publishing, consuming) = (publisher.create_channel().await?, consumer.create_channel().await?);
+            // Exclusive to one connection: gone with it, and still anybody's to publish to.
+            let queue = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+            consuming.queue_declare(QUEUE.into(), queue, FieldTable::default()).await?;
+            let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+            let mut deliveries = consuming.basic_consume(QUEUE.into(), "".into(), no_ack, FieldTable::default()).await?;
+            let body = vec![b'x'; body];
+            let began = Instant::now();
+            let publish = async {
+                for _ in 0..messages {
+                    let (options, properties) = (BasicPublishOptions::default(), lapin::BasicProperties::default());
+                    publishing.basic_publish("".into(), QUEUE.into(), options, &body, properties).await?;
+                }
+                Ok::<_, LabError>(())
+            };
+            let consume = async {
+                for _ in 0..messages {
+                    let delivery = timeout(PATIENCE, deliveries.next()).await;
+                    delivery.ok().flatten().ok_or_else(|| LabError::Client("the messages stopped coming".to_owned()))??;
+                }
+                Ok(())
+            };
+            future::try_zip(publish, consume).await?;
+            let took = began.elapsed();
+            for connection in [publisher, consumer] {
+                // As above.
+                let _ = connection.close(200, "done".into()).await;
+            }
+            Ok(took)
+        })
     })
 }
 

@@ -26,8 +26,8 @@ impl Pair {
         server.ask(&format!("listen {address}"))?;
         client.ask(&format!("connect {address} 1"))?;
         server.ask("accept 1")?;
-        server.tell("welcome 0")?;
-        client.ask("open 0")?;
+        server.tell("welcome 0 1")?;
+        client.ask("open 0 1")?;
         server.answer()?;
         Ok(Self { client, server })
     }

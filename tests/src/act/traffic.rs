@@ -3,7 +3,8 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    time::Instant,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use super::Outcome;
@@ -11,6 +12,7 @@ use super::Outcome;
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
+const HEARTBEAT: u8 = 8;
 
 /// The class `basic`, and two of its methods (specification 0-9-1, section 1.8).
 const BASIC: [u8; 2] = 60_u16.to_be_bytes();
@@ -100,7 +102,7 @@ pub enum End {
 }
 
 /// Opens the AMQP connection: each end says its lines and waits for those of the other (specification 0-9-1, section 1.4.2.7).
-pub fn open(mut socket: &TcpStream, end: End) -> Outcome {
+pub fn open(mut socket: &TcpStream, end: End) -> Outcome<()> {
     socket.set_nodelay(true)?;
     for (speaker, mut line) in opening()? {
         if speaker == end {
@@ -109,7 +111,29 @@ pub fn open(mut socket: &TcpStream, end: End) -> Outcome {
             socket.read_exact(&mut line)?;
         }
     }
-    Ok(String::new())
+    Ok(())
+}
+
+/// The connections in turn, so many exchanges a second: a small message and its confirmation on all of them, then a heartbeat of both ends on all
+/// of them, and so on. Both ends take the same order, so that none has to look which connection has something to say.
+pub fn talk(sockets: &[&TcpStream], end: End, a_second: u32, seconds: u32) -> Outcome<()> {
+    let rounds = [[message(100)?, ack(1)?], [framed(HEARTBEAT, 0, &[])?, framed(HEARTBEAT, 0, &[])?]];
+    let all = rounds.iter().cycle().flat_map(|round| sockets.iter().map(move |socket| (*socket, round)));
+    let began = Instant::now();
+    for (number, (mut socket, [said, answer])) in (0..a_second * seconds).zip(all) {
+        let (write, read) = if end == End::Client { (said, answer) } else { (answer, said) };
+        let mut room = vec![0; read.len()];
+        if end == End::Broker {
+            socket.read_exact(&mut room)?;
+        }
+        socket.write_all(write)?;
+        if end == End::Client {
+            socket.read_exact(&mut room)?;
+            // What sets the rate, and nothing waits for.
+            sleep((Duration::from_secs(1) * number / a_second).saturating_sub(began.elapsed()));
+        }
+    }
+    Ok(())
 }
 
 /// From the protocol header to `connection.open-ok`.

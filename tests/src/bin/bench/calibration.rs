@@ -7,6 +7,8 @@ use std::{collections::HashMap, env, fs, io::ErrorKind, path::Path, process::Com
 
 use rstblame_lab::{LabError, Result, Value, command::run_command, workspace};
 
+use super::figures::Figures;
+
 /// Names the file with the verdicts of the lab; `cargo xtask bench` makes it.
 const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
 
@@ -37,19 +39,18 @@ impl Case {
     }
 }
 
-/// Prints the figures; whether what is promised of the labelled captures is kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let lab = lab()?;
     let captures = captures()?;
-    report("lab", &lab);
-    report("captures of real injectors", &captures);
+    report(figures, "the lab", &lab);
+    report(figures, "captures of real injectors", &captures);
     let both: Vec<Case> = lab.into_iter().chain(captures).collect();
-    report("together", &both);
-    table(&both);
-    println!("  rst-forensics is said to accuse 24 % of the genuine ones in the captures: quoted, not measured here");
+    report(figures, "both together", &both);
+    table(figures, &both);
+    figures.note("rst-forensics is said to accuse 24 % of the genuine ones in the captures: quoted, not measured here");
     let wrong = both.iter().filter(|case| !case.middlebox && case.kind == "middlebox").count();
-    println!("  limit: none accused wrongly: {}", if wrong == 0 { "kept" } else { "BROKEN" });
-    Ok(wrong == 0)
+    figures.limit("none accused wrongly", wrong == 0);
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of cases")]
@@ -57,8 +58,8 @@ fn mean(cases: &[&Case], value: impl Fn(&Case) -> f64) -> f64 {
     cases.iter().map(|case| value(case)).sum::<f64>() / cases.len() as f64
 }
 
-/// One paragraph on cases of one origin.
-fn report(name: &str, cases: &[Case]) {
+/// A table of the cases of one source.
+fn report(figures: &mut Figures, name: &str, cases: &[Case]) {
     let all: Vec<&Case> = cases.iter().collect();
     if all.is_empty() {
         println!("{name}: no cases");
@@ -66,26 +67,26 @@ fn report(name: &str, cases: &[Case]) {
     }
     let count = |middlebox: bool, kind: &str| all.iter().filter(|case| case.middlebox == middlebox && case.kind == kind).count();
     let total = |middlebox: bool| all.iter().filter(|case| case.middlebox == middlebox).count();
-    println!("{name}: {} cases", all.len());
-    println!("  {:<24} {:>8} {:>12} {:>12} {:>9}", "truth", "cases", "middlebox", "remote_peer", "unknown");
+    figures.table(format!("verdicts on {} cases of {name}", all.len()), &["truth", "cases", "middlebox", "remote_peer", "unknown"]);
     for (truth, middlebox) in [("middlebox", true), ("remote_peer", false)] {
-        let [accused, acquitted, unknown] = ["middlebox", "remote_peer", "unknown"].map(|kind| count(middlebox, kind));
-        println!("  {truth:<24} {:>8} {accused:>12} {acquitted:>12} {unknown:>9}", total(middlebox));
+        let said = ["middlebox", "remote_peer", "unknown"].map(|kind| count(middlebox, kind));
+        figures.row(truth, std::iter::once(total(middlebox)).chain(said).map(|count| count.to_string()));
     }
     let stated: Vec<&Case> = all.iter().copied().filter(|case| case.stated().is_some()).collect();
     let rate = mean(&all, |case| if case.middlebox { 1.0 } else { 0.0 });
-    println!(
-        "  Brier score {:.4} with unknown as 0.5, {:.4} of the {} that state a probability; always {rate:.2}, the share of middleboxes: {:.4}",
+    figures.note(format!(
+        "Brier score {:.4} with unknown as 0.5, {:.4} of the {} that state a probability; always {rate:.2}, the share of middleboxes: {:.4}",
         mean(&all, Case::error),
         mean(&stated, Case::error),
         stated.len(),
         rate * (1.0 - rate)
-    );
+    ));
 }
 
 /// The reliability table.
-fn table(cases: &[Case]) {
-    println!("  {:<24} {:>8} {:>14} {:>16}", "stated for a middlebox", "cases", "stated, mean", "were middleboxes");
+fn table(figures: &mut Figures, cases: &[Case]) {
+    figures.table("reliability of what is stated", &["stated for a middlebox", "cases", "stated, mean", "were middleboxes"]);
+    let share = |cases: &[&Case]| mean(cases, |case| if case.middlebox { 1.0 } else { 0.0 });
     let mut from = 0.0;
     for to in BINS {
         let last = to >= 1.0;
@@ -93,15 +94,14 @@ fn table(cases: &[Case]) {
         let bin: Vec<&Case> = cases.iter().filter(|case| case.stated().is_some_and(within)).collect();
         if !bin.is_empty() {
             let stated = mean(&bin, |case| case.stated().unwrap_or(0.5));
-            let share = mean(&bin, |case| if case.middlebox { 1.0 } else { 0.0 });
-            println!("  {:<24} {:>8} {stated:>14.3} {share:>16.3}", format!("{from:.2} to {to:.2}"), bin.len());
+            let figure = |value: f64| format!("{value:.3}");
+            figures.row(format!("{from:.2} to {to:.2}"), [bin.len().to_string(), figure(stated), figure(share(&bin))]);
         }
         from = to;
     }
     let unknown: Vec<&Case> = cases.iter().filter(|case| case.stated().is_none()).collect();
     if !unknown.is_empty() {
-        let share = mean(&unknown, |case| if case.middlebox { 1.0 } else { 0.0 });
-        println!("  {:<24} {:>8} {:>14} {share:>16.3}", "unknown", unknown.len(), "-");
+        figures.row("unknown", [unknown.len().to_string(), "-".to_owned(), format!("{:.3}", share(&unknown))]);
     }
 }
 

@@ -16,7 +16,7 @@ use rstblame_lab::{
     peer::AMQP,
 };
 
-use super::bpf::Statistics;
+use super::{bpf::Statistics, figures::Figures};
 
 /// Connections whose opening is timed, and how many of them are open at once.
 const TIMED: usize = 10_000;
@@ -31,6 +31,7 @@ const PORTION: usize = (RATE / PORTIONS_A_SECOND) as usize;
 /// Connections that are known at once, spread over so many pairs of processes that none needs very many descriptors.
 const KNOWN: usize = 100_000;
 const PAIRS: u8 = 8;
+const PORTION_OF_PAIR: usize = KNOWN / PAIRS as usize;
 
 /// Processor time that the agent may take while [`RATE`] connections a second are opened and closed, as a part of one processor.
 const BUSY_AT_MOST: f64 = 0.05;
@@ -38,21 +39,16 @@ const BUSY_AT_MOST: f64 = 0.05;
 /// Resident memory with [`KNOWN`] connections.
 const RESIDENT_AT_MOST_KIB: u64 = 64 * 1024;
 
-/// Prints the figures; whether the limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let statistics = Statistics::on()?;
     let (connect, accept) = (per_opening(End::Client)?, per_opening(End::Server)?);
     drop(statistics);
-    println!("in the kernel, for each of {TIMED} connections (all programs, both ends pass them):");
-    row("connect(2), the other end not watched", &format!("{connect} ns"));
-    row("accept(2), the other end not watched", &format!("{accept} ns"));
-    let busy = busy()?;
-    let memory = memory()?;
-    Ok(busy && memory)
-}
-
-pub fn row(what: &str, figure: &str) {
-    println!("  {what:<50} {figure:>14}");
+    figures
+        .table(format!("nanoseconds in the kernel for each of {TIMED} connections, all programs, both ends pass them"), &["opening", "ns"]);
+    figures.row("connect(2), the other end not watched", [connect.to_string()]);
+    figures.row("accept(2), the other end not watched", [accept.to_string()]);
+    busy(figures)?;
+    memory(figures)
 }
 
 #[derive(Clone, Copy)]
@@ -98,8 +94,8 @@ fn close(client: &mut Actor, server: &mut Actor, first: usize, count: usize) -> 
     server.ask(&format!("close {first} {count}")).map(drop)
 }
 
-/// Opens and closes connections at a rate, and prints the processor time that the agent takes meanwhile.
-fn busy() -> Result<bool> {
+/// Opens and closes connections at a rate: the processor time that the agent takes meanwhile.
+fn busy(figures: &mut Figures) -> Result<()> {
     let host = lone_host()?;
     let stage = Stage::new(&super::actor()?)?;
     let agent = Agent::on(&host).start()?;
@@ -120,47 +116,44 @@ fn busy() -> Result<bool> {
     let took = began.elapsed().as_secs_f64();
     let share = (processor_time(agent.pid())?.saturating_sub(before)).as_secs_f64() / took;
     agent.stop()?;
-    let kept = share <= BUSY_AT_MOST;
-    println!("in user space, at {:.0} new connections a second, both ends watched:", f64::from(RATE * SECONDS) / took);
-    row("processor time", &format!("{:.2} %", share * 100.0));
-    row(&format!("limit {} % of one processor", BUSY_AT_MOST * 100.0), verdict(kept));
-    Ok(kept)
+    let rate = f64::from(RATE * SECONDS) / took;
+    figures.table(
+        "processor time in user space while connections are opened and closed, both ends watched",
+        &["new connections a second", "%"],
+    );
+    figures.row(format!("{rate:.0}"), [format!("{:.2}", share * 100.0)]);
+    figures.limit(format!("{} % of one processor", BUSY_AT_MOST * 100.0), share <= BUSY_AT_MOST);
+    Ok(())
 }
 
-/// Prints the memory that the agent takes while it knows very many connections.
-fn memory() -> Result<bool> {
+/// The memory that the agent takes while it knows very many connections.
+fn memory(figures: &mut Figures) -> Result<()> {
     let host = lone_host()?;
     let stage = Stage::new(&super::actor()?)?;
     let known = (2 * KNOWN).to_string();
     let agent = Agent::on(&host).args(&["--max-connections", &known]).start()?;
     let (resident, maps) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
-    let _actors = fill(&stage, &host)?;
+    let _actors = fill(&stage, &host, KNOWN)?;
     let (resident_then, maps_then) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
-    let kept = resident_then <= RESIDENT_AT_MOST_KIB;
-    println!("memory, before and with {KNOWN} connections of which both ends are known:");
-    row("resident (VmRSS)", &format!("{resident} -> {resident_then} KiB"));
-    row("maps in the kernel (memlock)", &format!("{maps} -> {maps_then} KiB"));
-    row(&format!("limit {RESIDENT_AT_MOST_KIB} KiB resident"), verdict(kept));
+    figures.table(format!("KiB of memory, before and with {KNOWN} connections of which both ends are known"), &["of", "before", "with"]);
+    figures.row("resident (VmRSS)", [resident, resident_then].map(|kib| kib.to_string()));
+    figures.row("maps in the kernel (memlock)", [maps, maps_then].map(|kib| kib.to_string()));
+    figures.limit(format!("{RESIDENT_AT_MOST_KIB} KiB resident"), resident_then <= RESIDENT_AT_MOST_KIB);
     agent.stop()?;
-    Ok(kept)
+    Ok(())
 }
 
-/// Opens [`KNOWN`] connections; they live as long as what is returned.
-fn fill(stage: &Stage, host: &Host) -> Result<Vec<Actor>> {
-    let count = KNOWN / usize::from(PAIRS);
+/// Opens so many connections; they live as long as what is returned.
+pub fn fill(stage: &Stage, host: &Host, connections: usize) -> Result<Vec<Actor>> {
     let mut actors = Vec::new();
-    for number in 0..PAIRS {
+    for (number, first) in (0..PAIRS).zip((0..connections).step_by(PORTION_OF_PAIR)) {
         let address = loopback(number);
         let (mut client, mut server) = (stage.actor(host)?, stage.actor(host)?);
         server.ask(&format!("listen {address}"))?;
-        open(&mut client, &mut server, address, count)?;
+        open(&mut client, &mut server, address, PORTION_OF_PAIR.min(connections - first))?;
         actors.extend([client, server]);
     }
     Ok(actors)
-}
-
-pub fn verdict(kept: bool) -> &'static str {
-    if kept { "kept" } else { "BROKEN" }
 }
 
 fn loopback(number: u8) -> SocketAddr {
@@ -172,12 +165,12 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// Nanoseconds that all programs of a process have run.
-fn run_time(pid: u32) -> Result<u64> {
+pub fn run_time(pid: u32) -> Result<u64> {
     fd_sum(pid, "prog_id:", "run_time_ns:")
 }
 
 /// Memory of the maps of a process, in KiB.
-fn maps_kib(pid: u32) -> Result<u64> {
+pub fn maps_kib(pid: u32) -> Result<u64> {
     Ok(fd_sum(pid, "map_id:", "memlock:")? / 1024)
 }
 

@@ -16,7 +16,10 @@ use rstblame_lab::{
     peer::{self, AMQP, Connection},
 };
 
-use super::cost::{memory_kib, processor_time, row, verdict};
+use super::{
+    cost::{memory_kib, processor_time},
+    figures::Figures,
+};
 
 /// The port that is scanned.
 const CLOSED: u16 = 5673;
@@ -48,26 +51,26 @@ struct Outcome {
     connections: u64,
 }
 
-/// Prints the figures. Whether the limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let hosts = two_hosts()?;
     let stage = Stage::new(&super::actor()?)?;
-    println!("a scan of port {CLOSED}, of which this host answers every segment:");
+    figures.table(format!("a scan of port {CLOSED}, of which the bare kernel answers every segment"), &["at most", "RSTs/s"]);
     let bare = answered(&hosts, None, 1, WARM_UP)?;
-    row("as many as the bare kernel answers", &format!("{bare:.0} a second"));
+    figures.row("this machine, and the scanner on it", [format!("{bare:.0}")]);
     let rate = (bare > f64::from(RATE)).then_some(RATE);
-    let mut kept = true;
     for sources in [1, 1 << 20] {
-        println!("from {sources} addresses, for {} s:", LASTS.as_secs());
+        figures.table(format!("the scan from {sources} addresses, for {} s", LASTS.as_secs()), &["what", "figure"]);
         let alone = beside(&hosts, &stage, rate, sources, None)?;
-        row("without the agent", &format!("{:.0} RSTs/s, {:.0} AMQP messages/s", alone.resets_a_second, alone.messages_a_second));
-        kept &= watched(&hosts, &stage, rate, sources, &alone)?;
+        let without = format!("{:.0} RSTs/s, {:.0} AMQP messages/s", alone.resets_a_second, alone.messages_a_second);
+        figures.row("without the agent", [without]);
+        watched(figures, &hosts, &stage, rate, sources, &alone)?;
     }
-    Ok(kept)
+    Ok(())
 }
 
 /// Floods with the agent at work, and checks its books.
-fn watched(hosts: &TwoHosts, stage: &Stage, rate: Option<u32>, sources: u32, alone: &Outcome) -> Result<bool> {
+fn watched(figures: &mut Figures, hosts: &TwoHosts, stage: &Stage, rate: Option<u32>, sources: u32, alone: &Outcome) -> Result<()> {
+    let mut row = |what: &str, figure: String| figures.row(what, [figure]);
     let agent = Agent::on(&hosts.server).args(&["--port", &format!("{AMQP},{CLOSED}")]).settle("1s").start()?;
     let pid = agent.pid();
     let (before, resident) = (processor_time(pid)?, memory_kib(pid, "VmRSS:")?);
@@ -80,17 +83,17 @@ fn watched(hosts: &TwoHosts, stage: &Stage, rate: Option<u32>, sources: u32, alo
     let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
     let exact = totals.seen == answered + with.connections && totals.lost == 0;
     let ratio = with.messages_a_second / alone.messages_a_second;
-    row("with it", &format!("{:.0} RSTs/s, {:.0} AMQP messages/s ({ratio:.3})", with.resets_a_second, with.messages_a_second));
-    row("the kernel's own count, and connections", &format!("{answered} + {}", with.connections));
-    row("seen = whole + folded + lost", &format!("{} = {} + {} + {}", totals.seen, totals.emitted, totals.suppressed, totals.lost));
-    row("lines written", &record.lines().len().to_string());
-    row("processor time of the agent", &format!("{:.1} %", share * 100.0));
-    row("resident before, and peak", &format!("{resident} -> {peak} KiB"));
-    row("slowest report of a lost connection", &format!("{} ms", with.slowest.as_millis()));
+    row("with it", format!("{:.0} RSTs/s, {:.0} AMQP messages/s ({ratio:.3})", with.resets_a_second, with.messages_a_second));
+    row("the kernel's own count, and connections", format!("{answered} + {}", with.connections));
+    row("seen = whole + folded + lost", format!("{} = {} + {} + {}", totals.seen, totals.emitted, totals.suppressed, totals.lost));
+    row("lines written", record.lines().len().to_string());
+    row("processor time of the agent", format!("{:.1} %", share * 100.0));
+    row("resident before, and peak", format!("{resident} -> {peak} KiB"));
+    row("slowest report of a lost connection", format!("{} ms", with.slowest.as_millis()));
     let enough = with.resets_a_second >= FLOOD || rate.is_none();
     let kept = exact && enough && share < PROCESSOR_AT_MOST && peak <= RESIDENT_AT_MOST_KIB && with.slowest <= REPORTED_AT_MOST;
-    row("exact, below one processor, 64 MiB and 2 s", verdict(kept));
-    Ok(kept)
+    figures.limit("exact, below one processor, 64 MiB and 2 s", kept);
+    Ok(())
 }
 
 /// Resets a second that the server answers a scan with.

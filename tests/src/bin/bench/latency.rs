@@ -17,6 +17,8 @@ use rstblame_lab::{
     workspace,
 };
 
+use super::figures::Figures;
+
 /// How often the agent is started.
 const STARTS: usize = 20;
 
@@ -32,17 +34,16 @@ const REPORTED_WITHIN: Duration = Duration::from_millis(10);
 /// How long a line may take before the agent counts as broken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Prints one line a figure; whether all limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let host = lone_host()?;
     let mut starts = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
         starts.push(Timed::start(&host)?.armed_after);
     }
-    let armed = report("exec to agent_started", &mut starts, 100, ARMED_WITHIN);
-    let mut latencies = latencies(&host)?;
-    let reported = report("close(2) to the line", &mut latencies, 99, REPORTED_WITHIN);
-    Ok(armed && reported)
+    figures.table("milliseconds from outside", &["from and to", "runs", "median", "99 of 100", "most"]);
+    report(figures, "exec to agent_started", &mut starts, 100, ARMED_WITHIN);
+    report(figures, "close(2) to the line", &mut latencies(&host)?, 99, REPORTED_WITHIN);
+    Ok(())
 }
 
 /// Aborts connections one after the other; the time from the close of each to its line.
@@ -53,34 +54,28 @@ fn latencies(host: &Host) -> Result<Vec<Duration>> {
     host.inside(move || (0..RESETS).map(|_| agent.time_abort(&listener, address)).collect())
 }
 
-/// Prints the median, the percentile that has a limit, and the worst; whether the limit is kept.
-fn report(what: &str, samples: &mut [Duration], percentile: usize, limit: Duration) -> bool {
+/// The median, the percentile that has a limit, and the worst.
+fn report(figures: &mut Figures, what: &str, samples: &mut [Duration], percentile: usize, limit: Duration) {
     samples.sort_unstable();
     let at = |percent: usize| {
         let index = (samples.len() * percent).div_ceil(100).saturating_sub(1);
         samples.get(index).copied().unwrap_or(Duration::MAX)
     };
-    let kept = at(percentile) <= limit;
-    println!(
-        "{what}: median {:.2?}, p{percentile} {:.2?}, max {:.2?} of {}; limit {limit:?}: {}",
-        at(50),
-        at(percentile),
-        at(100),
-        samples.len(),
-        if kept { "kept" } else { "BROKEN" }
-    );
-    kept
+    let times = [50, 99, 100].map(|percent| format!("{:.2}", at(percent).as_secs_f64() * 1e3));
+    figures.row(what, std::iter::once(samples.len().to_string()).chain(times));
+    figures.limit(format!("{} ms for {percentile} of 100, {what}", limit.as_millis()), at(percentile) <= limit);
 }
 
 /// An agent whose lines carry the time they arrived.
-struct Timed {
+pub struct Timed {
     child: Child,
     lines: Receiver<(Instant, String)>,
-    armed_after: Duration,
+    /// From exec to `agent_started`.
+    pub armed_after: Duration,
 }
 
 impl Timed {
-    fn start(host: &Host) -> Result<Self> {
+    pub fn start(host: &Host) -> Result<Self> {
         let mut command = Command::new(workspace::agent_binary());
         command
             .args(["capture", "--format", "json", "--settle", "0", "--fold-above", "0", "--kernel-budget", "0", "--netns"])
@@ -94,6 +89,10 @@ impl Timed {
         let mut agent = Self { child, lines, armed_after: Duration::MAX };
         agent.armed_after = agent.line(|event| is_kind(event, "agent_started"))?.duration_since(exec);
         Ok(agent)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Opens a connection, aborts it, and waits for the line of the RST that was sent.

@@ -1,30 +1,35 @@
 //! What the agent costs and how fast and how right it is, measured from outside on this machine.
 //!
-//! `bench` runs all benchmarks, `bench NAME` one. Exit status 1 when a figure is over its limit.
+//! `bench` runs all benchmarks, `bench NAME` one. Each writes its figures to `target/bench/NAME.json`, too. Exit status 1 when a figure is over its
+//! limit.
 
 mod bpf;
 mod calibration;
 mod cost;
+mod figures;
 mod flood;
 mod latency;
+mod load;
 mod owners;
 mod pcap;
 mod tap;
-mod throughput;
+mod watchers;
 
 use std::process::ExitCode;
 
 use rstblame_lab::{LabError, Result, act};
 
-/// A benchmark: prints its figures, and returns whether all limits are kept.
-type Bench = fn() -> Result<bool>;
+use figures::Figures;
+
+/// A benchmark, and what it found.
+type Bench = fn(&mut Figures) -> Result<()>;
 
 const BENCHES: [(&str, Bench); 8] = [
     ("latency", latency::bench),
     ("owners", owners::bench),
     ("cost", cost::bench),
     ("tap", tap::bench),
-    ("throughput", throughput::bench),
+    ("load", load::bench),
     ("flood", flood::bench),
     ("pcap", pcap::bench),
     ("calibration", calibration::bench),
@@ -52,7 +57,10 @@ fn run(wanted: Option<&str>) -> Result<bool> {
     for (name, bench) in BENCHES {
         if wanted.is_none_or(|wanted| wanted == name) {
             found = true;
-            kept &= bench()?;
+            let mut figures = Figures::default();
+            bench(&mut figures)?;
+            figures.write(name)?;
+            kept &= figures.kept();
         }
     }
     if found {

@@ -5,27 +5,28 @@ use rstblame_lab::{
     crowd::{self, Score},
 };
 
+use super::figures::Figures;
+
 /// A port that no test uses.
 const PORT: u16 = 20_010;
 
 /// Owners that have to be named, of a thousand. None may be wrong.
 const NAMED: usize = 995;
 
-/// Prints the figures; whether the limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let outcome = crowd::run(&super::actor()?, PORT)?;
     let Score { ends, right, wrong } = outcome.agent;
-    let kept = wrong == 0 && right * 1000 >= ends * NAMED;
-    println!("{} connections of 200 processes, {ends} resets:", outcome.connections);
-    line("named by the agent", outcome.agent);
+    let title = format!("{} connections of 200 processes, {ends} resets", outcome.connections);
+    figures.table(title, &["owner", "right", "wrong", "not named"]);
+    line(figures, "named by the agent", outcome.agent);
     match outcome.current {
-        Some(current) => line("`current` at the tracepoint", current),
-        None => println!("  {:<30} not measured: this kernel has no tracefs", "`current` at the tracepoint"),
+        Some(current) => line(figures, "`current` at the tracepoint", current),
+        None => figures.note("`current` at the tracepoint: not measured, this kernel has no tracefs"),
     }
-    println!("  limit: none wrong, {NAMED} of 1000 named: {}", if kept { "kept" } else { "BROKEN" });
-    Ok(kept)
+    figures.limit(format!("none wrong, {NAMED} of 1000 named"), wrong == 0 && right * 1000 >= ends * NAMED);
+    Ok(())
 }
 
-fn line(what: &str, Score { ends, right, wrong }: Score) {
-    println!("  {what:<30} right {right:>6}, wrong {wrong:>6}, not named {:>6}", ends.saturating_sub(right + wrong));
+fn line(figures: &mut Figures, what: &str, Score { ends, right, wrong }: Score) {
+    figures.row(what, [right, wrong, ends.saturating_sub(right + wrong)].map(|count| count.to_string()));
 }

@@ -10,6 +10,8 @@ use std::{
 
 use rstblame_lab::{LabError, Result, command::spawn, workspace};
 
+use super::figures::Figures;
+
 /// The files: one that every reader is given, and one that shows whether memory grows with the file.
 const SMALL: u64 = 256 << 20;
 const LARGE: u64 = 4 << 30;
@@ -30,51 +32,40 @@ const CONNECTIONS: usize = 2000;
 const MESSAGES: u32 = 20;
 const RESET_EACH: u64 = 20;
 
-/// Prints the figures; whether the limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let directory = workspace::root().join("target/bench");
     fs::create_dir_all(&directory).map_err(|error| LabError::io(format!("create {}", directory.display()), error))?;
-    println!("reading a capture of AMQP connections, some of which end with a RST:");
-    println!(
-        "  {:<10} {:>10} {:>12} {:>9} {:>9} {:>12} {:>12} {:>9}",
-        "reader", "file", "packets", "wall", "cpu", "packets/cpu s", "memory", "RSTs"
+    figures.table(
+        "reading a capture of AMQP connections, some of which end with a RST",
+        &["reader", "MiB", "packets", "wall s", "cpu s", "packets/cpu s", "memory KiB", "RSTs"],
     );
-    let mut kept = true;
-    let mut memory = Vec::new();
+    let (mut slowest, mut memory) = (f64::MAX, Vec::new());
     for (size, readers) in [(TINY, &[RSTBLAME, TCPDUMP, TSHARK] as &[Reader]), (SMALL, &[RSTBLAME, TCPDUMP]), (LARGE, &[RSTBLAME, TCPDUMP])]
     {
         let file = Capture::write(&directory, size)?;
         for reader in readers {
             let Some(run) = reader.run(&file)? else {
-                println!("  {:<10} is not installed", reader.name);
+                figures.note(format!("{} is not installed", reader.name));
                 continue;
             };
             let rate = file.packets_f64() / run.cpu.as_secs_f64();
-            println!(
-                "  {:<10} {:>6} MiB {:>12} {:>7.2} s {:>7.2} s {rate:>12.0} {:>8} KiB {:>9}",
-                reader.name,
-                size >> 20,
-                file.packets,
-                run.wall.as_secs_f64(),
-                run.cpu.as_secs_f64(),
-                run.memory_kib,
-                run.lines
-            );
+            let [wall, cpu] = [run.wall, run.cpu].map(|time| format!("{:.2}", time.as_secs_f64()));
+            let (mib, packets) = ((size >> 20).to_string(), file.packets.to_string());
+            figures.row(reader.name, [mib, packets, wall, cpu, format!("{rate:.0}"), run.memory_kib.to_string(), run.lines.to_string()]);
             if run.lines != file.resets {
-                println!("  {} RSTs were written: BROKEN", file.resets);
-                kept = false;
+                figures.limit(format!("{} RSTs, which were written", file.resets), false);
             }
             if reader.name == RSTBLAME.name && size > TINY {
-                kept &= rate >= AT_LEAST;
+                slowest = slowest.min(rate);
                 memory.push(run.memory_kib);
             }
         }
     }
     let grown = memory.last().zip(memory.first()).map_or(0, |(large, small)| large - small);
-    kept &= grown <= GROWTH_KIB;
-    println!("  memory grows by {grown} KiB from {} to {} MiB", SMALL >> 20, LARGE >> 20);
-    println!("  limits {AT_LEAST:.0} packets a second of one processor, {GROWTH_KIB} KiB: {}", if kept { "kept" } else { "BROKEN" });
-    Ok(kept)
+    figures.note(format!("memory grows by {grown} KiB from {} to {} MiB", SMALL >> 20, LARGE >> 20));
+    figures.limit(format!("{AT_LEAST:.0} packets a second of one processor"), slowest >= AT_LEAST);
+    figures.limit(format!("{GROWTH_KIB} KiB more"), grown <= GROWTH_KIB);
+    Ok(())
 }
 
 /// A program that finds RSTs in a capture and writes a line for each.

@@ -16,6 +16,7 @@ use rstblame_lab::{
 
 use super::{
     bpf::{Count, EmptyFilter, Statistics, programs_of},
+    figures::Figures,
     median,
 };
 
@@ -33,26 +34,26 @@ const OTHER: u16 = 8080;
 const NOT_OURS_AT_MOST: f64 = 30.0;
 const OURS_AT_MOST: f64 = 120.0;
 
-/// Prints the figures; whether the limits are kept.
-pub fn bench() -> Result<bool> {
+pub fn bench(figures: &mut Figures) -> Result<()> {
     let _statistics = Statistics::on()?;
-    println!("nanoseconds a packet, median of {ROUNDS} rounds, by bpf_stats; `empty` is a filter that returns 0, beside the tap:");
-    println!("  {:<34} {:<16} {:>9} {:>8} {:>8} {:>8} {:>8}", "load", "program", "runs", "empty", "program", "over", "limit");
+    figures.table(
+        format!("nanoseconds a packet, median of {ROUNDS} rounds, by bpf_stats; `empty` is a filter that returns 0, beside the tap"),
+        &["load", "program", "runs", "empty", "own", "over", "limit"],
+    );
     let host = lone_host()?;
-    let mut kept = wire("loopback, IPv4", Agent::on(&host), &host, &host, SocketAddr::new(host.v4(), 0))?;
-    kept &= wire("loopback, IPv6", Agent::on(&host), &host, &host, SocketAddr::new(host.v6(), 0))?;
-    kept &= wire("loopback, --amqp off", Agent::on(&host).args(&["--amqp", "off"]), &host, &host, SocketAddr::new(host.v4(), 0))?;
+    wire(figures, "loopback, IPv4", Agent::on(&host), &host, &host, SocketAddr::new(host.v4(), 0))?;
+    wire(figures, "loopback, IPv6", Agent::on(&host), &host, &host, SocketAddr::new(host.v6(), 0))?;
+    wire(figures, "loopback, --amqp off", Agent::on(&host).args(&["--amqp", "off"]), &host, &host, SocketAddr::new(host.v4(), 0))?;
     // Packets of other namespaces are among the runs, if there are any.
-    kept &= wire("loopback, all namespaces", Agent::everywhere(AMQP), &host, &host, SocketAddr::new(host.v4(), 0))?;
+    wire(figures, "loopback, all namespaces", Agent::everywhere(AMQP), &host, &host, SocketAddr::new(host.v4(), 0))?;
     let net = two_hosts()?;
-    kept &= wire("veth, IPv4", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
-    kept &= wire("veth, IPv6", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v6(), 0))?;
-    println!("  limits {}", if kept { "kept" } else { "BROKEN" });
-    Ok(kept)
+    wire(figures, "veth, IPv4", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
+    wire(figures, "veth, IPv6", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v6(), 0))?;
+    Ok(())
 }
 
 /// Lets a publisher on one host talk to a broker on another, where the agent is, by a port that is not watched and by one that is.
-fn wire(name: &str, agent: Options, client: &Host, server: &Host, address: SocketAddr) -> Result<bool> {
+fn wire(figures: &mut Figures, name: &str, agent: Options, client: &Host, server: &Host, address: SocketAddr) -> Result<()> {
     let agent = agent.start()?;
     let empty = EmptyFilter::on(server)?;
     let stage = Stage::new(&super::actor()?)?;
@@ -68,13 +69,12 @@ fn wire(name: &str, agent: Options, client: &Host, server: &Host, address: Socke
             load.take(&before.0, &after.0, &before.1, &after.1);
         }
     }
-    let mut kept = true;
     for load in &loads {
-        kept &= load.report(name)?;
+        load.report(figures, name)?;
     }
     drop(loads);
     agent.stop()?;
-    Ok(kept)
+    Ok(())
 }
 
 /// What packets of one kind cost.
@@ -117,20 +117,24 @@ impl Load {
         }
     }
 
-    fn report(&self, wire: &str) -> Result<bool> {
-        let mut kept = None;
+    fn report(&self, figures: &mut Figures, wire: &str) -> Result<()> {
+        let load = format!("{wire}, {}", self.name);
+        let mut of_tap = None;
         for Program { name, runs, rounds } in &self.programs {
             let empty = median(rounds.iter().map(|(empty, _)| *empty));
             let own = median(rounds.iter().map(|(_, own)| *own));
             let over = median(rounds.iter().map(|(empty, own)| own - empty));
             let is_tap = name == "tap";
             let limit = if is_tap { format!("{:.0}", self.limit) } else { "-".to_owned() };
-            println!("  {:<34} {name:<16} {runs:>9} {empty:>8.1} {own:>8.1} {over:>+8.1} {limit:>8}", format!("{wire}, {}", self.name));
+            let [empty, own] = [empty, own].map(|ns| format!("{ns:.1}"));
+            figures.row(load.as_str(), [name.clone(), runs.to_string(), empty, own, format!("{over:+.1}"), limit]);
             if is_tap {
-                kept = Some(over <= self.limit);
+                of_tap = Some(over);
             }
         }
-        kept.ok_or_else(|| LabError::Client(format!("the tap saw no packets of {wire}, {}", self.name)))
+        let over = of_tap.ok_or_else(|| LabError::Client(format!("the tap saw no packets of {load}")))?;
+        figures.limit(format!("{:.0} ns in the tap, {load}", self.limit), over <= self.limit);
+        Ok(())
     }
 }
 
