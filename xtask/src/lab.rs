@@ -6,12 +6,15 @@ use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
-    programs,
+    figures, programs,
     workspace::Workspace,
 };
 
 /// Names the file that the lab appends its verdicts to, and that the benchmark of them reads (`rstblame_lab::truth`).
 const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
+
+/// Names the variable by which a benchmark knows what to write beside its figures.
+const RUN: &str = "RSTBLAME_RUN";
 
 /// Which tests `cargo xtask test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,7 +77,7 @@ pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     programs::setup(workspace)?;
     programs::setup_bench()?;
     agent::build(workspace)?;
-    let truth = [format!("{TRUTH_FILE}={}", workspace.truth().display())];
+    let truth = [format!("{TRUTH_FILE}={}", workspace.truth().display()), format!("{RUN}={}", figures::run(workspace)?)];
     if name.is_none_or(|name| name == "calibration") {
         verdicts(workspace, &truth)?;
     }

@@ -8,6 +8,7 @@ mod coverage;
 mod dist;
 mod elf;
 mod error;
+mod figures;
 mod fuzz;
 mod lab;
 mod links;
@@ -75,6 +76,8 @@ enum Task {
         /// Run only this one
         name: Option<String>,
     },
+    /// Write docs/figures.md from what the benchmarks, the lab and the virtual machines measured last
+    Report,
     /// Set up, build, and play scenarios of the lab by hand
     Lab {
         /// Only those whose name contains this
@@ -134,6 +137,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
+        Task::Report => figures::report(&workspace),
         Task::Fuzz { target, seconds } => fuzz::fuzz(&workspace, target.as_deref(), seconds),
         Task::Lab { name, wishes } => scenario::play(&workspace, name.as_deref(), wishes),
         Task::Fixtures => vm::fixtures(&workspace),

@@ -42,9 +42,11 @@ const PROGRAMS: [Program; 15] = [
     Program { name: "sysctl", package: "procps", why: "the kernel settings of a namespace" },
 ];
 
-/// What captures are read with beside the agent, for the benchmarks only.
-const BENCH_PROGRAMS: [Program; 1] =
-    [Program { name: "tshark", package: "tshark", why: "reads captures, too: its time beside that of rstblame" }];
+/// What is measured beside the agent, for the benchmarks only.
+const BENCH_PROGRAMS: [Program; 2] = [
+    Program { name: "tshark", package: "tshark", why: "reads captures, too: its time beside that of rstblame" },
+    Program { name: "bpftrace", package: "bpftrace", why: "watches the same tracepoints: what it costs beside rstblame" },
+];
 
 /// Installs what only the benchmarks drive, if it is missing.
 ///

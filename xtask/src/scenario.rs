@@ -8,6 +8,7 @@ use std::{
 use crate::{
     agent, bpf, command,
     error::{Error, Result},
+    figures::{self, Table},
     lab, programs,
     workspace::Workspace,
 };
@@ -74,6 +75,9 @@ pub fn play(workspace: &Workspace, name: Option<&str>, wishes: Wishes) -> Result
     let rows = rows(&table)?;
     if wishes.table {
         print!("{}", markdown(&rows));
+        if name.is_none() {
+            record(workspace, &rows)?;
+        }
     }
     if rows.is_empty() && filter != name {
         return Err(Error::NoSuch { what: "scenario", name: name.unwrap_or_default().to_owned(), known: "those of --list".to_owned() });
@@ -119,10 +123,26 @@ fn row(line: &str) -> Option<Row> {
 
 fn markdown(rows: &[Row]) -> String {
     let head = "| | scenario | view | expected | got | confidence | evidence |\n|---|---|---|---|---|---|---|\n".to_owned();
-    let line = |Row { cells, right }: &Row| format!("| {} | {} |\n", if *right { "✓" } else { "✗" }, cells.join(" | "));
+    let line = |row: &Row| format!("| {} | {} |\n", mark(row), row.cells.join(" | "));
     let text = head + &rows.iter().map(line).collect::<String>();
     let right = rows.iter().filter(|row| row.right).count();
     text + &format!("\n{right} of {} verdicts are right.\n", rows.len())
+}
+
+/// Keeps the table of all scenarios for `cargo xtask report`.
+fn record(workspace: &Workspace, rows: &[Row]) -> Result<()> {
+    let right = rows.iter().filter(|row| row.right).count();
+    let table = Table {
+        title: "every verdict of the lab beside the truth",
+        columns: &["right", "scenario", "view", "expected", "got", "confidence", "evidence"],
+        rows: rows.iter().map(|row| [&[mark(row).to_owned()], row.cells.as_slice()].concat()).collect(),
+        notes: vec![format!("{right} of {} verdicts are right.", rows.len())],
+    };
+    figures::write(workspace, "lab", right == rows.len(), &table)
+}
+
+const fn mark(row: &Row) -> &'static str {
+    if row.right { "✓" } else { "✗" }
 }
 
 fn remove(path: &PathBuf) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
+    figures::{self, Table},
     programs::{self, Program},
     workspace::Workspace,
 };
@@ -43,7 +44,7 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     let kernels = kernels::fetch(&directory, lines)?;
     let agent = agent::build(workspace)?;
     let suites = suites(workspace)?;
-    let mut failed = Vec::new();
+    let (mut failed, mut rows) = (Vec::new(), Vec::new());
     // Two at a time: emulation takes a processor and a bit for each.
     for pair in kernels.chunks(2) {
         let reports: Vec<_> = thread::scope(|scope| {
@@ -63,6 +64,8 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
         });
         for (kernel, report) in pair.iter().zip(reports) {
             let (report, log) = report?;
+            let verdict = if report.problems.is_empty() { "passed" } else { "failed" };
+            rows.push(vec![kernel.release.clone(), verdict.to_owned(), report.passed.join(", "), report.problems.join(", ")]);
             if report.problems.is_empty() {
                 println!("vm: Linux {} passed: {}", kernel.release, report.passed.join(", "));
             } else {
@@ -71,6 +74,11 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
                 failed.push(kernel.release.clone());
             }
         }
+    }
+    if lines.is_empty() {
+        let columns = &["kernel", "verdict", "suites that passed", "problems"];
+        let table = Table { title: "the agent on the kernels of Debian, in virtual machines", columns, rows, notes: Vec::new() };
+        figures::write(workspace, "kernels", failed.is_empty(), &table)?;
     }
     if failed.is_empty() { Ok(()) } else { Err(Error::Guests(failed.join(", "))) }
 }

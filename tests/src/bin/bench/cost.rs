@@ -81,7 +81,7 @@ fn per_opening(watched: End) -> Result<u64> {
 }
 
 /// Opens connections, both ends at once.
-fn open(client: &mut Actor, server: &mut Actor, address: SocketAddr, count: usize) -> Result<()> {
+pub fn open(client: &mut Actor, server: &mut Actor, address: SocketAddr, count: usize) -> Result<()> {
     client.tell(&format!("connect {address} {count}"))?;
     server.tell(&format!("accept {count}"))?;
     client.answer()?;
@@ -156,7 +156,8 @@ pub fn fill(stage: &Stage, host: &Host, connections: usize) -> Result<Vec<Actor>
     Ok(actors)
 }
 
-fn loopback(number: u8) -> SocketAddr {
+/// The AMQP port at an address of this host, one for each number.
+pub fn loopback(number: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, number + 1)), AMQP)
 }
 

@@ -98,7 +98,8 @@ impl Table {
         let mut line = String::from(" ");
         for (number, cell) in cells.iter().enumerate() {
             let head = self.columns.get(number).map_or(0, |head| head.chars().count());
-            line += &if number == 0 { format!(" {cell:<48}") } else { format!(" {cell:>width$}", width = head.max(12)) };
+            // Writing to a string does not fail.
+            let _ = if number == 0 { write!(line, " {cell:<48}") } else { write!(line, " {cell:>width$}", width = head.max(12)) };
         }
         line
     }

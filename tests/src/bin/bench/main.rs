@@ -4,10 +4,12 @@
 //! limit.
 
 mod bpf;
+mod busy;
 mod calibration;
 mod cost;
 mod figures;
 mod flood;
+mod growth;
 mod latency;
 mod load;
 mod owners;
@@ -24,12 +26,14 @@ use figures::Figures;
 /// A benchmark, and what it found.
 type Bench = fn(&mut Figures) -> Result<()>;
 
-const BENCHES: [(&str, Bench); 8] = [
+const BENCHES: [(&str, Bench); 10] = [
     ("latency", latency::bench),
     ("owners", owners::bench),
     ("cost", cost::bench),
     ("tap", tap::bench),
     ("load", load::bench),
+    ("busy", busy::bench),
+    ("growth", growth::bench),
     ("flood", flood::bench),
     ("pcap", pcap::bench),
     ("calibration", calibration::bench),
