@@ -30,7 +30,7 @@ const DEB: &str = include_str!("deb.sh");
 const RPM_STEPS: &str = include_str!("rpm.sh");
 
 /// What `rpm --erase` leaves, by its custom: the changed configuration, and what the agent wrote.
-const RPM_LEAVES: &str = "/etc/rstblame(/rstblame.toml.rpmsave)?|/var/(lib|log)/rstblame(/events.jsonl)?";
+const RPM_LEAVES: &str = "/etc/rstblame(/rstblame.toml.rpm(save|new))?|/var/(lib|log)/rstblame(/events.jsonl)?";
 
 /// The scalars of an older package, and as much of its content as an upgrade could go wrong with.
 const OLDER: &str = r#"
