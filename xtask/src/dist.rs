@@ -18,12 +18,12 @@ use crate::{
 /// What goes into the tarball beside the binary.
 const DOCUMENTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
-/// Builds the static binary and packs it into `target/dist`.
+/// Builds the static binary and packs it into `target/dist`. Returns what was packed.
 ///
 /// # Errors
 ///
 /// When it does not build, is not static, does not start, or cannot be packed.
-pub fn dist(workspace: &Workspace) -> Result<()> {
+pub fn dist(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     bpf::check_quietly()?;
     let binary = build(workspace)?;
     require_static(&binary)?;
@@ -46,13 +46,13 @@ pub fn dist(workspace: &Workspace) -> Result<()> {
     command::run(pack(workspace, &name, &tarball).current_dir(&dist))?;
     let mut made = vec![tarball];
     made.extend(packages::pack(workspace, &dist, commit_time(workspace).as_deref())?);
-    for file in made {
-        let sum = command::output(clean("sha256sum").arg(&file).current_dir(&dist))?;
+    for file in &made {
+        let sum = command::output(clean("sha256sum").arg(file).current_dir(&dist))?;
         let checksum = dist.join(format!("{file}.sha256"));
         fs::write(&checksum, sum).map_err(|source| Error::File { path: checksum.clone(), source })?;
         println!("{}\n{}", dist.join(file).display(), checksum.display());
     }
-    Ok(())
+    Ok(made.iter().map(|file| dist.join(file)).collect())
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
@@ -89,7 +89,7 @@ fn pack(workspace: &Workspace, name: &str, tarball: &str) -> Command {
 
 /// What files are dated by, in seconds since the epoch: `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), else
 /// the time of the checked out commit; `None` outside git.
-fn commit_time(workspace: &Workspace) -> Option<String> {
+pub fn commit_time(workspace: &Workspace) -> Option<String> {
     if let Ok(date) = env::var("SOURCE_DATE_EPOCH") {
         return Some(date);
     }

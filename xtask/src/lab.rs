@@ -27,6 +27,8 @@ pub enum Part {
     Local,
     /// The part of the lab that needs no server, on other kernels, in virtual machines
     Vm,
+    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; needs root
+    Packages,
 }
 
 /// Sets up and runs the tests. The last thing printed is what cargo test closes with.

@@ -135,6 +135,7 @@ fn run(task: Task) -> Result<()> {
         Task::Run { args } => agent::run(&workspace, &args),
         Task::Demo => lab::demo(&workspace),
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
+        Task::Test { part: Part::Packages, .. } => packages::test(&workspace),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
         Task::Report => figures::report(&workspace),
@@ -143,7 +144,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fixtures => vm::fixtures(&workspace),
         Task::Coverage => coverage::coverage(&workspace),
         Task::Mutants { file, shard } => mutants::mutants(&workspace, file.as_deref(), shard.as_deref()),
-        Task::Dist => dist::dist(&workspace),
+        Task::Dist => dist::dist(&workspace).map(drop),
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
             Cargo::new(&workspace, &["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"]).run()?;

@@ -1,11 +1,14 @@
 //! The `.deb` and the `.rpm`, of the static binary that is built already. What is in them stands in `agent/Cargo.toml`.
 
+mod trial;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+pub use self::trial::test;
 use crate::{
     agent::Cargo,
     command,
@@ -28,10 +31,8 @@ pub fn pack(workspace: &Workspace, dist: &Path, date: Option<&str>) -> Result<Ve
     cargo.command().arg(&pages);
     cargo.run()?;
 
-    let (deb, rpm) = (
-        format!("rstblame_{}_{}.deb", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH),
-        format!("rstblame-{}.{}.rpm", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH),
-    );
+    let (version, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    let (deb, rpm) = (format!("rstblame_{version}-1_{}.deb", debian(machine)), format!("rstblame-{version}-1.{machine}.rpm"));
     let mut packer = program(workspace, DEB)?;
     // Stripped of nothing: the profile says what is left in.
     packer.args(["deb", "--quiet", "--no-build", "--no-strip", "--package", "rstblame", "--target", &workspace.host, "--output"]);
@@ -40,6 +41,15 @@ pub fn pack(workspace: &Workspace, dist: &Path, date: Option<&str>) -> Result<Ve
     packer.args(["generate-rpm", "--package", "agent", "--target", &workspace.host, "--output"]);
     command::run(dated(packer.arg(dist.join(&rpm)), date))?;
     Ok(vec![deb, rpm])
+}
+
+/// Debian's name of an architecture (<https://www.debian.org/ports/>).
+fn debian(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 fn dated<'a>(packer: &'a mut Command, date: Option<&str>) -> &'a mut Command {
