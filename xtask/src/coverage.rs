@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    agent::Cargo,
+    agent::{Cargo, without_debug_info},
     apt::Apt,
     bpf, command,
     error::{Error, Result},
@@ -35,8 +35,9 @@ pub fn coverage(workspace: &Workspace) -> Result<()> {
     }
     let tools = tools()?;
     let report = workspace.target.join("coverage.json");
-    let mut cargo = Cargo::new(workspace, &["llvm-cov", "--package", "rstblame", "--branch", "--json", "--summary-only", "--output-path"]);
-    let command = cargo.command();
+    let mut cargo =
+        Cargo::new(workspace, &["llvm-cov", "--package", "rstblame", "--tests", "--branch", "--json", "--summary-only", "--output-path"]);
+    let command = without_debug_info(cargo.command());
     // Branches are counted by an unstable option of the compiler's.
     command.arg(&report).env("RUSTC_BOOTSTRAP", "1");
     command.env("LLVM_COV", tools.join("llvm-cov")).env("LLVM_PROFDATA", tools.join("llvm-profdata"));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    agent::Cargo,
+    agent::{Cargo, without_debug_info},
     bpf, command,
     error::{Error, Result},
     toolchain::clean,
@@ -31,6 +31,6 @@ pub fn mutants(workspace: &Workspace, file: Option<&str>, shard: Option<&str>) -
     cargo.command().args(["--file", &files, "--exclude", "**/tests/**", "--exclude", "**/tests.rs"]).arg("--output").arg(&output);
     cargo.command().args(shard.map(|shard| format!("--shard={shard}")));
     // The unit tests alone: what they let through is what is looked for. A build directory of its own, since the tree is a copy.
-    cargo.command().env("CARGO_TARGET_DIR", output.join("target")).args(["--", "--lib", "attribution"]);
+    without_debug_info(cargo.command()).env("CARGO_TARGET_DIR", output.join("target")).args(["--", "--lib", "attribution"]);
     cargo.run()
 }

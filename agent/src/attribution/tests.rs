@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod any;
+mod captured;
 mod ends;
+pub(super) mod linux;
 mod received;
+mod remembered;
 mod sent;
 
 use std::time::Duration;
@@ -23,11 +26,16 @@ type Row = (&'static str, Reset, &'static str);
 fn check(rows: impl IntoIterator<Item = Row>) {
     for (name, reset, expected) in rows {
         let verdict = attribute(&reset);
-        let words = serde_json::to_value((verdict.effect, verdict.origin.kind, verdict.cause.id, verdict.severity)).unwrap();
-        let words: Vec<&str> = words.as_array().unwrap().iter().filter_map(|word| word.as_str()).collect();
-        assert_eq!(words.join(" "), expected, "{name}: {verdict:#?}");
+        assert_eq!(words(&verdict), expected, "{name}: {verdict:#?}");
         assert_sound(name, &verdict);
     }
+}
+
+/// Effect, origin, cause and severity in the words of the contract.
+fn words(verdict: &Verdict) -> String {
+    let words = serde_json::to_value((verdict.effect, verdict.origin.kind, verdict.cause.id, verdict.severity)).unwrap();
+    let words: Vec<&str> = words.as_array().unwrap().iter().filter_map(|word| word.as_str()).collect();
+    words.join(" ")
 }
 
 /// What holds for every verdict.

@@ -71,7 +71,7 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
         _ => return None,
     };
     let peer_left = reset.socket.as_ref().is_some_and(|socket| socket.fin_received)
-        || reset.capture.is_some() && reset.wire.as_deref().is_some_and(|wire| wire.receiver.fin && !wire.sender.fin);
+        || reset.wire.as_deref().is_some_and(|wire| wire.receiver.fin && !wire.sender.fin);
     if facts.abandoned() && peer_left {
         let (peer, name) = (reset.tuple.peer, facts.name(crate::amqp::Side::Peer));
         let summary = format!("{name} at {peer} closed its TCP connection without closing the AMQP connection");

@@ -118,8 +118,11 @@ fn advice(facts: &Facts, timeout: Duration, half_of: &str, names: &[&str]) -> St
         _ if facts.reset.known_middlebox.is_some() => {
             ", or raise the idle timeout of the device (HAProxy: timeout client and timeout server)"
         }
-        [only] if only.starts_with("AWS network") => ", or raise the listener's tcp.idle_timeout.seconds",
         [] => "",
+        // Its default is also that of the NAT gateway, where it cannot be changed.
+        names if names.iter().any(|name| name.starts_with("AWS network")) => {
+            ", or raise tcp.idle_timeout.seconds of the listener, if it is a load balancer of AWS"
+        }
         _ => ", or raise the idle timeout of the device",
     };
     format!(

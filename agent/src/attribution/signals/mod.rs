@@ -16,6 +16,8 @@ mod on_link;
 pub mod path;
 mod sequence;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod unprompted;
 mod vendor_text;
 mod went_on;

@@ -12,7 +12,7 @@
 use super::{Finding, Scene, path, unprompted};
 use crate::{
     attribution::shape::{Shape, answers_syn},
-    flow::wire::{Flags, Segment, Side, seq_after, seq_at_or_after},
+    flow::wire::{Flags, Segment, Side, Timestamps, seq_at_or_after},
 };
 
 /// Steps of the IP-ID that count as the next packets of the same socket: some may not have been seen.
@@ -76,7 +76,7 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
             Some(Ok(detail)) => remarks.add(0.2, detail),
             Some(Err(detail)) => remarks.add(10.0, detail),
         }
-    } else if rst.timestamps.is_some() && sender.timestamped.1 > 0 {
+    } else if rst.timestamps.is_some() && matches!(sender.timestamped, (0, 1..)) {
         remarks.add(8.0, "a timestamp, though the peer's packets have none");
     }
     if let Some(id) = rst.ip_id
@@ -188,17 +188,17 @@ fn continues_timestamps(rst: &Segment, sender: &Side) -> Option<Result<String, S
     let advanced = u64::from(value.wrapping_sub(last.value));
     // Linux counts milliseconds; RFC 7323, section 5.4, allows no faster clock than one tick a millisecond. Some slack for queues.
     let most = elapsed_ms.saturating_add(elapsed_ms / 20).saturating_add(1000);
-    if advanced > most && !fast_clock(sender) && seq_after(value, last.value) {
+    if advanced > most && !fast_clock(sender, last, last_ns) {
         return Some(Err(format!("TSval advanced by {advanced} in {elapsed_ms} ms")));
     }
     Some(Ok(format!("TSval advanced by {advanced} in {elapsed_ms} ms")))
 }
 
-/// Whether the peer's own packets count faster than RFC 7323 allows, as Linux does in microseconds where told to (`tcp_usec_ts`, Linux 6.7).
-fn fast_clock(sender: &Side) -> bool {
-    let (Some((first, first_ns)), Some((last, last_ns))) = (sender.first_timestamp, sender.last_timestamp) else {
-        return false;
-    };
-    let elapsed_ms = last_ns.saturating_sub(first_ns) / 1_000_000;
-    u64::from(last.value.wrapping_sub(first.value)) > elapsed_ms.saturating_mul(2).saturating_add(1000) || elapsed_ms == 0
+/// Whether the peer's own packets, up to the `last` of them, count faster than RFC 7323 allows, as Linux does in microseconds where told to
+/// (`tcp_usec_ts`, Linux 6.7). Where they are too few or too close to tell, they may.
+fn fast_clock(sender: &Side, last: Timestamps, last_ns: u64) -> bool {
+    sender.first_timestamp.is_none_or(|(first, first_ns)| {
+        let elapsed_ms = last_ns.saturating_sub(first_ns) / 1_000_000;
+        elapsed_ms == 0 || u64::from(last.value.wrapping_sub(first.value)) > elapsed_ms.saturating_mul(2).saturating_add(1000)
+    })
 }

@@ -1,7 +1,7 @@
 //! Resets of owners that ended, and resets that were seen at both ends.
 
 use super::*;
-use crate::event::Direction;
+use crate::{event::Direction, flow::wire::Segment};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -90,6 +90,15 @@ fn a_reset_seen_leaving_the_other_end_is_settled() {
         // Both ends received one: something between sent it.
         ("seen arriving there too", both_received, "connection_reset unknown unknown warning"),
     ]);
+    // Whatever its packet looks like: somebody sent it there.
+    let it = super::linux::Linux::new(61, 6);
+    let forged = it.wire(&Segment { ip_id: Some(1), dont_fragment: Some(false), window: 8192, ..it.answer(255) });
+    let looks_forged = |pair| {
+        let wire = Some(Box::new(forged.clone()));
+        attribute(&Reset { pair, wire, direction: Direction::Received, active: false, ..testing::reset() }).origin.kind
+    };
+    assert_eq!(looks_forged(pair(Direction::Sent)), OriginKind::RemotePeer);
+    assert_eq!(looks_forged(None), OriginKind::Middlebox);
     let verdict = attribute(&settled);
     let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "pair").unwrap();
     assert_eq!(evidence.detail, "the other end is on this host, owned by python3 (pid 7); the RST was sent there (event test-2)");

@@ -134,6 +134,8 @@ fn an_answer_to_a_segment_is_told_by_what_it_met() {
         ("old kernel, data after close", torn_down.clone(), "connection_reset local_process data_after_close warning"),
         ("unspecified, data after close", with("NOT_SPECIFIED", torn_down), "connection_reset local_process data_after_close warning"),
         ("accept queue full", with("INVALID_SYN", answered(Kind::Listener, ACK)), "handshake_aborted local_host listen_overflow warning"),
+        // tcp_check_req(): only an ACK completes a handshake that the queue has no room for.
+        ("a second SYN in a handshake", with("INVALID_SYN", answered(Kind::Listener, SYN)), "answered local_host stale_connection warning"),
         ("data meets a listener", with("TCP_STATE", answered(Kind::Listener, DATA)), "answered local_host stale_connection warning"),
         ("old kernel, data meets a listener", answered(Kind::Listener, DATA), "answered local_host stale_connection warning"),
         ("bad handshake", with("TCP_RFC7323_PAWS", shaking.clone()), "handshake_aborted local_host handshake_aborted warning"),

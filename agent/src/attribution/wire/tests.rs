@@ -2,19 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod linux;
 mod stack;
 mod way;
 
 use std::time::Duration;
 
-use linux::{ACK, Linux, MS, PSH, RST, RTT};
 use proptest::prelude::*;
 
 use crate::{
     attribution::{
         Verdict, attribute,
         signals::{Findings, Group},
+        tests::linux::{ACK, Linux, MS, PSH, RST, RTT},
     },
     event::{CauseId, Direction, OriginKind},
     flow::{

@@ -84,3 +84,50 @@ fn an_alarm_explains_what_happens_to_a_blocked_connection() {
     assert!(signals(&verdict).contains(&"amqp_blocked"), "{verdict:#?}");
     assert!(verdict.cause.summary.contains("40.0 s before"), "{}", verdict.cause.summary);
 }
+
+/// An end that left while the connection was blocked, known by any of the places where a FIN shows.
+#[test]
+fn who_left_while_it_was_blocked_shows_by_its_fin() {
+    let lifted = |milliseconds| {
+        let blocked = Some(Blocked { before: Duration::from_millis(milliseconds), still: false });
+        Some(Conversation { blocked, ..open() })
+    };
+    let arrived = |milliseconds| Reset { state: None, ..arrives(Role::Broker, lifted(milliseconds)) };
+    let on_the_wire = |sender, receiver| {
+        let mut wire = abort_of_a_socket();
+        (wire.sender.fin, wire.receiver.fin) = (sender, receiver);
+        Reset { wire: Some(Box::new(wire)), ..arrived(1) }
+    };
+    let socket = |fin_received| Some(SocketFacts { owned: true, fin_received, ..SocketFacts::default() });
+    check([
+        ("nowhere", arrived(1), "peer_aborted warning"),
+        ("this host's, in its state", Reset { state: Some(TcpState::FinWait1), ..arrived(1) }, ALARM),
+        ("the peer's, in the state", Reset { state: Some(TcpState::CloseWait), ..arrived(1) }, ALARM),
+        ("the peer's, in the socket", Reset { socket: socket(true), ..arrived(1) }, ALARM),
+        ("not in the socket", Reset { socket: socket(false), ..arrived(1) }, "peer_aborted warning"),
+        ("the peer's, on the wire", on_the_wire(true, false), ALARM),
+        ("this host's, on the wire", on_the_wire(false, true), ALARM),
+        ("lifted 1.999 s before", Reset { socket: socket(true), ..arrived(1_999) }, ALARM),
+        ("lifted 2 s before", Reset { socket: socket(true), ..arrived(2_000) }, "peer_aborted warning"),
+    ]);
+}
+
+/// What the kernel did of its own accord has nothing to do with an alarm.
+#[test]
+fn an_alarm_does_not_explain_the_kernels_own_resets() {
+    let blocked = Some(Box::new(Conversation { blocked: Some(Blocked { before: seconds(40), still: true }), ..open() }));
+    let by = |reason: &str| Reset {
+        reason: Some(crate::flow::Reason { code: 1, name: Some(reason.to_owned()) }),
+        socket: Some(SocketFacts { owned: true, ..SocketFacts::default() }),
+        tcp: Some(used()),
+        amqp: blocked.clone(),
+        ..testing::reset()
+    };
+    check([
+        ("destroyed", by("TCP_STATE"), "socket_destroyed warning"),
+        ("keepalive", by("TCP_KEEPALIVE_TIMEOUT"), "keepalive_timeout warning"),
+        ("memory", by("TCP_ABORT_ON_MEMORY"), "out_of_memory error"),
+        ("Multipath TCP", by("MPTCP_RST_EBADPERF"), "unknown warning"),
+        ("a close with data unread", Reset { closed_first: true, ..by("TCP_ABORT_ON_CLOSE") }, ALARM),
+    ]);
+}

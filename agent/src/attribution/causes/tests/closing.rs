@@ -124,12 +124,14 @@ fn a_rst_that_answers_the_fin_of_an_owner_that_ended() {
         ..arrives(Role::Client, conversation)
     };
     let in_order = closed(Side::Local, 200, "bye");
+    let failed = Conversation { close: Some(close(Side::Local, 541, "INTERNAL_ERROR")), ..open() };
     check([
         ("killed", left(end(Some(9), None), None), "process_killed error"),
         ("killed, connection open", left(end(Some(9), None), Some(open())), "process_killed error"),
         ("killed after its farewell", left(end(Some(9), None), Some(in_order.clone())), "routine_close info"),
         ("exited, connection open", left(end(None, Some(0)), Some(open())), "process_exited warning"),
         ("exited after its farewell", left(end(None, Some(0)), Some(in_order)), "routine_close info"),
+        ("exited after it had named an error", left(end(None, Some(1)), Some(failed)), "forced_close warning"),
         ("exited, nothing seen of AMQP", left(end(None, Some(0)), None), "routine_close info"),
     ]);
 }
@@ -142,4 +144,97 @@ fn what_else_was_considered_is_in_the_evidence() {
     assert_eq!(close.detail, "connection.close 200 \"Goodbye\" from the client, 2 ms before the reset");
     assert_eq!(close.points_to, OriginKind::RemotePeer);
     assert!(evidence("other_cause").detail.starts_with("linger_abort (0.90): beam.smp"), "{verdict:#?}");
+}
+
+/// Where one fact less makes a loss of what looks like routine, or one more.
+#[test]
+fn the_edges_of_routine() {
+    let no_close = Conversation { phase: Some(Phase::Closed), ..open() };
+    let success_0 = Conversation { close: Some(close(Side::Peer, 0, "")), ..open() };
+    let lingers = |fin_received| Some(SocketFacts { owned: true, linger_zero: true, fin_received, ..SocketFacts::default() });
+    let heard = |milliseconds, reset: Reset| {
+        let tcp = TcpFacts { since_received: Some(Duration::from_millis(milliseconds)), ..used() };
+        Reset { tcp: Some(tcp), ..reset }
+    };
+    let encrypted = |followed_peer| Conversation { followed_peer, ..Conversation::of(Protocol::Tls) };
+    let amqp_1 = Conversation { phase: None, followed_peer: true, ..Conversation::of(Protocol::Amqp10) };
+    check([
+        // Only the answer was seen.
+        ("closed, by whom was not seen", broker_closes(Some(no_close)), "routine_close info"),
+        ("a client that leaves the reply-code at 0", broker_closes(Some(success_0)), "routine_close info"),
+        ("the last frame 999 ms before", heard(999, broker_closes(None)), "routine_close info"),
+        ("the last frame a second before", heard(1_000, broker_closes(None)), "linger_abort warning"),
+        ("TLS hides a farewell", broker_closes(Some(encrypted(true))), "routine_close info"),
+        ("AMQP 1.0 is not followed so far", broker_closes(Some(amqp_1)), "routine_close info"),
+        ("an open connection hides none", broker_closes(Some(open())), "linger_abort warning"),
+        ("a client that lingers after the FIN", Reset { socket: lingers(true), ..client_closes_read(None) }, "routine_close info"),
+        ("a client that lingers", Reset { socket: lingers(false), ..client_closes_read(None) }, "linger_abort warning"),
+    ]);
+    let cause = |reset| attribute(&reset).cause;
+    let by_nobody = cause(broker_closes(Some(Conversation { phase: Some(Phase::Closed), ..open() })));
+    assert_eq!(
+        (by_nobody.confidence, by_nobody.summary.as_str()),
+        (Some(0.7), "the AMQP connection had been closed; the RST only ended the socket")
+    );
+}
+
+/// A client with nothing unread that closes.
+fn client_closes_read(conversation: Option<Conversation>) -> Reset {
+    Reset { tcp: Some(used()), ..client_closes(conversation) }
+}
+
+#[test]
+fn a_rst_that_finds_this_host_closing() {
+    let closing = |state, conversation| Reset { state: Some(state), ..arrives(Role::Client, conversation) };
+    let signed = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(61, seconds(1), false) };
+    let failed = Conversation { close: Some(close(Side::Local, 541, "INTERNAL_ERROR")), ..open() };
+    // It cannot answer with a number that nobody had acknowledged.
+    let mut far_on = signed.clone();
+    far_on.rst.seq += 2;
+    let made_up = Reset { wire: Some(Box::new(far_on)), ..closing(TcpState::Established, None) };
+    let convicted = |state| Reset { wire: Some(Box::new(signed.clone())), ..closing(state, None) };
+    check([
+        ("LAST_ACK", closing(TcpState::LastAck, None), "routine_close info"),
+        ("CLOSING", closing(TcpState::Closing, None), "routine_close info"),
+        ("the client had named an error", closing(TcpState::FinWait1, Some(failed)), "forced_close warning"),
+        // RFC 1337: nothing is left to shorten, and the RST does not matter.
+        ("TIME_WAIT", closing(TcpState::TimeWait, None), "unknown warning"),
+        // The accusation stands, though nothing was lost by it.
+        ("a box that is convicted, FIN_WAIT_1", convicted(TcpState::FinWait1), "state_lost info"),
+        ("a box that is convicted, in the handshake", convicted(TcpState::SynRecv), "handshake_aborted info"),
+        ("a box that is convicted, with a number of its own", made_up, "injected warning"),
+        ("a box that is convicted, open", convicted(TcpState::Established), "state_lost warning"),
+    ]);
+    let cause = |conversation| attribute(&closing(TcpState::FinWait2, conversation)).cause;
+    assert_eq!(cause(None).confidence, Some(0.9));
+    let unclosed = cause(Some(open()));
+    assert_eq!(unclosed.confidence, Some(0.6), "it had a reason that is not known");
+    assert!(unclosed.summary.contains("without closing the AMQP connection (FIN_WAIT"), "{}", unclosed.summary);
+}
+
+#[test]
+fn a_health_check_says_nothing_and_goes_away_by_itself() {
+    let mute = |reset: Reset| Reset { tcp: Some(TcpFacts::default()), ..reset };
+    let seen = |state, reset| Reset { state, ..mute(reset) };
+    let by = |bytes_received, bytes_sent, reset: Reset| Reset {
+        tcp: Some(TcpFacts { bytes_received, bytes_sent, ..TcpFacts::default() }),
+        ..reset
+    };
+    let broker = || arrives(Role::Broker, None);
+    let disconnects =
+        Reset { reason: Some(crate::flow::Reason { code: 1, name: Some("TCP_STATE".to_owned()) }), ..mute(client_closes_read(None)) };
+    check([
+        ("open", mute(broker()), "routine_close info"),
+        ("after its FIN", seen(Some(TcpState::CloseWait), broker()), "routine_close info"),
+        ("its state is not known", seen(None, broker()), "peer_aborted warning"),
+        ("it said something", by(1, 0, broker()), "peer_aborted warning"),
+        ("the broker said something", by(0, 1, broker()), "peer_aborted warning"),
+        ("nothing is known of what was said", Reset { tcp: None, ..broker() }, "peer_aborted warning"),
+        ("AMQP was spoken", mute(arrives(Role::Broker, Some(open()))), "peer_aborted warning"),
+        ("by connect() to AF_UNSPEC, on its own host", disconnects, "routine_close info"),
+        ("the packet was not seen", mute(Reset { wire: None, ..broker() }), "routine_close info"),
+    ]);
+    let named = Reset { known_middlebox: Some("lb-1".to_owned()), ..mute(broker()) };
+    assert_eq!(attribute(&named).cause.summary, "lb-1 (192.0.2.2) connected, said nothing and went away, as health checks do");
+    assert_eq!(attribute(&mute(broker())).cause.summary, "192.0.2.2 connected, said nothing and went away, as health checks do");
 }

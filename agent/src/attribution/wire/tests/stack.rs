@@ -1,7 +1,8 @@
 //! Header fields that a stack would not leave out, or would.
 
-use super::{judge, linux::Linux};
+use super::judge;
 use crate::{
+    attribution::tests::linux::Linux,
     event::OriginKind,
     flow::wire::{IpIds, Segment, Wire},
 };

@@ -1,12 +1,11 @@
 //! Where a RST was made, by TTL, route, handshake and flow label.
 
-use super::{
-    judge,
-    linux::{Linux, PSH, RTT},
-    reset,
-};
+use super::{judge, reset};
 use crate::{
-    attribution::attribute,
+    attribution::{
+        attribute,
+        tests::linux::{Linux, PSH, RTT},
+    },
     event::OriginKind,
     flow::wire::{End, PathTtl, Segment, Way, Wire, WireFlow},
 };
@@ -138,5 +137,17 @@ fn a_handshake_from_beyond_the_router_keeps_the_peer_from_being_blamed_for_its_a
             "handshake with {handshake}: {verdict:#?}"
         );
         assert_eq!(verdict.origin.kind != OriginKind::RemotePeer, speaks, "handshake with {handshake}: {verdict:#?}");
+    }
+}
+
+/// A RST out of another tunnel than the peer's packets: where it was put in is known.
+#[test]
+fn the_other_end_of_another_tunnel_is_named() {
+    let end = |last| Some(std::net::IpAddr::from([192, 0, 2, last]));
+    for (its, theirs, address) in [(end(8), end(9), end(8)), (end(9), end(9), None), (end(8), None, None), (None, end(9), None)] {
+        let mut wire = answered(61, 255, Some(Way { gateway: Some(GATEWAY.into()), ..Way::default() }));
+        (wire.rst.outer_source, wire.sender.outer_source) = (its, theirs);
+        let verdict = judge(wire);
+        assert_eq!((verdict.origin.kind, verdict.origin.address), (OriginKind::Middlebox, address), "{its:?} {theirs:?}: {verdict:#?}");
     }
 }

@@ -1,0 +1,61 @@
+//! Each signal by itself: a RST on a connection, and what the signal says of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod burst;
+mod labels;
+mod link;
+mod numbers;
+mod path;
+mod stack;
+mod timing;
+mod went_on;
+
+use super::{Finding, Scene};
+use crate::{
+    attribution::shape::Shape,
+    event::Direction,
+    flow::{Reset, TcpFacts, wire::Wire},
+    testing,
+};
+
+type Signal = fn(&Scene) -> Option<Finding>;
+
+/// What `signal` says of the RST of `wire`, on a connection of which the socket says nothing.
+fn ask(signal: Signal, wire: &Wire) -> Option<Finding> {
+    ask_with(signal, wire, &arrived(None))
+}
+
+/// A RST that an open connection took in.
+fn arrived(tcp: Option<TcpFacts>) -> Reset {
+    Reset { direction: Direction::Received, active: false, tcp, ..testing::reset() }
+}
+
+fn ask_with(signal: Signal, wire: &Wire, reset: &Reset) -> Option<Finding> {
+    signal(&Scene { reset, wire, shape: Shape::of(wire) })
+}
+
+/// A case: its name, the wire, and the likelihood ratio; `None` where the signal has to be silent.
+type Row = (&'static str, Wire, Option<f64>);
+
+fn check(signal: Signal, rows: impl IntoIterator<Item = Row>) {
+    for (name, wire, expected) in rows {
+        compare(name, ask(signal, &wire), expected);
+    }
+}
+
+/// The same, with a socket that has something to say.
+fn check_with(signal: Signal, rows: impl IntoIterator<Item = (&'static str, Wire, Reset, Option<f64>)>) {
+    for (name, wire, reset, expected) in rows {
+        compare(name, ask_with(signal, &wire, &reset), expected);
+    }
+}
+
+fn compare(name: &str, found: Option<Finding>, expected: Option<f64>) {
+    let same = match (&found, expected) {
+        (Some(found), Some(expected)) => (found.ratio - expected).abs() < 1e-9,
+        (None, None) => true,
+        _ => false,
+    };
+    assert!(same, "{name}: {found:?}, expected {expected:?}");
+}
