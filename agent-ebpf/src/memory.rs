@@ -59,3 +59,28 @@ pub fn read_or<T: Copy>(base: u64, offset: u32, otherwise: T) -> T {
         None => otherwise,
     }
 }
+
+/// An integer of which bits are set one by one.
+pub trait Bits: Copy + core::ops::BitOr<Output = Self> {}
+
+impl Bits for u8 {}
+impl Bits for u32 {}
+
+/// Sets bits of a record, in its place.
+///
+/// Kept in a register, as the compiler would have it, every set of bits is a state of its own to the verifiers of Linux 6.2 and earlier, which
+/// prune no known number in a program with subprograms
+/// (`__mark_reg_unknown()`, <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/verifier.c>): twelve bits are 4096 times all that follows.
+#[inline(always)]
+pub fn mark<T: Bits>(place: &mut T, bits: T) {
+    let place = core::ptr::from_mut(place);
+    // SAFETY: valid and aligned, as it comes from a reference.
+    unsafe { core::ptr::write_volatile(place, core::ptr::read_volatile(place) | bits) };
+}
+
+/// Reads a member of a record as its place has it, which nothing is known of to the verifier: see [`mark`].
+#[inline(always)]
+pub fn marked<T: Bits>(place: &T) -> T {
+    // SAFETY: valid and aligned, as it comes from a reference.
+    unsafe { core::ptr::read_volatile(core::ptr::from_ref(place)) }
+}

@@ -5,7 +5,7 @@
 use rstblame_ebpf::{ResetRecord, valid};
 
 use crate::address::{AF_INET, AF_INET6, read_ipv4};
-use crate::memory::{offset_of_member, read, read_into, read_or};
+use crate::memory::{mark, offset_of_member, read, read_into, read_or};
 use crate::record::Ends;
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
@@ -62,7 +62,7 @@ impl Segment {
         record.trigger_seq = u32::from_be_bytes(self.tcp.seq);
         record.trigger_ack = u32::from_be_bytes(self.tcp.ack);
         record.trigger_flags = self.tcp.flags;
-        record.valid |= valid::TRIGGER;
+        mark(&mut record.valid, valid::TRIGGER);
     }
 
     /// Reads both ends.

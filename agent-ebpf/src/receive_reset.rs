@@ -13,7 +13,7 @@ use rstblame_ebpf::{RecordFormat, flood::class, kind, valid};
 
 use crate::{
     filter,
-    memory::read_or,
+    memory::{mark, read_or},
     record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
     socket,
 };
@@ -57,10 +57,10 @@ fn handle(sock: u64, tuple: &RecordTuple<'_>) {
     let class = if state == socket::state::SYN_SENT { class::REFUSED } else { class::CONNECTED };
     submit_reset(&Seen { kind: kind::RECEIVE_RESET, class, ends: &ends, netns }, |record| {
         record.sock = sock;
-        record.valid |= valid::HAS_SOCK;
+        mark(&mut record.valid, valid::HAS_SOCK);
         if state != 0 {
             record.state = state;
-            record.valid |= valid::STATE;
+            mark(&mut record.valid, valid::STATE);
         }
         socket::fill_facts(sock, record);
     });

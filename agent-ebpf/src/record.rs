@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     budget, diagnose,
     maps::{EVENTS, count},
-    memory::{read, read_into, read_or},
+    memory::{mark, marked, read, read_into, read_or},
     socket, task,
 };
 
@@ -84,7 +84,7 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     record.jiffies = unsafe { bpf_jiffies64() } as u32;
     if seen.netns != 0 {
         record.netns = seen.netns;
-        record.valid |= valid::NETNS;
+        mark(&mut record.valid, valid::NETNS);
     }
     if seen.ends.present {
         record.family = seen.ends.family;
@@ -92,10 +92,10 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
         record.peer_port = seen.ends.peer_port;
         record.local = seen.ends.local;
         record.peer = seen.ends.peer;
-        record.valid |= valid::TUPLE;
+        mark(&mut record.valid, valid::TUPLE);
     }
     fill(record);
-    if record.valid & valid::TUPLE == 0 {
+    if marked(&record.valid) & valid::TUPLE == 0 {
         diagnose::no_tuple(seen.kind, u32::from(record.family));
     }
     entry.submit(0);

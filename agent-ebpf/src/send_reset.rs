@@ -12,7 +12,7 @@ use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, flood::class, kind, valid
 
 use crate::{
     filter,
-    memory::read_or,
+    memory::{mark, read_or},
     packet,
     packet::Segment,
     record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
@@ -101,16 +101,16 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
     record.sock = firing.sock;
     if firing.reason != ABSENT {
         record.reason = firing.reason;
-        record.valid |= valid::REASON;
+        mark(&mut record.valid, valid::REASON);
     }
     if firing.skb != 0 {
-        record.valid |= valid::HAS_SKB;
+        mark(&mut record.valid, valid::HAS_SKB);
     }
     if firing.sock != 0 {
-        record.valid |= valid::HAS_SOCK;
+        mark(&mut record.valid, valid::HAS_SOCK);
         if state != 0 {
             record.state = state;
-            record.valid |= valid::STATE;
+            mark(&mut record.valid, valid::STATE);
         }
     }
     if segment.present {
@@ -123,6 +123,6 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
         // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
         task::fill_current(&mut record.current);
         task::fill_signal(record.current.tgid, &mut record.signal);
-        record.valid |= valid::CURRENT;
+        mark(&mut record.valid, valid::CURRENT);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     diagnose,
     maps::{CONNECTIONS, count},
-    memory::{offset_of_member, read, read_into, read_or},
+    memory::{mark, marked, offset_of_member, read, read_into, read_or},
     record::Ends,
     task,
 };
@@ -82,12 +82,12 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
     fill_options(sock, record);
     fill_tcp(sock, record);
     // Only for a socket that is no orphan does its later end run in its owner's context.
-    let held = record.valid & valid::SOCK != 0 && record.sock_bits & sock_bit::DEAD == 0;
+    let held = marked(&record.valid) & valid::SOCK != 0 && marked(&record.sock_bits) & sock_bit::DEAD == 0;
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
         // SAFETY: map values stay valid while the program runs; changes of one socket's entry are serialised by its lock.
         let connection = unsafe { &mut *connection };
         record.connection = *connection;
-        record.valid |= valid::CONNECTION;
+        mark(&mut record.valid, valid::CONNECTION);
         if record.connection.owner == owner::CLOSE {
             task::fill_signal(record.connection.task.tgid, &mut record.signal);
         }
@@ -120,31 +120,29 @@ fn fill_options(sock: u64, record: &mut ResetRecord) {
     let Some(flags) = read::<u64>(sock, offset_of_member!(sk_flags)) else {
         return;
     };
-    let mut bits = 0;
     if bit(flags, offset_of_member!(sock_linger_bit)) && read::<u64>(sock, offset_of_member!(sk_lingertime)) == Some(0) {
-        bits |= sock_bit::LINGER_ZERO;
+        mark(&mut record.sock_bits, sock_bit::LINGER_ZERO);
     }
     if bit(flags, offset_of_member!(sock_keepopen_bit)) {
-        bits |= sock_bit::KEEPALIVE;
+        mark(&mut record.sock_bits, sock_bit::KEEPALIVE);
     }
     if bit(flags, offset_of_member!(sock_done_bit)) {
-        bits |= sock_bit::FIN_RECEIVED;
+        mark(&mut record.sock_bits, sock_bit::FIN_RECEIVED);
     }
     if bit(flags, offset_of_member!(sock_dead_bit)) {
-        bits |= sock_bit::DEAD;
+        mark(&mut record.sock_bits, sock_bit::DEAD);
     }
     if let Some(socket) = read::<u64>(sock, offset_of_member!(sk_socket))
         && socket != 0
     {
-        bits |= sock_bit::HAS_SOCKET;
+        mark(&mut record.sock_bits, sock_bit::HAS_SOCKET);
         if read_into(socket, offset_of_member!(socket_ino), &mut record.inode) {
-            record.valid |= valid::INODE;
+            mark(&mut record.valid, valid::INODE);
         }
     }
-    record.sock_bits = bits;
     read_into(sock, offset_of_member!(sk_shutdown), &mut record.shutdown);
     read_into(sock, offset_of_member!(sk_uid), &mut record.uid);
-    record.valid |= valid::SOCK;
+    mark(&mut record.valid, valid::SOCK);
 }
 
 #[inline(always)]
@@ -184,5 +182,5 @@ fn fill_tcp(sock: u64, record: &mut ResetRecord) {
         // A stamp of zero was never set: the handshake is not finished.
         *stamp = if *stamp == 0 { u32::MAX } else { now.wrapping_sub(*stamp) };
     }
-    record.valid |= valid::TCP;
+    mark(&mut record.valid, valid::TCP);
 }

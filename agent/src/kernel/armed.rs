@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use rstblame_ebpf::{
@@ -398,6 +398,8 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
     let mut loader = EbpfLoader::new();
     loader
         .btf(knowledge.btf.as_ref())
+        // A refused program is verified anew for its log, which with every instruction in it takes long and is not read.
+        .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
         .map_max_entries("FLOWS", options.max_connections.max(1))

@@ -2,9 +2,11 @@
 //!
 //! Support is what load and attach say, never the kernel's version: distributions backport. Why each rung failed is kept.
 
+use std::time::Instant;
+
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, Program, ProgramError, TracePoint},
+    programs::{BtfTracePoint, Program, ProgramError, ProgramInfo, TracePoint},
 };
 
 use super::{
@@ -173,16 +175,26 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
 
 fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), ProgramError> {
     let program: &mut BtfTracePoint = ebpf.program_mut(hook.btf_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
+    let started = Instant::now();
     program.load(hook.tracepoint, btf)?;
+    verified(hook.btf_program, started, program.info());
     program.attach()?;
     Ok(())
 }
 
 fn attach_plain(ebpf: &mut Ebpf, hook: Hook) -> Result<(), ProgramError> {
     let program: &mut TracePoint = ebpf.program_mut(hook.plain_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
+    let started = Instant::now();
     program.load()?;
+    verified(hook.plain_program, started, program.info());
     program.attach(hook.category, hook.tracepoint)?;
     Ok(())
+}
+
+/// Says in the log how much the verifier had to do for a program.
+pub(super) fn verified(program: &str, started: Instant, info: Result<ProgramInfo, ProgramError>) {
+    let instructions = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(program, instructions, milliseconds = started.elapsed().as_millis(), "verified");
 }
 
 /// Takes a program off its tracepoint and out of the kernel again.

@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    time::Instant,
 };
 
 use aya::{
@@ -79,10 +80,10 @@ impl Tap {
     ///
     /// What the verifier said of the one for what arrives.
     pub fn load(ebpf: &mut Ebpf, extras: Extras) -> Result<Self, ProgramError> {
-        program(ebpf, TAP)?.load()?;
+        load(ebpf, TAP)?;
         let followers = if extras.amqp { follow(ebpf) } else { Err("turned off by --amqp off".to_owned()) };
         let egress = if extras.egress {
-            program(ebpf, EGRESS).and_then(SocketFilter::load).map_err(|error| super::hooks::explain(&error))
+            load(ebpf, EGRESS).map_err(|error| super::hooks::explain(&error))
         } else {
             Err("turned off by --egress off".to_owned())
         };
@@ -175,13 +176,21 @@ fn follow(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
         return Err("not on a kernel with PREEMPT_RT".to_owned());
     }
     let explain = |error: &ProgramError| super::hooks::explain(error);
+    load(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
     let follower = program(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
-    follower.load().map_err(|error| explain(&error))?;
     let fd = follower.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(|error| explain(&error))?;
     let map = ebpf.take_map(FOLLOWERS).ok_or_else(|| format!("the object has no map {FOLLOWERS}"))?;
     let mut followers = ProgramArray::try_from(map).map_err(|error| super::error::first_line(&error))?;
     followers.set(0, &fd, 0).map_err(|error| super::error::first_line(&error))?;
     Ok(followers)
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), ProgramError> {
+    let started = Instant::now();
+    let program = program(ebpf, name)?;
+    program.load()?;
+    super::hooks::verified(name, started, program.info());
+    Ok(())
 }
 
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SocketFilter, ProgramError> {

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Process 1 of the guest: runs the lab's test programs and says how they ended, in lines that begin with "vm:".
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RSTBLAME_LAB_PATIENCE=6
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RUSTC_BOOTSTRAP=1 RSTBLAME_LAB_PATIENCE=6
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /sbin /usr/sbin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -12,18 +12,22 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BA
 mount -t tracefs tracefs /sys/kernel/tracing
 ip link set lo up
 echo "vm: running $(uname -r)"
-for test in /tests/*; do
-    filter=$(cat "/filters/${test##*/}" 2>/dev/null)
-    # One test at a time: an emulated processor is slow, and the tests wait for seconds at most.
-    timeout 240 "$test" --test-threads=1 $filter > /tmp/said 2>&1
-    status=$?
-    sed "s,^,    ," /tmp/said
-    echo "vm: ${test##*/} exit $status"
-done
+since() {
+    read -r uptime _ < /proc/uptime
+    echo "vm: $1 exit $2 at $uptime s"
+}
 rstblame check > /tmp/said 2>&1
 status=$?
 sed "s,^,    ," /tmp/said
-echo "vm: check exit $status"
+since check $status
+for test in /tests/*; do
+    filter=$(cat "/filters/${test##*/}" 2>/dev/null)
+    # One test at a time: an emulated processor is slow, and the tests wait for seconds at most.
+    timeout 240 "$test" --test-threads=1 -Zunstable-options --report-time $filter > /tmp/said 2>&1
+    status=$?
+    sed "s,^,    ," /tmp/said
+    since "${test##*/}" $status
+done
 dmesg | sed 's/^/dmesg: /' | grep -E 'WARNING|BUG|Call Trace|Oops|stall|rstblame'
 echo "vm: done"
 poweroff -f
