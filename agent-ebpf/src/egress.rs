@@ -43,18 +43,19 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     let now = unsafe { bpf_jiffies64() } as u32;
     let known = flow::of(key);
     if packet.flags & SYN != 0 {
-        handshake::seen(key, packet, known.unwrap_or(core::ptr::null_mut()), now);
+        handshake::seen(key, packet, known, now);
         return;
     }
-    let Some(flow) = known.or_else(|| flow::begin(key, packet)) else {
+    let flow = if known.is_null() { flow::begin(key, packet) } else { known };
+    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection leave one after the other, under its
+    // socket's lock or that of the queue.
+    let Some(flow) = (unsafe { flow.as_mut() }) else {
         return;
     };
-    // SAFETY: the value stays valid while the program runs. Packets of one connection leave one after the other, under its socket's lock or
-    // that of the queue.
-    let flow = unsafe { &mut *flow };
     if again(flow, packet) {
         return;
     }
+    let before = flow.last_payload;
     flow::observe(flow, key, packet, now);
     flow.ifindex = packet.ifindex;
     // A packet that is still to be cut into segments uses up an identification for each.
@@ -63,7 +64,7 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     if segments > 1 && packet.bits & packet_bit::IPV6 == 0 {
         flow.id_last = flow.id_last.wrapping_add(segments as u16 - 1);
     }
-    follow::hand_over(ctx, flow, key, packet, *payload_at, now);
+    follow::take(ctx, flow, &follow::Part { key, packet, payload_at: *payload_at, before, now });
 }
 
 /// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device below.

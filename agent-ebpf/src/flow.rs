@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use rstblame_ebpf::{
     amqp::stage,
     counter,
-    wire::{CARRY, FlowKey, FlowState, Packet, direction, packet_bit, seen},
+    wire::{CARRY, FlowKey, FlowState, Packet, RESERVED, direction, packet_bit, seen},
 };
 
 use crate::{
@@ -28,29 +28,30 @@ pub fn second() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const SECOND) }
 }
 
-/// What is known of a direction.
+/// What is known of a direction; null when nothing is.
 #[inline(always)]
-pub fn of(key: &FlowKey) -> Option<*mut FlowState> {
-    FLOWS.get_ptr_mut(key)
+pub fn of(key: &FlowKey) -> *mut FlowState {
+    FLOWS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
 }
 
-/// Makes an entry for a direction, with what its handshake showed.
-#[inline(always)]
-pub fn begin(key: &FlowKey, packet: &Packet) -> Option<*mut FlowState> {
+/// Makes an entry for a direction, with what its handshake showed; null when that fails.
+#[inline(never)]
+pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
     // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
     #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
     if FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_NOEXIST)).is_ok() {
         count(counter::FLOWS_BEGUN);
     }
-    let known = FLOWS.get_ptr_mut(key)?;
-    // SAFETY: the value stays valid while the program runs.
-    let flow = unsafe { &mut *known };
-    handshake::apply(key, flow);
-    // A handshake may be long past, and the sequence numbers have come round since.
-    if packet.seq != flow.next {
-        flow.stage = stage::NONE;
+    let known = of(key);
+    // SAFETY: null, or a value that stays valid while the program runs.
+    if let Some(flow) = unsafe { known.as_mut() } {
+        handshake::apply(key, flow);
+        // A handshake may be long past, and the sequence numbers have come round since.
+        if packet.seq != flow.next {
+            flow.stage = stage::NONE;
+        }
     }
-    Some(known)
+    known
 }
 
 /// Takes in a packet that is neither SYN nor RST. `now` in jiffies. `key` is changed meanwhile.
@@ -103,17 +104,16 @@ pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u3
 }
 
 /// A packet after a pause of its direction: it answers the other one, or breaks the silence of both.
-#[inline(always)]
+#[inline(never)]
 fn silence(flow: &mut FlowState, key: &mut FlowKey, now: u32) {
     key.direction ^= direction::OUT;
     let other = of(key);
     key.direction ^= direction::OUT;
-    let Some(other) = other else {
+    // SAFETY: null, or a value that stays valid while the program runs. Its own direction may change it meanwhile, on another CPU; what is
+    // lost then is a pause, as if the two packets had come in the other order.
+    let Some(other) = (unsafe { other.as_mut() }) else {
         return;
     };
-    // SAFETY: the value stays valid while the program runs. Its own direction may change it meanwhile, on another CPU; what is lost then is
-    // a pause, as if the two packets had come in the other order.
-    let other = unsafe { &mut *other };
     if other.asked != 0 {
         if other.asked_pause > flow.survived {
             flow.survived = other.asked_pause;
@@ -136,16 +136,12 @@ fn established(flow: &mut FlowState, packet: &Packet) {
         ip_id(flow, packet.ip_id);
         if packet.bits & packet_bit::DONT_FRAGMENT == 0 {
             flow.dont_fragment_clear = flow.dont_fragment_clear.wrapping_add(1);
-        } else {
-            flow.dont_fragment_set = flow.dont_fragment_set.wrapping_add(1);
         }
     } else {
         flow.flow_label = packet.flow_label;
     }
     if packet.bits & packet_bit::TIMESTAMPS == 0 {
         flow.without_timestamps = flow.without_timestamps.wrapping_add(1);
-    } else {
-        flow.with_timestamps = flow.with_timestamps.wrapping_add(1);
     }
     flow.seen |= seen::ESTABLISHED;
 }
@@ -240,9 +236,7 @@ pub static NOTHING_SEEN: FlowState = FlowState {
     id_zeros: 0,
     id_forward: 0,
     id_other: 0,
-    dont_fragment_set: 0,
     dont_fragment_clear: 0,
-    with_timestamps: 0,
     without_timestamps: 0,
     watch_until: 0,
     asked: 0,
@@ -266,7 +260,8 @@ pub static NOTHING_SEEN: FlowState = FlowState {
     stage: 0,
     want: 0,
     have: 0,
-    reserved: [0; 5],
+    channels: 0,
+    reserved: [0; RESERVED],
     pending: 0,
     carry: [0; CARRY],
 };

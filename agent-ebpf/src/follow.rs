@@ -12,14 +12,24 @@ use rstblame_ebpf::{
 
 use crate::{
     flow,
+    headers::load,
     maps::{FOLLOWERS, HANDOVER, SPOKEN},
-    unit::{complete, frame_ended},
+    unit::{FRAME_END, complete, frame_ended, is_of_channel},
 };
 
 /// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often as the kernel lets it: 33 times, or 32
 /// (`MAX_TAIL_CALL_CNT`, <https://github.com/torvalds/linux/blob/v6.12/include/linux/bpf.h>). A segment that holds more is given up, and its
 /// direction with it.
 const UNITS: u32 = 8;
+
+/// Frames on channels that are passed over in one segment before it is handed over.
+const FRAMES: u64 = 8;
+
+/// Bytes of an end octet and the header behind it (AMQP 0-9-1, section 2.3.5).
+const FRAME: i32 = 8;
+
+/// After some seconds a segment is handed over in any case: that of these bits of the time in jiffies one has changed, tells.
+const LONG: u32 = !0x3ff;
 
 /// Room for a text and as much again, in words.
 const ROOM: usize = 32;
@@ -40,11 +50,28 @@ pub struct Handover {
     room: [u64; ROOM],
 }
 
-/// Hands a segment over that holds something to look at. Does not return then.
+/// A segment, and what is known of it beside its headers.
+pub struct Part<'a> {
+    pub key: &'a FlowKey,
+    pub packet: &'a Packet,
+    /// Where its payload begins.
+    pub payload_at: u32,
+    /// When the payload before it came: jiffies, low 32 bits.
+    pub before: u32,
+    /// Jiffies, low 32 bits.
+    pub now: u32,
+}
+
+/// Takes in the payload of a segment. Does not return when it hands it over.
 #[inline(always)]
-pub fn hand_over(ctx: &SkBuffContext, flow: &mut FlowState, key: &FlowKey, packet: &Packet, payload_at: u32, now: u32) {
+pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: &Part<'_>) {
+    let Part { key, packet, payload_at, before, now } = *part;
     let end = packet.seq.wrapping_add(packet.payload);
     if flow.stage == stage::NONE || packet.payload == 0 || end.wrapping_sub(flow.next).cast_signed() <= 0 {
+        return;
+    }
+    // Now and then the other way: what was said counts as used then, and does not make room for what is used less.
+    if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) && pass_over(ctx, flow, packet.seq, end, payload_at) {
         return;
     }
     if let Some(handover) = HANDOVER.get_ptr_mut(0) {
@@ -62,6 +89,63 @@ pub fn hand_over(ctx: &SkBuffContext, flow: &mut FlowState, key: &FlowKey, packe
     flow.stage = stage::NONE;
 }
 
+/// Whether a frame is next, or its end octet, and nothing is to be put down of frames on channels.
+#[inline(always)]
+fn may_pass_over(flow: &FlowState, packet: &Packet) -> bool {
+    flow.stage == stage::FRAME
+        && flow.channels != 0
+        && flow.pending == 0
+        && flow.have <= 1
+        && packet.seq.wrapping_sub(flow.next).cast_signed() <= 0
+}
+
+/// Passes over frames on channels, as [`unit`] would, of which there are more than of anything else: without the other program, and without
+/// what was said. False when something else is left in the segment.
+#[inline(always)]
+fn pass_over(ctx: &SkBuffContext, flow: &mut FlowState, seq: u32, end: u32, payload_at: u32) -> bool {
+    let skb = ctx.as_ptr() as u64;
+    // The end octet of the frame before, with which a unit begins. It may have come with an earlier segment; what stands in its place then,
+    // if only the end of a header, does not count.
+    let mut came = flow.have != 0;
+    let mut at = flow.next.wrapping_sub(u32::from(came));
+    let frames = FRAMES;
+    // SAFETY: a valid, aligned local. Volatile, lest the compiler write the loop out, of which most packets take one or two rounds.
+    for _ in 0..unsafe { core::ptr::read_volatile(&raw const frames) } {
+        let left = end.wrapping_sub(at).cast_signed();
+        let offset = payload_at.wrapping_add(at.wrapping_sub(seq));
+        if left <= 1 {
+            flow.next = at;
+            flow.have = 0;
+            if left == 1 {
+                if load::<u8>(skb, offset) != Some(FRAME_END) {
+                    return false;
+                }
+                flow.next = end;
+                flow.have = 1;
+            }
+            return true;
+        }
+        if left < FRAME {
+            break;
+        }
+        let Some(frame) = load::<u64>(skb, offset) else {
+            break;
+        };
+        let [end_octet, kind, c0, c1, size @ ..] = frame.to_ne_bytes();
+        let size = u32::from_be_bytes(size);
+        if !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
+            break;
+        }
+        came = false;
+        at = at.wrapping_add(8).wrapping_add(size);
+    }
+    if !came {
+        flow.next = at;
+        flow.have = 0;
+    }
+    false
+}
+
 #[socket_filter]
 pub fn amqp(ctx: SkBuffContext) -> i64 {
     let Some(handover) = HANDOVER.get_ptr_mut(0) else {
@@ -69,11 +153,10 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     };
     // SAFETY: as in `hand_over`.
     let handover = unsafe { &mut *handover };
-    let Some(flow) = flow::of(&handover.key) else {
+    // SAFETY: null, or a value that stays valid while the program runs; packets of one direction come one after the other.
+    let Some(flow) = (unsafe { flow::of(&handover.key).as_mut() }) else {
         return 0;
     };
-    // SAFETY: the value stays valid while the program runs; packets of one direction come one after the other.
-    let flow = unsafe { &mut *flow };
     if flow.stage == stage::FIRST {
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
         let _best_effort = SPOKEN.insert(&handover.key, &NOTHING_SAID, 0);

@@ -22,8 +22,10 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
     }
     let handshake = Handshake { seq: packet.seq, at: now, ip_id: packet.ip_id, ttl: packet.ttl, bits: packet.bits };
     let _best_effort = HANDSHAKES.insert(key, handshake, 0);
-    let _none_perhaps = SPOKEN.remove(key);
+    // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
+    // each SYN of a scan is spared a lookup.
     if !known.is_null() {
+        let _none_perhaps = SPOKEN.remove(key);
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
         let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_EXIST));
         if let Some(flow) = FLOWS.get_ptr_mut(key) {

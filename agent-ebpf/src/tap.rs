@@ -65,19 +65,19 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let now = unsafe { bpf_jiffies64() } as u32;
     let known = flow::of(&segment.key);
     if segment.packet.flags & RST != 0 {
-        rst(skb, segment, known.unwrap_or(core::ptr::null_mut()), now);
+        rst(skb, segment, known, now);
         return;
     }
     if segment.packet.flags & SYN != 0 {
-        handshake::seen(&segment.key, &segment.packet, known.unwrap_or(core::ptr::null_mut()), now);
+        handshake::seen(&segment.key, &segment.packet, known, now);
         return;
     }
-    let Some(flow) = known.or_else(|| flow::begin(&segment.key, &segment.packet)) else {
+    let flow = if known.is_null() { flow::begin(&segment.key, &segment.packet) } else { known };
+    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
+    // which costs precision of a baseline and nothing else.
+    let Some(flow) = (unsafe { flow.as_mut() }) else {
         return;
     };
-    // SAFETY: the value stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix, which costs
-    // precision of a baseline and nothing else.
-    let flow = unsafe { &mut *flow };
     if flow.watch_until != 0 {
         still_talking(skb, segment, flow, now);
     } else if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
@@ -85,8 +85,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
         read_mac(skb, &mut segment.packet);
     }
     let Segment { key, packet, payload_at, .. } = segment;
+    let before = flow.last_payload;
     flow::observe(flow, key, packet, now);
-    follow::hand_over(ctx, flow, key, packet, *payload_at, now);
+    follow::take(ctx, flow, &follow::Part { key, packet, payload_at: *payload_at, before, now });
 }
 
 /// A RST. Like all that is not for each packet, it is no part of the program that each packet runs through: instructions that are jumped
@@ -168,7 +169,7 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
-    copy_flow(key, flow::of(key).map_or(core::ptr::null(), <*mut FlowState>::cast_const), &mut record.sent);
+    copy_flow(key, flow::of(key), &mut record.sent);
     // Options come in words of four bytes, ten at most.
     for (index, word) in record.options.iter_mut().enumerate() {
         let at = *tcp_at + 20 + index as u32 * 4;

@@ -10,7 +10,7 @@ use rstblame_ebpf::{
 use crate::record::boottime_ns;
 
 /// `0xCE` ends every frame (AMQP 0-9-1, section 4.2.3).
-const FRAME_END: u8 = 0xce;
+pub const FRAME_END: u8 = 0xce;
 
 /// The class `connection`.
 const CONNECTION: u16 = 10;
@@ -48,6 +48,9 @@ pub fn frame_ended(said: &mut Spoken, flow: &mut FlowState, now: u32) -> bool {
     if pending & method::HEARTBEAT != 0 {
         said.heartbeat_at = now;
     }
+    if pending & method::START != 0 {
+        flow.channels = 1;
+    }
     said.methods |= pending;
     true
 }
@@ -58,7 +61,7 @@ pub fn complete(said: &mut Spoken, flow: &mut FlowState) -> bool {
     match flow.stage {
         stage::FIRST => first(said, flow),
         stage::PROTOCOL => header(said, flow),
-        stage::FRAME => frame(said, flow),
+        stage::FRAME => frame(flow),
         stage::METHOD => ids(said, flow),
         stage::ARGUMENTS => arguments(said, flow),
         stage::VHOST => {
@@ -143,6 +146,8 @@ fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
     match flow.carry {
         [b'A', b'M', b'Q', b'P', 0, 0, 9, 1, ..] => {
             said.protocol = protocol::AMQP_091;
+            // Only clients begin with a protocol header, and a client may send what it likes.
+            flow.channels = 1;
             first_frame(flow);
         }
         // AMQP, TLS and SASL of AMQP 1.0 (OASIS AMQP 1.0, sections 2.2, 5.2.1 and 5.3.1).
@@ -157,7 +162,7 @@ fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
 
 /// The end octet of a frame and the header of the next.
 #[inline(always)]
-fn frame(said: &Spoken, flow: &mut FlowState) -> bool {
+fn frame(flow: &mut FlowState) -> bool {
     let [_, kind, c0, c1, ..] = flow.carry;
     let channel = u16::from_be_bytes([c0, c1]);
     let size = size(flow);
@@ -170,24 +175,26 @@ fn frame(said: &Spoken, flow: &mut FlowState) -> bool {
         return size >= 4;
     }
     // A broker begins with `start`.
-    if !from_client(said) && said.methods & method::START == 0 {
+    if flow.channels == 0 {
         return false;
     }
-    match kind {
-        METHOD => {
-            done(flow, 0);
-            channel != 0 && size >= 4
-        }
-        CONTENT_HEADER | CONTENT_BODY => {
-            done(flow, 0);
-            channel != 0
-        }
-        HEARTBEAT => {
-            done(flow, method::HEARTBEAT);
-            channel == 0 && size == 0
-        }
-        _ => false,
+    if kind == HEARTBEAT {
+        done(flow, method::HEARTBEAT);
+        return channel == 0 && size == 0;
     }
+    done(flow, 0);
+    is_of_channel(kind, channel, size)
+}
+
+/// Whether a header is that of a frame on a channel, of which nothing is kept.
+#[inline(always)]
+pub fn is_of_channel(kind: u8, channel: u16, size: u32) -> bool {
+    let least = match kind {
+        METHOD => 4,
+        CONTENT_HEADER | CONTENT_BODY => 0,
+        _ => return false,
+    };
+    channel != 0 && (least..=FRAME_MAX).contains(&size)
 }
 
 /// Only clients begin with a protocol header.

@@ -114,7 +114,15 @@ pub mod seen {
 /// Size of `FlowState::carry`.
 pub const CARRY: usize = 24;
 
+/// What fills `FlowState` up to the size of which its docstring tells.
+pub const RESERVED: usize = 32;
+
 /// What the packets of one direction have in common. Times are jiffies, low 32 bits.
+///
+/// Most of what a packet costs is waiting for lines of memory that were used for something else since the packet before. What each packet
+/// touches stands first, in 96 bytes, and the size is such that an element of the map is five lines of 64 bytes: these 96 are half a line that
+/// the key is in, and one more (`struct htab_elem`, <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c>: 48 bytes, the key,
+/// the value).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState {
@@ -122,7 +130,6 @@ pub struct FlowState {
     pub packets: u64,
     /// Payload bytes.
     pub bytes: u64,
-    pub first: u32,
     pub last: u32,
     pub last_payload: u32,
     /// Silence before the latest packet.
@@ -132,67 +139,70 @@ pub struct FlowState {
     /// Highest sequence number, plus one.
     pub end_seq: u32,
     pub last_ack: u32,
-    pub initial_seq: u32,
-    pub first_ts_value: u32,
-    pub first_ts: u32,
     pub last_ts_value: u32,
     pub last_ts_echo: u32,
     pub last_ts: u32,
-    pub flow_label: u32,
     pub ifindex: u32,
-    pub other_interfaces: u32,
-    pub other_macs: u32,
     /// Packets after the handshake.
     pub ttl_count: u32,
     pub ttl_votes: u32,
     pub id_by_one: u32,
-    pub id_zeros: u32,
-    pub id_forward: u32,
-    pub id_other: u32,
-    pub dont_fragment_set: u32,
-    pub dont_fragment_clear: u32,
-    pub with_timestamps: u32,
-    pub without_timestamps: u32,
     /// Until when packets are reported after a RST; 0 when there was none.
     pub watch_until: u32,
-    /// When a packet broke a silence of both directions that the other has not answered; 0 when there is none such.
-    pub asked: u32,
-    /// How long that silence was.
-    pub asked_pause: u32,
-    /// Longest silence of both directions that the other direction broke and this one answered.
-    pub survived: u32,
     /// The sequence number of the next byte that is needed to follow what is spoken.
     pub next: u32,
-    /// Where the next frame begins, with the end octet of this one.
-    pub resume: u32,
     pub id_last: u16,
-    pub handshake_ip_id: u16,
     pub window: u16,
-    /// Packets reported since the RST.
-    pub followed: u16,
+    /// [`method`](crate::amqp::method): a frame that counts once its end octet is there.
+    pub pending: u16,
     pub ttl_mode: u8,
     pub ttl_last: u8,
     pub ttl_lowest: u8,
     pub ttl_highest: u8,
-    pub handshake_ttl: u8,
     pub tos: u8,
     /// [`seen`].
     pub seen: u8,
-    /// RSTs.
-    pub rsts: u8,
-    pub source_mac: [u8; 6],
     /// [`stage`](crate::amqp::stage).
     pub stage: u8,
     /// Bytes that this stage needs.
     pub want: u8,
     /// How many of them are there.
     pub have: u8,
-    /// Explicit padding, zero.
-    pub reserved: [u8; 5],
-    /// [`method`](crate::amqp::method): a frame that counts once its end octet is there.
-    pub pending: u16,
+    /// Not 0 once frames on channels may come: what [`Spoken`](crate::amqp::Spoken) says of them is all there.
+    pub channels: u8,
+    /// Where the next frame begins, with the end octet of this one.
+    pub resume: u32,
     /// Those bytes: of headers, and of the methods that are looked at.
     pub carry: [u8; CARRY],
+    pub flow_label: u32,
+    pub first: u32,
+    pub initial_seq: u32,
+    pub first_ts_value: u32,
+    pub first_ts: u32,
+    pub other_interfaces: u32,
+    pub other_macs: u32,
+    pub id_zeros: u32,
+    pub id_forward: u32,
+    pub id_other: u32,
+    /// Packets without DF after the handshake; none of IPv6.
+    pub dont_fragment_clear: u32,
+    /// Packets without the timestamps option after the handshake.
+    pub without_timestamps: u32,
+    /// When a packet broke a silence of both directions that the other has not answered; 0 when there is none such.
+    pub asked: u32,
+    /// How long that silence was.
+    pub asked_pause: u32,
+    /// Longest silence of both directions that the other direction broke and this one answered.
+    pub survived: u32,
+    pub handshake_ip_id: u16,
+    /// Packets reported since the RST.
+    pub followed: u16,
+    pub source_mac: [u8; 6],
+    pub handshake_ttl: u8,
+    /// RSTs.
+    pub rsts: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; RESERVED],
 }
 
 /// A RST arrived.
@@ -228,6 +238,6 @@ pub struct Followed {
 const _: () = assert!(size_of::<FlowKey>() == 44);
 const _: () = assert!(size_of::<Handshake>() == 12);
 const _: () = assert!(size_of::<Packet>() == 56);
-const _: () = assert!(size_of::<FlowState>() == 208);
-const _: () = assert!(size_of::<ArrivedRst>() == 16 + 44 + 4 + 56 + 2 * 208 + 40 + 64);
+const _: () = assert!(size_of::<FlowState>() == 224);
+const _: () = assert!(size_of::<ArrivedRst>() == 16 + 44 + 4 + 56 + 2 * 224 + 40 + 64);
 const _: () = assert!(size_of::<Followed>() == 16 + 44 + 4 + 56);

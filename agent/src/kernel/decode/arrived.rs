@@ -143,8 +143,11 @@ fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
     } else if !ipv4 && has(seen::ESTABLISHED) {
         side.flow_label = Some(flow.flow_label);
     }
-    side.dont_fragment = (u64::from(flow.dont_fragment_set), u64::from(flow.dont_fragment_clear));
-    side.timestamped = (u64::from(flow.with_timestamps), u64::from(flow.without_timestamps));
+    let others = |those: u32| (u64::from(flow.ttl_count.wrapping_sub(those)), u64::from(those));
+    if ipv4 {
+        side.dont_fragment = others(flow.dont_fragment_clear);
+    }
+    side.timestamped = others(flow.without_timestamps);
     if has(seen::TIMESTAMP) {
         side.first_timestamp = Some((Timestamps { value: flow.first_ts_value, echo: 0 }, clock.time_ns(flow.first_ts)));
         let last = Timestamps { value: flow.last_ts_value, echo: flow.last_ts_echo };
