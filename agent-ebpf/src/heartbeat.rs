@@ -6,7 +6,7 @@ use rstblame_ebpf::{Heartbeat, kind};
 
 use crate::{maps::EVENTS, record::header};
 
-/// `BPF_RB_AVAIL_DATA` (include/uapi/linux/bpf.h).
+/// `BPF_RB_AVAIL_DATA` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const AVAILABLE_DATA: u64 = 0;
 
 /// Returns 1, or 0 where the ring buffer has no room.

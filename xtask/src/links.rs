@@ -72,7 +72,10 @@ fn objection(line: &str) -> Option<&'static str> {
     }
     let cited = comment.split([' ', '(', '`', ',', ';']).any(|word| {
         let file = word.trim_end_matches(['.', ')', '`', ':']);
-        FOLDERS.iter().any(|folder| file.starts_with(folder)) && matches!(file.rsplit_once('.'), Some((_, "c" | "h")))
+        // The text of a link is followed by where it leads.
+        FOLDERS.iter().any(|folder| file.starts_with(folder))
+            && matches!(file.rsplit_once('.'), Some((_, "c" | "h")))
+            && !comment.contains(&format!("/{file}"))
     });
     cited.then_some("a file of the kernel's without a link to it in a release (https://github.com/torvalds/linux/blob/v6.12/...)")
 }
