@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Process 1 of the guest: runs the lab's test programs and says how they ended, in lines that begin with "vm:".
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RUSTC_BOOTSTRAP=1 RSTBLAME_LAB_PATIENCE=6
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RSTBLAME_LAB_PATIENCE=6
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /sbin /usr/sbin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -12,6 +12,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BA
 mount -t tracefs tracefs /sys/kernel/tracing
 ip link set lo up
 echo "vm: running $(uname -r)"
+# Says how something ended, and how long after the start.
 since() {
     read -r uptime _ < /proc/uptime
     echo "vm: $1 exit $2 at $uptime s"
@@ -20,10 +21,15 @@ rstblame check > /tmp/said 2>&1
 status=$?
 sed "s,^,    ," /tmp/said
 since check $status
+# What it says of this kernel when it arms in earnest; see `Report::lacking`.
+rstblame capture --format json --duration 1s > /tmp/said 2>&1
+status=$?
+sed "s,^,    ," /tmp/said
+since capture $status
 for test in /tests/*; do
     filter=$(cat "/filters/${test##*/}" 2>/dev/null)
     # One test at a time: an emulated processor is slow, and the tests wait for seconds at most.
-    timeout 240 "$test" --test-threads=1 -Zunstable-options --report-time $filter > /tmp/said 2>&1
+    timeout 240 "$test" --test-threads=1 $filter > /tmp/said 2>&1
     status=$?
     sed "s,^,    ," /tmp/said
     since "${test##*/}" $status

@@ -19,13 +19,18 @@ const NEWEST: &str = "linux-image-cloud-amd64";
 struct Line {
     name: &'static str,
     suites: &'static [&'static str],
+    lacks: &'static [&'static str],
 }
 
+/// What no kernel gives, and what those before Linux 6.10 do not, by the names of the agent's `coverage`.
+const ALWAYS: &[&str] = &["netfilter_rejects"];
+const BEFORE_REASONS: &[&str] = &["kernel_reason", "netfilter_rejects", "resets_without_socket"];
+
 const LINES: [Line; 4] = [
-    Line { name: "5.10", suites: &["bullseye"] },
-    Line { name: "6.1", suites: &["bookworm"] },
-    Line { name: "6.12", suites: &["bookworm-backports", "trixie"] },
-    Line { name: "newest", suites: &["trixie-backports", "sid"] },
+    Line { name: "5.10", suites: &["bullseye"], lacks: BEFORE_REASONS },
+    Line { name: "6.1", suites: &["bookworm"], lacks: BEFORE_REASONS },
+    Line { name: "6.12", suites: &["bookworm-backports", "trixie"], lacks: ALWAYS },
+    Line { name: "newest", suites: &["trixie-backports", "sid"], lacks: ALWAYS },
 ];
 
 /// One kernel, unpacked.
@@ -35,6 +40,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// As `uname -r` tells it.
     pub release: String,
+    /// Sources of evidence that it does not give; all others have to be active.
+    pub lacks: &'static [&'static str],
     /// The bootable image.
     pub image: PathBuf,
     /// Its modules, `.../lib/modules/RELEASE`.
@@ -112,7 +119,7 @@ impl Archive {
         let modules = modules.into_iter().find(|place| place.is_dir()).ok_or_else(|| missing("its packages have no modules"))?;
         let images = [root.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
         let image = images.into_iter().find(|place| place.is_file()).ok_or_else(|| missing("its packages have no image"))?;
-        Ok(Kernel { name: line.name, release, image, modules })
+        Ok(Kernel { name: line.name, lacks: line.lacks, release, image, modules })
     }
 
     /// The image and, where they are packages of their own, the binary and the modules.

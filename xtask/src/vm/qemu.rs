@@ -1,6 +1,7 @@
 //! One kernel booted under emulation, and what it said.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     path::Path,
     process::Stdio,
@@ -29,6 +30,8 @@ const TROUBLE: [&str; 7] = ["Kernel panic", "BUG:", "WARNING:", "Call Trace:", "
 pub struct Report {
     /// Test programs that ended well.
     pub passed: Vec<String>,
+    /// Sources of evidence that this kernel does not give, by the agent's own `coverage`; `None` if it never armed.
+    pub lacking: Option<BTreeSet<String>>,
     /// What went wrong; empty when all is well.
     pub problems: Vec<String>,
 }
@@ -72,6 +75,10 @@ pub fn boot(kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
     };
     let said = fs::read(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
     let mut report = read(&String::from_utf8_lossy(&said));
+    let expected: BTreeSet<String> = kernel.lacks.iter().map(|&source| source.to_owned()).collect();
+    if report.lacking.as_ref() != Some(&expected) {
+        report.problems.push(format!("not active are {:?}, and that should be {expected:?}", report.lacking));
+    }
     if !ended {
         report.problems.push(format!("it was still running after {} s", LIMIT.as_secs()));
     }
@@ -80,7 +87,7 @@ pub fn boot(kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
 
 /// Reads what a guest said. Only what it says itself counts as success.
 fn read(said: &str) -> Report {
-    let mut report = Report { passed: Vec::new(), problems: Vec::new() };
+    let mut report = Report { passed: Vec::new(), lacking: None, problems: Vec::new() };
     let mut done = false;
     for line in said.lines().map(|line| line.trim_end_matches('\r')) {
         if let Some((name, status)) = line.strip_prefix("vm: ").and_then(|rest| rest.split_once(" exit ")) {
@@ -89,6 +96,10 @@ fn read(said: &str) -> Report {
             } else {
                 report.problems.push(format!("{name} ended with status {status}"));
             }
+        }
+        if let Some(lacking) = lacking(line) {
+            // The first is that of the agent with all it has; the scenarios turn things off.
+            report.lacking.get_or_insert(lacking);
         }
         if TROUBLE.iter().any(|sign| line.contains(sign)) && !line.starts_with("    ") {
             report.problems.push(format!("the kernel said: {line}"));
@@ -101,16 +112,38 @@ fn read(said: &str) -> Report {
     report
 }
 
+/// What is not active by the `coverage` of an `agent_started`; `None` for any other line.
+fn lacking(line: &str) -> Option<BTreeSet<String>> {
+    let event: serde_json::Value = serde_json::from_str(line.trim_start()).ok()?;
+    let coverage = event.get("coverage").filter(|_| event.get("event").is_some_and(|event| event == "agent_started"))?.as_object()?;
+    Some(
+        coverage
+            .iter()
+            .filter(|(_, source)| source.get("state").is_none_or(|state| state != "active"))
+            .map(|(name, _)| name.clone())
+            .collect(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn success_is_what_the_guest_says_itself() {
-        let report = read("vm: running 6.1\r\n    test x ... ok\r\nvm: ladder exit 0\r\nvm: done\r\n");
-        assert_eq!(report, Report { passed: vec!["ladder".to_owned()], problems: vec![] });
+        let report = read("vm: running 6.1\r\n    test x ... ok\r\nvm: ladder exit 0 at 12.30 s\r\nvm: done\r\n");
+        assert_eq!(report, Report { passed: vec!["ladder".to_owned()], lacking: None, problems: vec![] });
         assert_eq!(read("vm: ladder exit 0\n").problems.len(), 1);
         assert_eq!(read("").problems.len(), 1);
+    }
+
+    #[test]
+    fn what_is_lacking_is_what_the_agent_says_first() {
+        let started = r#"    {"event":"agent_started","coverage":{"amqp":{"state":"active"},"kernel_reason":{"state":"unavailable"}}}"#;
+        let later = r#"    {"event":"agent_started","coverage":{"amqp":{"state":"unavailable"}}}"#;
+        let report = read(&format!("{started}\n{later}\nvm: done\n"));
+        assert_eq!(report.lacking, Some(["kernel_reason".to_owned()].into()));
+        assert_eq!(read("    {\"event\":\"rst\"}\nvm: done\n").lacking, None);
     }
 
     #[test]
