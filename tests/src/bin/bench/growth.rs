@@ -102,7 +102,7 @@ fn resets(figures: &mut Figures) -> Result<()> {
     );
     let mut last = 0.0;
     for count in RESETS {
-        let took = middle((0..TIMES).map(|_| lines(count)).collect::<Result<_>>()?).as_secs_f64();
+        let took = middle((0..TIMES).map(|_| lines(count)).collect::<Result<Vec<_>>>()?).as_secs_f64();
         last = f64::from(count) / took;
         figures.row(count.to_string(), [format!("{last:.0}"), format!("{:.2}", took / f64::from(count) * 1e6)]);
     }
