@@ -18,6 +18,9 @@ use super::{PORT, Shift};
 /// Between two resets of hosts that stay.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// After two thousand messages, so that the load leaves room for what it is a load on.
+const BREATH: Duration = Duration::from_millis(200);
+
 /// Resets on each host that passes.
 const EACH: u8 = 3;
 
@@ -27,7 +30,7 @@ pub fn messages(net: &TwoHosts, shift: &Shift) -> Result<()> {
     // Not the port of the resets: there nobody may listen when a connection is to be refused.
     let address = SocketAddr::new(net.server.v4(), PORT + 1);
     let mut pair = Pair::open(&stage, &net.client, &net.server, address)?;
-    while shift.goes_on(Duration::ZERO) {
+    while shift.goes_on(BREATH) {
         pair.publish(2000, 200, 10)?;
     }
     Ok(())
