@@ -3,6 +3,9 @@
 //! Where the next header begins is known by arithmetic; what lies between is not read. A segment from before that is old: a retransmission, or
 //! the same packet on another device. One from beyond it leaves a gap, and then nothing that comes is trusted any more: no header is ever
 //! guessed. Bytes are copied only of headers and of the methods that [`crate::unit`] names, never of credentials and of content.
+//!
+//! Of messages nothing is kept. Frames on channels, which most segments hold and nothing else, are passed over where the segment is seen
+//! ([`take`]); a segment with anything else is handed over to a program of its own ([`amqp`]).
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
@@ -28,7 +31,8 @@ const FRAMES: u64 = 8;
 /// Bytes of an end octet and the header behind it (AMQP 0-9-1, section 2.3.5).
 const FRAME: i32 = 8;
 
-/// After some seconds a segment is handed over in any case: that of these bits of the time in jiffies one has changed, tells.
+/// Bits of the time in jiffies. When one of them has changed since the payload before, a segment is handed over whatever it holds: each second
+/// to ten, by the kernel's `CONFIG_HZ`.
 const LONG: u32 = !0x3ff;
 
 /// Room for a text and as much again, in words.
