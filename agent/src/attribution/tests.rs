@@ -9,6 +9,7 @@ pub(super) mod linux;
 mod received;
 mod remembered;
 mod sent;
+mod shape;
 
 use std::time::Duration;
 

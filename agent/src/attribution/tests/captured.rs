@@ -3,7 +3,7 @@
 use super::{linux::Linux, *};
 use crate::{
     amqp::{Conversation, Phase, Protocol},
-    event::Direction,
+    event::{Direction, Effect, Severity},
     flow::{
         CapturePosition, LocalKnown,
         wire::{Ring, Segment, Wire},
@@ -146,12 +146,12 @@ fn a_rst_that_no_tcp_acts_on_is_ignored() {
         ("a refusal without ACK", refused(0), true),
     ] {
         let verdict = attribute(&reset);
-        assert_eq!(verdict.effect == crate::event::Effect::Ignored, ignored, "{name}: {verdict:#?}");
-        assert!(!ignored || verdict.severity == crate::event::Severity::Info, "{name}: {verdict:#?}");
+        assert_eq!(verdict.effect == Effect::Ignored, ignored, "{name}: {verdict:#?}");
+        assert!(!ignored || verdict.severity == Severity::Info, "{name}: {verdict:#?}");
     }
     // Live, the kernel itself says what it acted on.
     let live = Reset { capture: None, ..seq(at + 1) };
-    assert_eq!(attribute(&live).effect, crate::event::Effect::ConnectionReset);
+    assert_eq!(attribute(&live).effect, Effect::ConnectionReset);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{super::burst, check};
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{Flags, Segment, Wire},
+    flow::wire::{Flags, Ring, Segment, Wire},
 };
 
 /// A RST, and another one before it that differs so from it.
@@ -60,7 +60,7 @@ fn rsts_that_march_beyond_all_that_was_sent() {
         let mut wire = step(1_460, 1_460);
         wire.sender.end_seq = Some(u32::MAX - 9);
         (wire.rst.seq, wire.rst.flags) = (0, Flags(flags));
-        wire.others = crate::flow::wire::Ring::default();
+        wire.others = Ring::default();
         wire.others.push(Segment { seq: u32::MAX - 9, ..wire.rst });
         wire
     };
@@ -74,7 +74,7 @@ fn rsts_that_march_beyond_all_that_was_sent() {
             ("one further than the other", step(1_460, 1), None),
             ("two further than the other", step(1_460, 2), Some(50.0)),
             ("at the peer's last byte", step(0, 1_460), None),
-            ("the only one", changed(|wire| wire.others = crate::flow::wire::Ring::default()), None),
+            ("the only one", changed(|wire| wire.others = Ring::default()), None),
             // A dead peer answers each of our segments with a RST at the number that segment acknowledged.
             ("a number that was acknowledged", changed(|wire| wire.receiver.acks.push(wire.rst.seq)), None),
             ("what this end acknowledged is not seen", changed(|wire| wire.receiver.packets = 0), None),

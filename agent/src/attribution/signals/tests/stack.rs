@@ -3,7 +3,7 @@
 use super::{super::stack, ask};
 use crate::{
     attribution::tests::linux::{ACK, Linux, MS, RST},
-    flow::wire::{Flags, IpIds, OptionKinds, Segment, Timestamps, Wire},
+    flow::wire::{Flags, IpIds, Timestamps, VendorText, Wire},
 };
 
 /// A case: its name, the wire, and what must be remarked: each ratio, and how its sentence begins.
@@ -176,11 +176,7 @@ fn what_no_stack_does() {
             &[(20.0, "window 1 on a RST that no socket made"), (2.0, "a window without a timestamp")],
         ),
         ("payload", payload(1), &[(6.0, "1 bytes of payload")]),
-        (
-            "payload that a device signed",
-            changed(payload(20), |wire| wire.text = crate::flow::wire::VendorText::recognise(b"BIG-IP: [0x1:7] x")),
-            &[],
-        ),
+        ("payload that a device signed", changed(payload(20), |wire| wire.text = VendorText::recognise(b"BIG-IP: [0x1:7] x")), &[]),
     ]);
 }
 
@@ -271,56 +267,4 @@ fn a_rst_of_no_template_may_not_have_the_sockets_fields() {
             &[window],
         ),
     ]);
-}
-
-/// A peer that uses TCP-MD5 or TCP-AO signs its answers too (RFC 2385, section 4.1; RFC 5925, section 7.3): options do not make them foreign.
-#[test]
-fn a_signed_answer_is_an_answer() {
-    let signed = |kind: u8| {
-        answer(|wire| {
-            let mut options = OptionKinds::default();
-            options.push(kind);
-            wire.rst.options = options;
-        })
-    };
-    for (kind, answers) in [(19, true), (29, true), (8, false), (34, false)] {
-        assert_eq!(crate::attribution::shape::Shape::of(&signed(kind)).answers(), answers, "option {kind}");
-    }
-}
-
-/// What is common to all shapes: DF that is clear makes a RST foreign only where the peer's packets are not known to leave it clear.
-#[test]
-fn the_shape_of_a_rst() {
-    use crate::attribution::shape::Shape;
-    let rst = |rst: Segment, theirs: (u64, u64)| {
-        let it = Linux::new(61, 1);
-        let mut wire = it.wire(&rst);
-        wire.sender.dont_fragment = theirs;
-        wire.sender.handshake_dont_fragment = None;
-        Shape::of(&wire)
-    };
-    let mut it = Linux::new(61, 1);
-    let (active, bare) = (it.active(), it.answer(61));
-    let fragmentable = |segment| Segment { dont_fragment: Some(false), ..segment };
-    for (name, segment, theirs, shape) in [
-        ("an abort", active, (9, 0), Shape::Active),
-        ("an abort, window 0", Segment { window: 0, ..active }, (9, 0), Shape::Active),
-        ("an abort without timestamp", Segment { timestamps: None, ..active }, (9, 0), Shape::Active),
-        ("a fragmentable abort", fragmentable(active), (9, 0), Shape::Foreign),
-        ("a fragmentable abort of a host that does so", fragmentable(active), (0, 9), Shape::Active),
-        ("a fragmentable abort, nothing known", fragmentable(active), (0, 0), Shape::Foreign),
-        ("an answer", bare, (9, 0), Shape::Answer),
-        ("an answer over IPv6", Segment { ip_id: None, dont_fragment: None, ..bare }, (0, 0), Shape::Answer),
-        ("an answer with an IP-ID", Segment { ip_id: Some(1), ..bare }, (9, 0), Shape::OtherAnswer),
-        ("an answer with ACK", Segment { flags: Flags(RST | ACK), ..bare }, (9, 0), Shape::OtherAnswer),
-        ("an answer to a SYN", Segment { flags: Flags(RST | ACK), seq: 0, ..bare }, (0, 0), Shape::Answer),
-        ("a fragmentable answer", fragmentable(bare), (9, 0), Shape::Foreign),
-        ("a fragmentable answer of a host that does so", fragmentable(bare), (0, 9), Shape::Answer),
-        ("an answer to a SYN with a window", Segment { flags: Flags(RST | ACK), seq: 0, window: 1, ..bare }, (9, 0), Shape::Foreign),
-        ("a window without ACK", Segment { window: 1, ..bare }, (9, 0), Shape::Foreign),
-        ("payload", Segment { payload: 1, ..bare }, (9, 0), Shape::Foreign),
-        ("PSH", Segment { flags: Flags(RST | Flags::PSH), ..bare }, (9, 0), Shape::Foreign),
-    ] {
-        assert_eq!(rst(segment, theirs), shape, "{name}");
-    }
 }
