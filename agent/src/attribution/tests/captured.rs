@@ -142,7 +142,7 @@ fn a_rst_that_no_tcp_acts_on_is_ignored() {
         ("the first of two", before(0), false),
         ("nothing known", arrives(&|wire| (wire.receiver.last_ack, wire.sender.end_seq) = (None, None)), false),
         // RFC 9293, section 3.10.7.3: in SYN-SENT only an acceptable acknowledgement counts.
-        ("a refusal", refused(super::linux::ACK), false),
+        ("a refusal", refused(linux::ACK), false),
         ("a refusal without ACK", refused(0), true),
     ] {
         let verdict = attribute(&reset);

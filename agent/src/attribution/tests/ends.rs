@@ -91,7 +91,7 @@ fn a_reset_seen_leaving_the_other_end_is_settled() {
         ("seen arriving there too", both_received, "connection_reset unknown unknown warning"),
     ]);
     // Whatever its packet looks like: somebody sent it there.
-    let it = super::linux::Linux::new(61, 6);
+    let it = linux::Linux::new(61, 6);
     let forged = it.wire(&Segment { ip_id: Some(1), dont_fragment: Some(false), window: 8192, ..it.answer(255) });
     let looks_forged = |pair| {
         let wire = Some(Box::new(forged.clone()));

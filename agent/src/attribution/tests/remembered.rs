@@ -63,8 +63,8 @@ fn a_configured_proxy_is_named_for_what_bears_its_address() {
 
     // The machine at that very address translates, and answered for itself.
     let mut it = Linux::new(63, 6);
-    it.send(super::linux::PSH, 50);
-    it.now += super::linux::RTT;
+    it.send(linux::PSH, 50);
+    it.now += linux::RTT;
     let mut translated = it.wire(&it.answer(64));
     (translated.way, translated.sender.handshake_ttl) = (Some(Way::default()), None);
     let verdict = attribute(&known(Some(translated)));
