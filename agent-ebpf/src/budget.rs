@@ -104,7 +104,7 @@ pub fn admits_reset(class: u32, ends: &Ends, netns: u32) -> bool {
     admits(class, &key, limit, share)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn admits(class: u32, key: &FloodKey, limit: u32, share: u32) -> bool {
     let now = boottime_ns();
     let second = now / SECOND_NS;

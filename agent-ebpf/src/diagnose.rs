@@ -1,7 +1,8 @@
 //! What the kernel programs have to say about themselves, for the agent's own log at level debug (aya-log).
 //!
-//! The level is a frozen global, so that the verifier takes all of this out of the programs unless it is asked for. Each message is a function
-//! of its own that is not inlined: it has its own part of the 512 bytes of stack, and none of what calls it grows.
+//! The level is a frozen global, so that the verifier takes all of this out of the programs unless it is asked for. Nothing of it is a
+//! subprogram: the verifiers of Linux 6.2 and earlier go through every known number on its own in a program that has any
+//! ([`mark`](crate::memory::mark)), called or not.
 
 use aya_log_ebpf::{
     debug,
@@ -18,13 +19,9 @@ macro_rules! diagnose {
             #[doc = concat!("`", $text, "`")]
             #[inline(always)]
             pub fn $name($($argument: $kind),*) {
-                #[inline(never)]
-                fn say($($argument: $kind),*) {
+                if level_enabled(Level::Debug) {
                     count(counter::DIAGNOSED);
                     debug!(&(), $text, $($argument),*);
-                }
-                if level_enabled(Level::Debug) {
-                    say($($argument),*);
                 }
             }
         )*

@@ -3,8 +3,6 @@
 //! It keeps for the leaving direction of watched connections the same facts as the tap, and reports nothing: what becomes of a RST that
 //! leaves is told by its tracepoint. Arriving packets, which such a socket sees too, it lets go at once.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_jiffies64, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowState, Packet, direction, packet_bit};
 
@@ -24,10 +22,9 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
         return 0;
     }
     let skb = ctx.as_ptr() as u64;
-    let mut segment = MaybeUninit::uninit();
-    if headers::read(&ctx, skb, direction::OUT, &mut segment) {
-        // SAFETY: it was written.
-        ours(&ctx, unsafe { segment.assume_init_mut() });
+    // SAFETY: null, or what was read, which is this CPU's until the program ends.
+    if let Some(segment) = unsafe { headers::read(&ctx, skb, direction::OUT).as_mut() } {
+        ours(&ctx, segment);
     }
     0
 }

@@ -8,7 +8,7 @@ use rstblame_ebpf::wire::{FlowKey, Packet, direction, packet_bit};
 use crate::{
     address::{AF_INET, AF_INET6, narrow},
     filter,
-    maps::NAMESPACE,
+    maps::{NAMESPACE, SEGMENT},
     packet::netns_of,
 };
 
@@ -114,28 +114,32 @@ pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
     if done { Some(value) } else { None }
 }
 
-/// Reads IPv4; false, and nothing written, for what is not a watched segment.
+/// Reads IPv4; null for what is not a watched segment.
 #[inline(always)]
-fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
+fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let mut ip = MaybeUninit::<V4>::uninit();
     if !load_headers(skb, 0, &mut ip) {
-        return false;
+        return core::ptr::null_mut();
     }
     // SAFETY: the helper has written all of it; integers only.
     let ip = unsafe { ip.assume_init_mut() };
     // Later fragments have no TCP header.
     if ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
-        return false;
+        return core::ptr::null_mut();
     }
     let tcp_at = u32::from(ip.version_length & 0xf) * 4;
     if tcp_at != 20 && !reload(skb, tcp_at, &mut ip.tcp) {
-        return false;
+        return core::ptr::null_mut();
     }
     if !ip.tcp.is_watched() {
-        return false;
+        return core::ptr::null_mut();
     }
-    fill_ipv4(place, ip, tcp_at, ctx.len(), direction);
-    true
+    let place = place();
+    // SAFETY: null, or as in `place`.
+    if let Some(place) = unsafe { place.as_mut() } {
+        fill_ipv4(place, ip, tcp_at, ctx.len(), direction);
+    }
+    place.cast()
 }
 
 /// Fills in what the headers of IPv4 and TCP say.
@@ -159,12 +163,12 @@ fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, length: u32
     }
 }
 
-/// Reads IPv6; false, and nothing written, for what is not a watched segment.
+/// Reads IPv6; null for what is not a watched segment.
 #[inline(always)]
-fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
+fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let mut ip = MaybeUninit::<V6>::uninit();
     if !load_headers(skb, 0, &mut ip) {
-        return false;
+        return core::ptr::null_mut();
     }
     // SAFETY: as in `ipv4`.
     let ip = unsafe { ip.assume_init_mut() };
@@ -172,14 +176,18 @@ fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<S
     if ip.next_header != TCP {
         tcp_at = behind_extensions(skb, ip.next_header);
         if tcp_at == 0 || !reload(skb, tcp_at, &mut ip.tcp) {
-            return false;
+            return core::ptr::null_mut();
         }
     }
     if !ip.tcp.is_watched() {
-        return false;
+        return core::ptr::null_mut();
     }
-    fill_ipv6(place, ip, tcp_at, ctx.len(), direction);
-    true
+    let place = place();
+    // SAFETY: null, or as in `place`.
+    if let Some(place) = unsafe { place.as_mut() } {
+        fill_ipv6(place, ip, tcp_at, ctx.len(), direction);
+    }
+    place.cast()
 }
 
 /// Where TCP begins behind extension headers; 0 for something else than TCP.
@@ -277,18 +285,27 @@ fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
     unsafe { place.assume_init_mut() }
 }
 
-/// Fills in what the headers say; false, and nothing written, for what is not a segment of a watched connection.
+/// Where the segment that this CPU looks at is put down; null never, but that the verifier does not know.
+///
+/// Not on the stack: the verifier follows each number there as far as it is known, and each set of bits would be a state of its own
+/// ([`mark`](crate::memory::mark)). Of what a map holds it knows nothing.
 #[inline(always)]
-pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUninit<Segment>) -> bool {
+fn place() -> *mut MaybeUninit<Segment> {
+    // This CPU's own: socket filters run with softirqs off, one after the other.
+    SEGMENT.get_ptr_mut(0).unwrap_or(core::ptr::null_mut()).cast()
+}
+
+/// Reads what the headers say; null for what is not a segment of a watched connection.
+#[inline(always)]
+pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
-    let watched = match unsafe { (*ctx.skb.skb).protocol } {
-        IPV4 => ipv4(ctx, skb, direction, place),
-        IPV6 => ipv6(ctx, skb, direction, place),
-        _ => false,
+    let segment = match unsafe { (*ctx.skb.skb).protocol } {
+        IPV4 => ipv4(ctx, skb, direction),
+        IPV6 => ipv6(ctx, skb, direction),
+        _ => core::ptr::null_mut(),
     };
-    if watched {
-        // SAFETY: it was written.
-        let segment = unsafe { place.assume_init_mut() };
+    // SAFETY: null, or written by the above.
+    if let Some(segment) = unsafe { segment.as_mut() } {
         // SAFETY: as above.
         segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
         segment.key.netns = match NAMESPACE.get(0) {
@@ -296,5 +313,5 @@ pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16, place: &mut MaybeUnin
             _ => netns_of(skb).unwrap_or(0),
         };
     }
-    watched
+    segment
 }

@@ -11,7 +11,7 @@ use rstblame_ebpf::{
     wire::{FlowKey, FlowState, Handshake},
 };
 
-use crate::follow::Handover;
+use crate::{follow::Handover, headers::Segment};
 
 /// Reset records on their way to the agent. User space sets the size.
 #[map]
@@ -64,6 +64,10 @@ pub static HANDSHAKES: LruHashMap<FlowKey, Handshake> = LruHashMap::with_max_ent
 /// What was said on connections whose beginning was seen; the least recently used make room. User space sets the size.
 #[map]
 pub static SPOKEN: LruHashMap<FlowKey, Spoken> = LruHashMap::with_max_entries(32_768, 0);
+
+/// The segment that `tap` or `egress` looks at.
+#[map]
+pub static SEGMENT: PerCpuArray<Segment> = PerCpuArray::with_max_entries(1, 0);
 
 /// The program that follows AMQP, so that the verifier looks at it on its own. Empty when that is turned off.
 #[map]

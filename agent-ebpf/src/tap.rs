@@ -4,8 +4,6 @@
 //! every RST goes out with them, and for a while after it the headers of what else arrives: a peer that keeps talking did not send it.
 //! Sockets of type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
@@ -50,10 +48,9 @@ struct Ethernet {
 #[socket_filter]
 pub fn tap(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
-    let mut segment = MaybeUninit::uninit();
-    if headers::read(&ctx, skb, direction::IN, &mut segment) {
-        // SAFETY: it was written.
-        ours(&ctx, skb, unsafe { segment.assume_init_mut() });
+    // SAFETY: null, or what was read, which is this CPU's until the program ends.
+    if let Some(segment) = unsafe { headers::read(&ctx, skb, direction::IN).as_mut() } {
+        ours(&ctx, skb, segment);
     }
     0
 }

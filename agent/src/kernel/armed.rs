@@ -125,6 +125,18 @@ impl Armed {
     ///
     /// When the object cannot be loaded, or neither of the two reset hooks can be attached. Every other failure is in `coverage`.
     pub fn arm(options: &ArmOptions) -> Result<Self, KernelError> {
+        let armed = Self::load_and_attach(options);
+        let sees_resets =
+            armed.as_ref().is_ok_and(|armed| !armed.attached.iter().any(|hook| hook.program.is_none() && does_main_job(hook)));
+        if options.diagnostics == Diagnostics::Off || sees_resets {
+            return armed;
+        }
+        drop(armed);
+        tracing::warn!("with their diagnostics the kernel programs are more than this kernel takes: they are loaded without");
+        Self::load_and_attach(&ArmOptions { diagnostics: Diagnostics::Off, ..options.clone() })
+    }
+
+    fn load_and_attach(options: &ArmOptions) -> Result<Self, KernelError> {
         let ring_size = ring_size(options)?;
         let knowledge = Knowledge::gather(options);
         let picks_netns = knowledge.layout.skc_net != ABSENT && knowledge.layout.net_inum != ABSENT;
@@ -139,11 +151,10 @@ impl Armed {
             .into_iter()
             .map(|hook| hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf(), knowledge.format(hook)))
             .collect();
-        let main_job = [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint);
-        if !attached.iter().any(|attached| attached.program.is_some() && main_job.contains(&attached.hook.tracepoint)) {
+        if !attached.iter().any(|attached| attached.program.is_some() && does_main_job(attached)) {
             let failures: Vec<&str> = attached
                 .iter()
-                .find(|attached| main_job.contains(&attached.hook.tracepoint))
+                .find(|attached| does_main_job(attached))
                 .map_or_else(Vec::new, |attached| attached.failures.iter().map(String::as_str).collect());
             return Err(KernelError::NoHook(failures.join("; ")));
         }
@@ -382,6 +393,11 @@ impl Armed {
     pub const fn skipped(&self) -> u64 {
         self.skipped
     }
+}
+
+/// Whether a hook is one of the two that resets are seen by.
+fn does_main_job(attached: &Attached) -> bool {
+    [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint).contains(&attached.hook.tracepoint)
 }
 
 /// The size of the ring buffer as the kernel takes it.

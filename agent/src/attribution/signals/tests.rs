@@ -1,6 +1,7 @@
 //! Each signal by itself: a RST on a connection, and what the signal says of it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::large_stack_arrays, reason = "tables of cases")]
 
 mod burst;
 mod labels;
@@ -40,19 +41,19 @@ type Row = (&'static str, Wire, Option<f64>);
 
 fn check(signal: Signal, rows: impl IntoIterator<Item = Row>) {
     for (name, wire, expected) in rows {
-        compare(name, ask(signal, &wire), expected);
+        compare(name, ask(signal, &wire).as_ref(), expected);
     }
 }
 
 /// The same, with a socket that has something to say.
 fn check_with(signal: Signal, rows: impl IntoIterator<Item = (&'static str, Wire, Reset, Option<f64>)>) {
     for (name, wire, reset, expected) in rows {
-        compare(name, ask_with(signal, &wire, &reset), expected);
+        compare(name, ask_with(signal, &wire, &reset).as_ref(), expected);
     }
 }
 
-fn compare(name: &str, found: Option<Finding>, expected: Option<f64>) {
-    let same = match (&found, expected) {
+fn compare(name: &str, found: Option<&Finding>, expected: Option<f64>) {
+    let same = match (found, expected) {
         (Some(found), Some(expected)) => (found.ratio - expected).abs() < 1e-9,
         (None, None) => true,
         _ => false,

@@ -25,8 +25,8 @@ fn came(ttl: u8, change: impl FnOnce(&mut Wire)) -> Wire {
     wire
 }
 
-fn tunnel(last: u8) -> Option<IpAddr> {
-    Some(IpAddr::from([192, 0, 2, last]))
+fn tunnel(last: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, last])
 }
 
 #[test]
@@ -55,9 +55,9 @@ fn another_way_is_another_box() {
             ("another interface", interface(0), Some(12.0)),
             ("interfaces used in turn", interface(1), None),
             ("no interface known of the RST", came(64, |wire| wire.rst.interface = None), None),
-            ("another tunnel", tunnels(tunnel(1), tunnel(2)), Some(12.0)),
-            ("the same tunnel", tunnels(tunnel(1), tunnel(1)), None),
-            ("a tunnel for one only", tunnels(tunnel(1), None), None),
+            ("another tunnel", tunnels(Some(tunnel(1)), Some(tunnel(2))), Some(12.0)),
+            ("the same tunnel", tunnels(Some(tunnel(1)), Some(tunnel(1))), None),
+            ("a tunnel for one only", tunnels(Some(tunnel(1)), None), None),
         ],
     );
 }
@@ -67,7 +67,7 @@ fn addresses_are_named() {
     let detail = |wire: &Wire| ask(link::look, wire).unwrap().detail;
     let mac = came(64, |wire| wire.rst.source_mac = Some([2, 0, 0, 0, 0xab, 0xc]));
     assert_eq!(detail(&mac), "it came from 02:00:00:00:ab:0c, all 7 packets of the peer from 02:00:00:00:00:01");
-    let other = came(64, |wire| (wire.sender.outer_source, wire.rst.outer_source) = (tunnel(1), tunnel(2)));
+    let other = came(64, |wire| (wire.sender.outer_source, wire.rst.outer_source) = (Some(tunnel(1)), Some(tunnel(2))));
     assert_eq!(detail(&other), "it came through the tunnel from 192.0.2.2, 7 packets of the peer through that from 192.0.2.1");
 }
 
