@@ -14,7 +14,8 @@ pub const MIB: u64 = 1 << 20;
 /// Between two samples.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How much more memory the end may need than the middle: an allocator takes a while to settle, and gives nothing back.
+/// How much more memory the last quarter may need than the one before: what is remembered of peers and processes fills up for some minutes, to
+/// bounds that their own tests hold, and an allocator takes as long to settle.
 const MEMORY_SLACK: u64 = 3 * MIB;
 
 /// How many more files may be open at one moment: a namespace that passes is watched by three sockets, a reload opens its file anew.
@@ -65,11 +66,11 @@ impl Growth {
         self.samples.iter().map(|sample| sample.memory).max().unwrap_or(0)
     }
 
-    /// What the last quarter has more of than the second, if it is more than chance.
+    /// What the last quarter has more of than the third, if it is more than chance.
     pub fn found(&self) -> Option<&'static str> {
         let quarter = self.samples.len() / 4;
-        let (middle, end) = (self.samples.get(quarter..2 * quarter)?, self.samples.get(3 * quarter..)?);
-        let grew = |of: fn(&Sample) -> u64, slack| median(end, of) > median(middle, of) + slack;
+        let (before, end) = (self.samples.get(2 * quarter..3 * quarter)?, self.samples.get(3 * quarter..)?);
+        let grew = |of: fn(&Sample) -> u64, slack| median(end, of) > median(before, of) + slack;
         if grew(|sample| sample.memory, MEMORY_SLACK) {
             Some("memory")
         } else if grew(|sample| sample.files, FILES_SLACK) {
