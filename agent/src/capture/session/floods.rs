@@ -28,8 +28,9 @@ const KEYS: usize = 4096;
 /// Lines a second, beside those that sum up what is left: more would be a flood themselves.
 const LINES: usize = 128;
 
-/// Keys of which a sample is kept, for what the kernel programs will count.
-const SAMPLES: usize = 4096;
+/// Keys of which a sample is kept, for what the kernel programs will count: a few times the lines of a second. Each takes some 3 KiB, and with
+/// namespaces that come and go there is always another key.
+const SAMPLES: usize = 512;
 
 /// How long a sample serves before a newer one takes its place.
 const FRESH: Duration = Duration::from_secs(1);
