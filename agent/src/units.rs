@@ -8,6 +8,11 @@ const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 /// Units of size and their lengths in bytes, largest first.
 const SIZES: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
+/// A time in nanoseconds; one of more than 584 years is as long as that.
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A number with a unit: `250ms`, `30s`, `10m`, `2h`; `0` needs none.
 ///
 /// # Errors

@@ -62,6 +62,11 @@ impl LabError {
     pub fn io(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Io { doing: doing.into(), source: source.into() }
     }
+
+    /// [`LabError::io`] for `map_err`.
+    pub fn during(doing: &str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::io(doing, error)
+    }
 }
 
 impl From<lapin::Error> for LabError {

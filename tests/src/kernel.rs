@@ -2,6 +2,7 @@
 
 use std::{fs, sync::OnceLock};
 
+use rstblame::kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, hooks::Ladder, ports::PortSet, tap::Extras};
 use serde_json::Value;
 
 use crate::{LabError, Result};
@@ -36,4 +37,20 @@ pub fn traces_resets_without_socket() -> Result<bool> {
 /// As [`traces_resets_without_socket`].
 pub fn reason(name: &str) -> Result<Value> {
     Ok(if traces_resets_without_socket()? { Value::from(name) } else { Value::Null })
+}
+
+/// How the kernel programs are loaded to be run on packets of a test's own (`BPF_PROG_TEST_RUN`): on these ports, in any namespace.
+pub fn dry(ports: PortSet, extras: Extras) -> ArmOptions {
+    ArmOptions {
+        ports,
+        netns: None,
+        ring_size: 1 << 20,
+        max_connections: 4096,
+        max_conversations: 4096,
+        extras,
+        diagnostics: Diagnostics::Off,
+        budgets: Budgets::default(),
+        ladder: Ladder::Auto,
+        btf: Some(BTF.into()),
+    }
 }

@@ -33,6 +33,7 @@ pub mod scene;
 pub mod site;
 pub mod speech;
 pub mod stand;
+pub mod status;
 pub mod table;
 pub mod tracing;
 pub mod trial;

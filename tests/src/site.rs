@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -86,12 +86,19 @@ impl Site {
 pub fn resets_on(host: &Host, port: u16, count: usize) -> Result<()> {
     let address = SocketAddr::new(host.v4(), port);
     let listener = host.listen(address)?;
-    for _ in 0..count {
-        let client = host.connect(address)?;
-        let accepted = listener.accept().map_err(|error| LabError::io("accept", error))?;
-        peer::abort(client)?;
-        drop(accepted);
-    }
+    (0..count).try_for_each(|_| reset(host, address, &listener))
+}
+
+/// One connection of a host with itself, aborted by its client.
+///
+/// # Errors
+///
+/// [`LabError::Io`].
+pub fn reset(host: &Host, address: SocketAddr, listener: &TcpListener) -> Result<()> {
+    let client = host.connect(address)?;
+    let accepted = listener.accept().map_err(LabError::during("accept"))?;
+    peer::abort(client)?;
+    drop(accepted);
     Ok(())
 }
 

@@ -3,11 +3,9 @@
 //! With `RSTBLAME_LAB_TABLE` in the environment each verdict is appended to that file, one JSON object a line: `scenario`, `view` (the host that was
 //! asked), `expected`, `got`, `confidence` (of the origin, or null), `evidence` (the signals) and `right`.
 
-use std::{fs::File, io::Write as _};
-
 use serde_json::{Value, json};
 
-use crate::{LabError, Result};
+use crate::{Result, workspace};
 
 /// Name of the variable that says which file the verdicts are appended to.
 const TABLE_FILE: &str = "RSTBLAME_LAB_TABLE";
@@ -21,20 +19,9 @@ pub fn scenario() -> String {
 ///
 /// # Errors
 ///
-/// [`LabError::Io`].
+/// As [`workspace::append`].
 pub fn record(scenario: &str, view: &str, expected: &str, event: Option<&Value>, right: bool) -> Result<()> {
-    let Some(path) = std::env::var_os(TABLE_FILE) else {
-        return Ok(());
-    };
-    let mut line = row(scenario, view, expected, event, right).to_string();
-    line.push('\n');
-    // One write for a line, at the end of the file wherever that is: tests write side by side.
-    File::options()
-        .append(true)
-        .create(true)
-        .open(&path)
-        .and_then(|mut file| file.write_all(line.as_bytes()))
-        .map_err(|error| LabError::io(format!("append to {}", path.display()), error))
+    workspace::append(TABLE_FILE, || row(scenario, view, expected, event, right).to_string() + "\n")
 }
 
 fn row(scenario: &str, view: &str, expected: &str, event: Option<&Value>, right: bool) -> Value {

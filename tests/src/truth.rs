@@ -14,13 +14,14 @@
 //! | possible | `origin.possible`, joined by commas |
 //! | open | empty; or why the wire cannot tell here, so that `unknown` is the right answer |
 
-use std::{fs::File, io::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use serde_json::Value;
 
 use crate::{
-    LabError, Result,
+    Result,
     trial::{Ip, Side},
+    workspace,
 };
 
 /// Name of the variable that says which file the verdicts are appended to.
@@ -89,17 +90,7 @@ impl Truth {
     ///
     /// [`LabError::Io`].
     pub fn record(&self, scenario: &str, side: Side, ip: Ip, event: &Value) -> Result<()> {
-        let Some(path) = std::env::var_os(TRUTH_FILE) else {
-            return Ok(());
-        };
-        let line = self.line(scenario, side, ip, event);
-        // One write for a line, at the end of the file wherever that is: tests write side by side.
-        File::options()
-            .append(true)
-            .create(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(|error| LabError::io(format!("append to {}", path.display()), error))
+        workspace::append(TRUTH_FILE, || self.line(scenario, side, ip, event))
     }
 
     fn line(&self, scenario: &str, side: Side, ip: Ip, event: &Value) -> String {

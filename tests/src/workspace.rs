@@ -1,7 +1,9 @@
 //! Where things are: the agent under test, the Python of the clients, the artefacts of a failed scenario.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,6 +37,24 @@ pub fn artefacts() -> Result<PathBuf> {
     let directory = root().join("target/lab").join(name);
     fs::create_dir_all(&directory).map_err(|error| LabError::io(format!("create {}", directory.display()), error))?;
     Ok(directory)
+}
+
+/// Appends a line, which ends in a newline, to the file that a variable of the environment names, if it names one.
+///
+/// # Errors
+///
+/// [`LabError::Io`].
+pub fn append(variable: &str, line: impl FnOnce() -> String) -> Result<()> {
+    let Some(path) = env::var_os(variable) else {
+        return Ok(());
+    };
+    // One write for a line, at the end of the file wherever that is: tests write side by side.
+    File::options()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(line().as_bytes()))
+        .map_err(|error| LabError::io(format!("append to {}", path.display()), error))
 }
 
 /// So many seconds, or that times `RSTBLAME_LAB_PATIENCE` on a machine that is so much slower, such as an emulated one.

@@ -20,8 +20,9 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     amqp::{Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
     flow::Tuple,
-    kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, dry::DryRun, hooks::Ladder, ports::PortSet, tap::Extras},
+    kernel::{dry::DryRun, ports::PortSet, tap::Extras},
 };
+use rstblame_lab::kernel;
 
 use flow::Role;
 
@@ -42,18 +43,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let options = ArmOptions {
-            ports: PortSet::new(vec!["5672".parse().unwrap()]).unwrap(),
-            netns: None,
-            ring_size: 1 << 20,
-            max_connections: 4096,
-            max_conversations: 4096,
-            extras: Extras { egress: false, amqp: true },
-            diagnostics: Diagnostics::Off,
-            budgets: Budgets::default(),
-            ladder: Ladder::Auto,
-            btf: Some("/sys/kernel/btf/vmlinux".into()),
-        };
+        let ports = PortSet::new(vec!["5672".parse().unwrap()]).unwrap();
+        let options = kernel::dry(ports, Extras { egress: false, amqp: true });
         let netns = u32::try_from(std::fs::metadata("/proc/self/ns/net").unwrap().ino()).unwrap();
         Self { dry: RefCell::new(DryRun::new(&options).unwrap()), netns, port: Cell::new(1024) }
     }

@@ -9,17 +9,15 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
-        ArmOptions, Budgets,
         decode::{Decoder, Record},
-        diagnostics::Diagnostics,
         dry::DryRun,
-        hooks::Ladder,
         ports::PortSet,
         reasons::Reasons,
         tap::Extras,
     },
     pcap::{self, Frame},
 };
+use rstblame_lab::kernel;
 
 const PORT: u16 = 5672;
 const FIN: u8 = 1;
@@ -136,18 +134,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let options = ArmOptions {
-            ports: PortSet::new(vec!["5672".parse().unwrap()]).unwrap(),
-            netns: None,
-            ring_size: 1 << 20,
-            max_connections: 4096,
-            max_conversations: 64,
-            extras: Extras { egress: false, amqp: false },
-            diagnostics: Diagnostics::Off,
-            budgets: Budgets::default(),
-            ladder: Ladder::Auto,
-            btf: Some("/sys/kernel/btf/vmlinux".into()),
-        };
+        let ports = PortSet::new(vec!["5672".parse().unwrap()]).unwrap();
+        let options = kernel::dry(ports, Extras { egress: false, amqp: false });
         let decoder = Decoder::new(Reasons::default(), options.ports.clone());
         Self { dry: RefCell::new(DryRun::new(&options).unwrap()), decoder, port: std::cell::Cell::new(10_000) }
     }

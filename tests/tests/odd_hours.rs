@@ -20,6 +20,7 @@ use rstblame_lab::{
     peer::{self, AMQP},
     poll,
     record::is_kind,
+    site::{self, Site, resets_on},
     workspace,
 };
 use rustix::process::Signal;
@@ -30,22 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Names how many times the agent is killed, for a longer run than that of every day.
 const KILLS: &str = "RSTBLAME_KILLS";
 
-fn io(what: &str) -> impl Fn(std::io::Error) -> LabError {
-    move |error| LabError::io(what.to_owned(), error)
-}
-
-/// One connection on a host's loopback, aborted by its client.
-fn reset(host: &Host, address: SocketAddr, listener: &TcpListener) -> Result<()> {
-    let client = host.connect(address)?;
-    let accepted = listener.accept().map_err(io("accept"))?;
-    peer::abort(client)?;
-    drop(accepted);
-    Ok(())
-}
-
 /// Connects and accepts, both in a host.
 fn pairs(host: &Host, address: SocketAddr, listener: &TcpListener, count: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
-    (0..count).map(|_| Ok((host.connect(address)?, listener.accept().map_err(io("accept"))?.0))).collect()
+    (0..count).map(|_| Ok((host.connect(address)?, listener.accept().map_err(LabError::during("accept"))?.0))).collect()
 }
 
 /// Waits until nothing of what an agent held is left.
@@ -62,7 +50,7 @@ fn wait_gone(held: &BTreeSet<Object>) -> Result<()> {
 fn check_new_lines(path: &Path, from: &mut usize) -> Result<bool> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        read => read.map_err(io("read the sink's file"))?,
+        read => read.map_err(LabError::during("read the sink's file"))?,
     };
     let new = bytes.get(*from..).unwrap_or_default();
     let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
@@ -89,22 +77,12 @@ impl Numbers {
 #[test]
 fn an_agent_killed_at_any_moment_leaves_whole_lines_and_nothing_in_the_kernel() -> Result<()> {
     let rounds: u64 = env::var(KILLS).ok().and_then(|text| text.parse().ok()).unwrap_or(10);
-    let host = lone_host()?;
-    let directory = workspace::artefacts()?.join("odd-hours");
-    fs::create_dir_all(&directory).map_err(io("make the test's directory"))?;
-    let (file, config) = (directory.join("events.jsonl"), directory.join("rstblame.toml"));
-    for old in [&file, &config] {
-        if let Err(error) = fs::remove_file(old)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(LabError::io("empty the test's directory", error));
-        }
-    }
-    let text = format!(
+    let site = Site::new("odd-hours")?;
+    let (host, file) = (&site.host, site.path("events.jsonl"));
+    let config = site.write(&format!(
         "settle = \"50ms\"\n[filter]\nnetns = \"{}\"\n[[sink]]\ntype = \"stdout\"\n[[sink]]\ntype = \"file\"\npath = {file:?}\n",
         host.path().display()
-    );
-    fs::write(&config, text).map_err(io("write the configuration"))?;
+    ))?;
     let address = SocketAddr::new(host.v4(), AMQP);
     let listener = host.listen(address)?;
     let done = AtomicBool::new(false);
@@ -113,7 +91,7 @@ fn an_agent_killed_at_any_moment_leaves_whole_lines_and_nothing_in_the_kernel() 
     let ended = std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                reset(&host, address, &listener)?;
+                site::reset(host, address, &listener)?;
             }
             Ok::<_, LabError>(())
         });
@@ -157,8 +135,8 @@ fn kill_at_start(config: &Path, milliseconds: u64) -> Result<BTreeSet<Object>> {
     // The moment is what is tried here; nothing waits for anything.
     std::thread::sleep(Duration::from_millis(milliseconds));
     let held = maps::held_by(child.id());
-    child.kill().map_err(io("kill the agent"))?;
-    child.wait().map_err(io("wait for the agent"))?;
+    child.kill().map_err(LabError::during("kill the agent"))?;
+    child.wait().map_err(LabError::during("wait for the agent"))?;
     Ok(held)
 }
 
@@ -166,9 +144,7 @@ fn kill_at_start(config: &Path, milliseconds: u64) -> Result<BTreeSet<Object>> {
 fn two_agents_at_once_do_not_disturb_each_other() -> Result<()> {
     const EACH: u64 = 20;
     let host = lone_host()?;
-    let address = SocketAddr::new(host.v4(), AMQP);
-    let listener = host.listen(address)?;
-    let resets = || (0..EACH).try_for_each(|_| reset(&host, address, &listener));
+    let resets = || (0..EACH).try_for_each(|_| resets_on(&host, AMQP, 1));
     let (first, second) = (Agent::on(&host).start()?, Agent::on(&host).start()?);
     resets()?;
     // Both ends are on the host: each reset is sent and received.
@@ -213,14 +189,12 @@ fn namespaces_that_come_and_go_cost_neither_events_nor_descriptors() -> Result<(
     /// Watched by no other test.
     const PORT: u16 = 5699;
     let agent = Agent::everywhere(PORT).start()?;
-    let descriptors =
-        || fs::read_dir(PathBuf::from(format!("/proc/{}/fd", agent.pid()))).map(Iterator::count).map_err(io("count descriptors"));
+    let descriptors = || {
+        fs::read_dir(PathBuf::from(format!("/proc/{}/fd", agent.pid()))).map(Iterator::count).map_err(LabError::during("count descriptors"))
+    };
     let before = descriptors()?;
     for _ in 0..NAMESPACES {
-        let host = lone_host()?;
-        let address = SocketAddr::new(host.v4(), PORT);
-        let listener = host.listen(address)?;
-        reset(&host, address, &listener)?;
+        resets_on(&lone_host()?, PORT, 1)?;
     }
     agent.wait_for_count("rst", 2 * NAMESPACES as u64)?;
     // Namespaces that are gone are let go of at the next look around.

@@ -18,12 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Where a shipped configuration writes.
 const LOGS: &str = "/var/log/rstblame";
 
-fn io(what: &str) -> impl Fn(std::io::Error) -> LabError {
-    move |error| LabError::io(what.to_owned(), error)
-}
-
 fn shipped(name: &str) -> Result<String> {
-    fs::read_to_string(workspace::root().join("packaging/shippers").join(name)).map_err(io("read a shipper's configuration"))
+    fs::read_to_string(workspace::root().join("packaging/shippers").join(name)).map_err(LabError::during("read a shipper's configuration"))
 }
 
 /// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine.
@@ -36,8 +32,8 @@ fn unpacked(package: &str) -> PathBuf {
 fn library(package: &str, file: &str) -> Result<PathBuf> {
     let mut waiting = vec![unpacked(package).join("usr/lib")];
     while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).map_err(io("look for a library; `cargo xtask test local` unpacks it"))? {
-            let path = entry.map_err(io("look for a library"))?.path();
+        for entry in fs::read_dir(&directory).map_err(LabError::during("look for a library; `cargo xtask test local` unpacks it"))? {
+            let path = entry.map_err(LabError::during("look for a library"))?.path();
             if path.ends_with(file) {
                 return Ok(directory);
             }
@@ -62,7 +58,7 @@ impl Drop for Running {
 
 /// A port that nothing listens on.
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(io("find a free port"))?.port())
+    Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(LabError::during("find a free port"))?.port())
 }
 
 /// Sends a reset through the agent and a program that listens on `port`, and compares what comes out.
@@ -114,7 +110,7 @@ fn rsyslog_takes_a_reset_with_its_fields() -> Result<()> {
     let port = free_port()?;
     let text = shipped("rsyslog.conf")?.replace(LOGS, &directory(&site)).replace("5514", &port.to_string());
     let config = site.path("rsyslog.conf");
-    fs::write(&config, text).map_err(io("write a configuration"))?;
+    fs::write(&config, text).map_err(LabError::during("write a configuration"))?;
     let mut program = Command::new(unpacked("rsyslog").join("usr/sbin/rsyslogd"));
     program.arg("-n").arg("-f").arg(config).arg("-i").arg(site.path("pid")).arg("-M").arg(library("rsyslog", "imptcp.so")?);
     ships(&site, port, &mut program, "rsyslog.jsonl")
@@ -126,7 +122,8 @@ fn syslog_ng_takes_a_reset_with_its_fields() -> Result<()> {
     let port = free_port()?;
     let text = shipped("syslog-ng.conf")?.replace(LOGS, &directory(&site)).replace("5515", &port.to_string());
     let config = site.path("syslog-ng.conf");
-    fs::write(&config, format!("@version: 3.38\noptions {{ log-msg-size(65536); }};\n{text}")).map_err(io("write a configuration"))?;
+    fs::write(&config, format!("@version: 3.38\noptions {{ log-msg-size(65536); }};\n{text}"))
+        .map_err(LabError::during("write a configuration"))?;
     let mut program = Command::new(unpacked("syslog-ng-core").join("usr/sbin/syslog-ng"));
     program.env("LD_LIBRARY_PATH", library("syslog-ng-core", "libsecret-storage.so.0")?).args(["-F", "--no-caps", "-f"]).arg(config);
     program.arg("-R").arg(site.path("persist")).arg("-p").arg(site.path("pid")).arg("-c").arg(site.path("control"));
@@ -177,7 +174,7 @@ fn is_in_schema(schema: &Value, at: &Value, path: &str) -> bool {
 
 #[test]
 fn every_field_that_a_configuration_names_is_in_the_schema() -> Result<()> {
-    let text = fs::read_to_string(workspace::root().join("docs/schema.json")).map_err(io("read the schema"))?;
+    let text = fs::read_to_string(workspace::root().join("docs/schema.json")).map_err(LabError::during("read the schema"))?;
     let schema: Value = serde_json::from_str(&text).map_err(|error| LabError::io("read the schema", error))?;
     assert!(!is_in_schema(&schema, &schema, "origin/knid") && !is_in_schema(&schema, &schema, "kind"), "the check can fail");
     for (name, paths) in SHIPPED {
@@ -189,7 +186,7 @@ fn every_field_that_a_configuration_names_is_in_the_schema() -> Result<()> {
             assert!(is_in_schema(&schema, &schema, path), "{name} names {path}, and no event has it");
         }
     }
-    let there = fs::read_dir(workspace::root().join("packaging/shippers")).map_err(io("list the configurations"))?;
+    let there = fs::read_dir(workspace::root().join("packaging/shippers")).map_err(LabError::during("list the configurations"))?;
     let there: BTreeSet<_> = there.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     assert_eq!(there, SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect(), "each is looked at");
     Ok(())

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::reset::{Pair, Reset, Task, Tuple};
-use crate::event::Direction;
+use crate::{event::Direction, units::nanoseconds};
 
 /// Longest time between the two firings of one abort on data: they are a few microseconds of one softirq, or of one syscall that works its
 /// backlog off, apart. Also the longest time between the two ends of a reset on one host, which no wire separates.
@@ -180,10 +180,6 @@ impl Settle {
         self.unlist(place, &held);
         Some(held.reset)
     }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{
     reset::{TcpFacts, Tuple},
     wire::{Segment, Silence, Wire},
 };
+use crate::units::nanoseconds;
 
 /// Where a packet belongs: connection and network namespace (0: not known).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +130,7 @@ impl Wires {
 
     /// The next RST whose window has passed by `now_ns` without a socket for it.
     pub fn pop_unclaimed(&mut self, now_ns: u64) -> Option<(Place, Box<Wire>)> {
-        let window = u64::try_from(self.window.as_nanos()).unwrap_or(u64::MAX);
+        let window = nanoseconds(self.window);
         let is_over = |(at, _): &(u64, Place)| at.saturating_add(window) <= now_ns;
         while self.expected_order.front().is_some_and(is_over) {
             self.expect_no_more();
@@ -178,8 +179,7 @@ fn complete(wire: &mut Wire, tcp: &TcpFacts) {
         return;
     }
     let Some(since_sent) = tcp.since_sent else { return };
-    let nanoseconds = u64::try_from(since_sent.as_nanos()).unwrap_or(u64::MAX);
-    wire.receiver.times.last_ns = Some(wire.rst.time_ns.saturating_sub(nanoseconds));
+    wire.receiver.times.last_ns = Some(wire.rst.time_ns.saturating_sub(nanoseconds(since_sent)));
     if let Some(silence) = wire.silence
         && tcp.bytes_in_flight > 0
         && since_sent < silence.length

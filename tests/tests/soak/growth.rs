@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rstblame_lab::{LabError, Result};
+use rstblame_lab::{LabError, Result, status};
 
 use super::Shift;
 
@@ -50,14 +50,8 @@ impl Growth {
     }
 
     fn sample(&self, at: Duration) -> Result<Sample> {
-        let process = format!("/proc/{}", self.pid);
-        let status = fs::read_to_string(format!("{process}/status")).map_err(|error| LabError::io("read the agent's status", error))?;
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            number.ok_or_else(|| LabError::Client(format!("no {name} in the agent's status")))
-        };
-        let files = fs::read_dir(format!("{process}/fd")).map_err(|error| LabError::io("list the agent's files", error))?;
+        let number = |name| status::number(self.pid, name);
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid)).map_err(|error| LabError::io("list the agent's files", error))?;
         Ok(Sample { at, memory: number("VmRSS:")? * 1024, files: files.count() as u64, threads: number("Threads:")? })
     }
 

@@ -10,6 +10,7 @@ use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
 use crate::{
     capture::CaptureError,
     event::{Event, EventsLost, FellOut, SCHEMA, Stopped},
+    kernel::Counters,
     log,
 };
 
@@ -97,18 +98,23 @@ impl Session {
             lost_by,
             sinks: self.sinks.totals(),
             skipped_by_kernel: self.armed.skipped(),
-            fell_out: FellOut {
-                connections: counters.connections_full,
-                processes: self.owners.evicted(),
-                process_records: counters.tasks_lost,
-                packets: counters.packets_lost,
-                flows: self.armed.flows_evicted()?,
-                rsts: self.wires.evicted(),
-                peers: self.memory.evicted(),
-            },
+            fell_out: FellOut { flows: self.armed.flows_evicted()?, ..self.fell_out(&counters) },
             by_origin: self.tally.by_origin.clone(),
             by_cause: self.tally.by_cause.clone(),
         })
+    }
+
+    /// What had to make room, but for flows: to count those takes a walk through them all.
+    pub(super) fn fell_out(&self, counters: &Counters) -> FellOut {
+        FellOut {
+            connections: counters.connections_full,
+            processes: self.owners.evicted(),
+            process_records: counters.tasks_lost,
+            packets: counters.packets_lost,
+            flows: 0,
+            rsts: self.wires.evicted(),
+            peers: self.memory.evicted(),
+        }
     }
 
     pub(super) fn save_state(&self) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{HELD, Session};
 use crate::{
-    event::ResetEvent,
+    event::{FellOut, ResetEvent},
     health::{Answer, Question, Way},
-    kernel::{clock, pulse::Beat},
+    kernel::{Counters, clock, pulse::Beat},
     metrics::{Books, Ring, Snapshot, Store},
 };
 
@@ -44,9 +44,10 @@ impl Session {
 
     fn snapshot_now(&self) -> Snapshot {
         let store = |name, entries: usize, limit: usize| Store { name, entries: entries as u64, limit: limit as u64 };
+        let counters = self.armed.counters().unwrap_or_default();
         Snapshot {
-            books: self.books(),
-            forgotten: self.forgotten(),
+            books: self.books(&counters),
+            forgotten: self.forgotten(&counters),
             stores: vec![
                 store("held_resets", self.settle.held(), HELD),
                 store("arrived_rsts", self.wires.remembered(), HELD),
@@ -60,11 +61,10 @@ impl Session {
         }
     }
 
-    fn books(&self) -> Books {
-        let counters = self.armed.counters().unwrap_or_default();
+    fn books(&self, counters: &Counters) -> Books {
         let held = (self.settle.held() + self.ready.len()) as u64;
         let folding = self.floods.pending();
-        let lost = self.tally.lost(&counters);
+        let lost = self.tally.lost(counters);
         // As in the totals, less what is still under way: what came in, and not the sum of what became of it.
         let seen = (self.taken + self.floods.read() + lost.ring_full + lost.decode + self.tally.ignored)
             .saturating_sub(self.settle.joined())
@@ -83,15 +83,15 @@ impl Session {
         }
     }
 
-    fn forgotten(&self) -> Vec<(&'static str, u64)> {
-        let counters = self.armed.counters().unwrap_or_default();
+    fn forgotten(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
+        let FellOut { connections, processes, process_records, packets, rsts, peers, .. } = self.fell_out(counters);
         vec![
-            ("connections", counters.connections_full),
-            ("processes", self.owners.evicted()),
-            ("process_records", counters.tasks_lost),
-            ("packets", counters.packets_lost),
-            ("rsts", self.wires.evicted()),
-            ("peers", self.memory.evicted()),
+            ("connections", connections),
+            ("processes", processes),
+            ("process_records", process_records),
+            ("packets", packets),
+            ("rsts", rsts),
+            ("peers", peers),
         ]
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         floods::{Unreported, Whom},
     },
     output::pretty::token,
+    units::nanoseconds,
 };
 
 /// Keys that are told from one another at once.
@@ -236,8 +237,4 @@ fn message(key: &Key, count: u64) -> String {
 /// Whether the kernel programs took it for one that ended a connection (`flood::class`).
 fn connected(reset: &Reset) -> bool {
     !matches!(reset.socket_kind, SocketKind::None | SocketKind::Listener | SocketKind::TimeWait) && reset.state != Some(TcpState::SynSent)
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

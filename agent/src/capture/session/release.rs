@@ -12,6 +12,7 @@ use crate::{
     host::neighbours::Question,
     kernel::clock,
     report,
+    units::nanoseconds,
 };
 
 /// How long after a reset the end of its owner is waited for, if that is under way: on busy processors it takes a while.
@@ -117,7 +118,6 @@ impl Session {
     /// Holds back what a process lost that is just ending; the rest may go on.
     fn await_ending(&mut self, resets: Vec<Reset>) -> Vec<Reset> {
         let now = clock::boottime_ns();
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (waiting, ready): (Vec<_>, Vec<_>) = resets
             .into_iter()
             .partition(|reset| now < reset.boottime_ns.saturating_add(nanoseconds(ENDING)) && self.owners.is_ending(reset));
@@ -136,7 +136,10 @@ impl Session {
             self.tally.count_limit += 1;
             return;
         }
-        reset.netns_name = reset.netns.and_then(|inode| self.names.name(inode)).map(ToOwned::to_owned);
+        // Named when it came. By now its namespace may be gone, or one that was new then be known.
+        if reset.netns_name.is_none() {
+            self.name_netns(&mut reset);
+        }
         let verdict = self.memory.attribute(&mut reset);
         let event = Box::new(report::event(&reset, verdict, &self.plan.host));
         let Some(event) = self.fold(&reset, event) else { return };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::units::nanoseconds;
+
 /// Turns jiffies (their low 32 bits) into times, by a moment of which both are known.
 #[derive(Clone, Copy, Debug)]
 pub struct Jiffies {
@@ -27,6 +29,6 @@ impl Jiffies {
 
     /// `CLOCK_BOOTTIME`, ns.
     pub fn time_ns(&self, stamp: u32) -> u64 {
-        self.now_ns.saturating_sub(u64::try_from(self.since(stamp).as_nanos()).unwrap_or(u64::MAX))
+        self.now_ns.saturating_sub(nanoseconds(self.since(stamp)))
     }
 }

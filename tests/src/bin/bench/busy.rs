@@ -6,11 +6,12 @@ use rstblame_lab::{
     Result,
     actor::{Actor, Stage},
     net::{Host, lone_host},
+    status,
 };
 
 use super::{
     bpf::Statistics,
-    cost::{loopback, memory_kib, open, processor_time, run_time},
+    cost::{loopback, open, processor_time, run_time},
     figures::Figures,
     watchers::Watcher,
 };
@@ -64,7 +65,7 @@ pub fn bench(figures: &mut Figures) -> Result<()> {
         let share = processor_time(pid)?.saturating_sub(before).as_secs_f64() / took;
         let kernel = before_in_kernel.zip(in_kernel()).map(|(before, after)| Duration::from_nanos(after.saturating_sub(before)));
         let kernel = kernel.map_or_else(|| "-".to_owned(), |time| format!("{:.3}", time.as_secs_f64() / took * 100.0));
-        figures.row(name, [format!("{:.3}", share * 100.0), kernel, memory_kib(pid, "VmRSS:")?.to_string()]);
+        figures.row(name, [format!("{:.3}", share * 100.0), kernel, status::number(pid, "VmRSS:")?.to_string()]);
         if name == RSTBLAME {
             of_agent = share;
         }

@@ -14,6 +14,7 @@ use rstblame_lab::{
     agent::Agent,
     net::{Host, lone_host, two_hosts},
     peer::AMQP,
+    status,
 };
 
 use super::{bpf::Statistics, figures::Figures};
@@ -132,9 +133,9 @@ fn memory(figures: &mut Figures) -> Result<()> {
     let stage = Stage::new(&super::actor()?)?;
     let known = (2 * KNOWN).to_string();
     let agent = Agent::on(&host).args(&["--max-connections", &known]).start()?;
-    let (resident, maps) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
+    let (resident, maps) = (status::number(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
     let _actors = fill(&stage, &host, KNOWN)?;
-    let (resident_then, maps_then) = (memory_kib(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
+    let (resident_then, maps_then) = (status::number(agent.pid(), "VmRSS:")?, maps_kib(agent.pid())?);
     figures.table(format!("KiB of memory, before and with {KNOWN} connections of which both ends are known"), &["of", "before", "with"]);
     figures.row("resident (VmRSS)", [resident, resident_then].map(|kib| kib.to_string()));
     figures.row("maps in the kernel (memlock)", [maps, maps_then].map(|kib| kib.to_string()));
@@ -206,12 +207,4 @@ pub fn processor_time(pid: u32) -> Result<Duration> {
         sum += text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(sum))
-}
-
-/// One of the amounts of memory of `/proc/PID/status`, such as `VmRSS:`, in KiB.
-pub fn memory_kib(pid: u32, name: &str) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let text = read(Path::new(&path))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
-    value.ok_or_else(|| LabError::Client(format!("no {name} in {path}")))
 }

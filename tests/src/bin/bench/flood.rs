@@ -14,12 +14,10 @@ use rstblame_lab::{
     net::{TwoHosts, two_hosts},
     pair::Pair,
     peer::{self, AMQP, Connection},
+    status,
 };
 
-use super::{
-    cost::{memory_kib, processor_time},
-    figures::Figures,
-};
+use super::{cost::processor_time, figures::Figures};
 
 /// The port that is scanned.
 const CLOSED: u16 = 5673;
@@ -73,11 +71,11 @@ fn watched(figures: &mut Figures, hosts: &TwoHosts, stage: &Stage, rate: Option<
     let mut row = |what: &str, figure: String| figures.row(what, [figure]);
     let agent = Agent::on(&hosts.server).args(&["--port", &format!("{AMQP},{CLOSED}")]).settle("1s").start()?;
     let pid = agent.pid();
-    let (before, resident) = (processor_time(pid)?, memory_kib(pid, "VmRSS:")?);
+    let (before, resident) = (processor_time(pid)?, status::number(pid, "VmRSS:")?);
     let (started, counted) = (Instant::now(), hosts.server.resets_sent()?);
     let with = beside(hosts, stage, rate, sources, Some(&agent))?;
     let share = processor_time(pid)?.saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64();
-    let peak = memory_kib(pid, "VmHWM:")?;
+    let peak = status::number(pid, "VmHWM:")?;
     let record = agent.stop()?;
     let answered = hosts.server.resets_sent()? - counted;
     let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;

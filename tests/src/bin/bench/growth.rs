@@ -18,10 +18,10 @@ use rstblame::{
     output, report,
 };
 use rstblame_ebpf::{Header, ResetRecord, kind, valid};
-use rstblame_lab::{LabError, Result, actor::Stage, net::lone_host, poll};
+use rstblame_lab::{LabError, Result, actor::Stage, net::lone_host, poll, status};
 
 use super::{
-    cost::{fill, maps_kib, memory_kib},
+    cost::{fill, maps_kib},
     figures::Figures,
     latency::Timed,
 };
@@ -88,7 +88,7 @@ fn middle(mut times: Vec<Duration>) -> Duration {
 fn steady(pid: u32) -> Result<u64> {
     let (mut last, mut times) = (0, 0);
     poll::until("memory to be steady", STEADY_WITHIN, || {
-        let now = memory_kib(pid, "VmRSS:")?;
+        let now = status::number(pid, "VmRSS:")?;
         times = if now == last { times + 1 } else { 0 };
         last = now;
         Ok((times >= STEADY).then_some(now))
