@@ -23,7 +23,7 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
     }
     let skb = ctx.as_ptr() as u64;
     // SAFETY: null, or what was read, which is this CPU's until the program ends.
-    if let Some(segment) = unsafe { headers::read(&ctx, skb, direction::OUT).as_mut() } {
+    if let Some(segment) = unsafe { headers::either(&ctx, skb, direction::OUT).as_mut() } {
         ours(&ctx, segment);
     }
     0

@@ -1,28 +1,52 @@
 //! What is watched: ports first, since they cost least to read, then the network namespace.
 
-use rstblame_ebpf::{PORT_SUMMARY, config, port_summary, port_word};
+use rstblame_ebpf::{
+    config,
+    watch::{PORT_WORDS, Watch, bit, summary_bit, word},
+};
 
-use crate::maps::{CONFIG, NETNS, PORTS};
+use crate::maps::{CONFIG, NETNS};
+
+/// In the object's data, in a section and so in a map of its own; written by user space while the programs run.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.watch")]
+static mut WATCH: Watch = Watch::NOTHING;
 
 /// Whether either port (host byte order) is watched.
 #[inline(always)]
 pub fn ports_watched(local: u16, peer: u16) -> bool {
-    let Some(&summary) = PORTS.get(PORT_SUMMARY) else {
-        return false;
-    };
+    let summary = summary();
     among(summary, local) || among(summary, peer)
 }
 
 /// Whether this port (host byte order) is watched.
 #[inline(always)]
 pub fn port_watched(port: u16) -> bool {
-    PORTS.get(PORT_SUMMARY).is_some_and(|summary| among(*summary, port))
+    among(summary(), port)
+}
+
+#[inline(always)]
+fn summary() -> u64 {
+    // SAFETY: a valid, aligned static of a plain integer; volatile, since user space writes it.
+    unsafe { core::ptr::read_volatile(&raw const WATCH.summary) }
 }
 
 #[inline(always)]
 fn among(summary: u64, port: u16) -> bool {
-    let (index, mask) = port_word(port);
-    summary & port_summary(port) != 0 && PORTS.get(index).is_some_and(|word| word & mask != 0)
+    const { assert!(PORT_WORDS == word(u16::MAX) + 1) };
+    if summary & summary_bit(port) == 0 {
+        return false;
+    }
+    // SAFETY: no port has a word beyond the last, and otherwise as in `summary`.
+    let word = unsafe { core::ptr::read_volatile((&raw const WATCH.ports).cast::<u64>().add(word(port))) };
+    word & bit(port) != 0
+}
+
+/// The namespace that all packets are from, or 0 where there are several.
+#[inline(always)]
+pub fn only_netns() -> u32 {
+    // SAFETY: as in `summary`.
+    unsafe { core::ptr::read_volatile(&raw const WATCH.netns) }
 }
 
 /// Whether the namespace is watched. One that could not be read (0) passes only when all are watched.

@@ -1,14 +1,17 @@
 //! From the start of a packet to its payload: IPv4 and IPv6 with their options and extensions, and TCP.
 
-use core::{hint::cold_path, mem::MaybeUninit};
+use core::{
+    hint::cold_path,
+    mem::{MaybeUninit, offset_of},
+};
 
-use aya_ebpf::{helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_skb_load_bytes, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowKey, Packet, direction, packet_bit};
 
 use crate::{
     address::{AF_INET, AF_INET6, narrow},
     filter,
-    maps::{NAMESPACE, SEGMENT},
+    maps::SEGMENT,
     packet::netns_of,
 };
 
@@ -57,16 +60,17 @@ struct V4 {
     tcp: Tcp,
 }
 
-/// IPv6 header (RFC 8200, section 3) and the TCP header behind it when there are no extension headers.
-#[repr(C, align(4))]
+/// IPv6 header (RFC 8200, section 3) and the TCP header behind it when there are no extension headers. Addresses are two words each, which is
+/// how they are copied: the compiler has bytes copied one by one.
+#[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct V6 {
     version_class_label: [u8; 4],
     payload_length: [u8; 2],
     next_header: u8,
     hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
+    source: [u64; 2],
+    destination: [u64; 2],
     tcp: Tcp,
 }
 
@@ -114,9 +118,9 @@ pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
     if done { Some(value) } else { None }
 }
 
-/// Reads IPv4; null for what is not a watched segment.
+/// Reads IPv4; null for what is not a segment of a watched connection.
 #[inline(always)]
-fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
+pub fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let mut ip = MaybeUninit::<V4>::uninit();
     if !load_headers(skb, 0, &mut ip) {
         return core::ptr::null_mut();
@@ -128,8 +132,11 @@ fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
         return core::ptr::null_mut();
     }
     let tcp_at = u32::from(ip.version_length & 0xf) * 4;
-    if tcp_at != 20 && !reload(skb, tcp_at, &mut ip.tcp) {
-        return core::ptr::null_mut();
+    if tcp_at != 20 {
+        cold_path();
+        if !reload(skb, tcp_at, &mut ip.tcp) {
+            return core::ptr::null_mut();
+        }
     }
     if !ip.tcp.is_watched() {
         return core::ptr::null_mut();
@@ -137,20 +144,20 @@ fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let place = place();
     // SAFETY: null, or as in `place`.
     if let Some(place) = unsafe { place.as_mut() } {
-        fill_ipv4(place, ip, tcp_at, ctx.len(), direction);
+        fill_ipv4(place, ip, tcp_at, ctx, direction);
     }
     place.cast()
 }
 
 /// Fills in what the headers of IPv4 and TCP say.
 #[inline(always)]
-fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, length: u32, direction: u16) {
+fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, ctx: &SkBuffContext, direction: u16) {
     // Packets merged on their way up may be longer than the field can say; then it is zero (BIG TCP).
     let total = match u16::from_be_bytes(ip.total_length) {
-        0 => length,
+        0 => ctx.len(),
         total => u32::from(total),
     };
-    let segment = fill_tcp(place, &ip.tcp, tcp_at, total, direction);
+    let segment = fill_tcp(place, &ip.tcp, (tcp_at, total), ctx, direction);
     segment.key.family = AF_INET;
     let (local, peer) = ends(direction, ip.source, ip.destination);
     narrow(&mut segment.key.local, local);
@@ -163,9 +170,9 @@ fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, length: u32
     }
 }
 
-/// Reads IPv6; null for what is not a watched segment.
+/// Reads IPv6; null for what is not a segment of a watched connection.
 #[inline(always)]
-fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
+pub fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let mut ip = MaybeUninit::<V6>::uninit();
     if !load_headers(skb, 0, &mut ip) {
         return core::ptr::null_mut();
@@ -174,6 +181,7 @@ fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let ip = unsafe { ip.assume_init_mut() };
     let mut tcp_at: u32 = 40;
     if ip.next_header != TCP {
+        cold_path();
         tcp_at = behind_extensions(skb, ip.next_header);
         if tcp_at == 0 || !reload(skb, tcp_at, &mut ip.tcp) {
             return core::ptr::null_mut();
@@ -185,7 +193,7 @@ fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     let place = place();
     // SAFETY: null, or as in `place`.
     if let Some(place) = unsafe { place.as_mut() } {
-        fill_ipv6(place, ip, tcp_at, ctx.len(), direction);
+        fill_ipv6(place, ip, tcp_at, ctx, direction);
     }
     place.cast()
 }
@@ -211,15 +219,17 @@ fn behind_extensions(skb: u64, mut next: u8) -> u32 {
 
 /// Fills in what the headers of IPv6 and TCP say.
 #[inline(always)]
-fn fill_ipv6(place: &mut MaybeUninit<Segment>, ip: &V6, tcp_at: u32, length: u32, direction: u16) {
+fn fill_ipv6(place: &mut MaybeUninit<Segment>, ip: &V6, tcp_at: u32, ctx: &SkBuffContext, direction: u16) {
     let total = match u16::from_be_bytes(ip.payload_length) {
-        0 => length,
+        0 => ctx.len(),
         payload => u32::from(payload) + 40,
     };
-    let segment = fill_tcp(place, &ip.tcp, tcp_at, total, direction);
+    let segment = fill_tcp(place, &ip.tcp, (tcp_at, total), ctx, direction);
     let word = u32::from_be_bytes(ip.version_class_label);
     segment.key.family = AF_INET6;
-    (segment.key.local, segment.key.peer) = ends(direction, ip.source, ip.destination);
+    let (local, peer) = ends(direction, ip.source, ip.destination);
+    put(&raw mut segment.key.local, local);
+    put(&raw mut segment.key.peer, peer);
     segment.packet.ttl = ip.hop_limit;
     segment.packet.tos = (word >> 20) as u8;
     segment.packet.flow_label = word & 0xf_ffff;
@@ -241,10 +251,22 @@ impl Tcp {
     }
 }
 
-/// Fills in what the TCP header says.
+/// Fills in what the TCP header at `tcp_at` of a packet of `total` bytes says, and what is known of the packet beside its headers.
 #[inline(always)]
-fn fill_tcp<'a>(place: &'a mut MaybeUninit<Segment>, tcp: &Tcp, tcp_at: u32, total: u32, direction: u16) -> &'a mut Segment {
+fn fill_tcp<'a>(
+    place: &'a mut MaybeUninit<Segment>,
+    tcp: &Tcp,
+    (tcp_at, total): (u32, u32),
+    ctx: &SkBuffContext,
+    direction: u16,
+) -> &'a mut Segment {
     let segment = zeroed(place);
+    // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
+    segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    segment.key.netns = match filter::only_netns() {
+        0 => asked_netns(ctx.as_ptr() as u64),
+        only => only,
+    };
     let offset_flags = u16::from_be_bytes(tcp.offset_flags);
     (segment.key.local_port, segment.key.peer_port) = ends(direction, u16::from_be_bytes(tcp.source), u16::from_be_bytes(tcp.destination));
     segment.key.direction = direction;
@@ -265,10 +287,31 @@ fn fill_tcp<'a>(place: &'a mut MaybeUninit<Segment>, tcp: &Tcp, tcp_at: u32, tot
     segment
 }
 
+/// The network namespace of a packet, by its device; 0 when it cannot be read.
+#[inline(never)]
+fn asked_netns(skb: u64) -> u32 {
+    netns_of(skb).unwrap_or(0)
+}
+
 /// Which end is this host's, and which the other.
 #[inline(always)]
 fn ends<T>(direction: u16, source: T, destination: T) -> (T, T) {
     if direction == direction::OUT { (source, destination) } else { (destination, source) }
+}
+
+/// Puts an address into its place in a segment's key, as two words.
+#[inline(always)]
+fn put(place: *mut [u8; 16], [first, second]: [u64; 2]) {
+    const {
+        assert!((offset_of!(Segment, key) + offset_of!(FlowKey, local)).is_multiple_of(align_of::<u64>()));
+        assert!((offset_of!(Segment, key) + offset_of!(FlowKey, peer)).is_multiple_of(align_of::<u64>()));
+    }
+    let words = place.cast::<u64>();
+    // SAFETY: a place of sixteen bytes in a segment, aligned as asserted.
+    unsafe {
+        words.write(first);
+        words.add(1).write(second);
+    }
 }
 
 /// Writes zeros in words. The compiler makes `memset` of everything else that does so, which on this target is a loop over bytes.
@@ -295,23 +338,13 @@ fn place() -> *mut MaybeUninit<Segment> {
     SEGMENT.get_ptr_mut(0).unwrap_or(core::ptr::null_mut()).cast()
 }
 
-/// Reads what the headers say; null for what is not a segment of a watched connection.
+/// Reads either; null for what is not a segment of a watched connection.
 #[inline(always)]
-pub fn read(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
+pub fn either(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     // SAFETY: `ctx` holds the pointer the kernel gave; the verifier checks the member.
-    let segment = match unsafe { (*ctx.skb.skb).protocol } {
+    match unsafe { (*ctx.skb.skb).protocol } {
         IPV4 => ipv4(ctx, skb, direction),
         IPV6 => ipv6(ctx, skb, direction),
         _ => core::ptr::null_mut(),
-    };
-    // SAFETY: null, or written by the above.
-    if let Some(segment) = unsafe { segment.as_mut() } {
-        // SAFETY: as above.
-        segment.packet.ifindex = unsafe { (*ctx.skb.skb).ifindex };
-        segment.key.netns = match NAMESPACE.get(0) {
-            Some(&only) if only != 0 => only,
-            _ => netns_of(skb).unwrap_or(0),
-        };
     }
-    segment
 }

@@ -9,28 +9,10 @@
 pub mod amqp;
 pub mod flood;
 mod layout;
+pub mod watch;
 pub mod wire;
 
 pub use layout::{ABSENT, Layout, RecordFormat};
-
-/// Size of the watched-ports bitmap: one bit for each TCP port, in words of 64, and one word that sums them up.
-pub const PORT_WORDS: u32 = 1025;
-
-/// Index of the word that says where any port is watched: one bit for each 1024 ports. The ports of most packets are far from all that are
-/// watched, and then this word is all that has to be fetched.
-pub const PORT_SUMMARY: u32 = 1024;
-
-/// The bit for `port` in that word.
-#[inline]
-pub const fn port_summary(port: u16) -> u64 {
-    1 << (port >> 10)
-}
-
-/// Where the bit for `port` lives: index of the word, and mask within it.
-#[inline]
-pub const fn port_word(port: u16) -> (u32, u64) {
-    ((port >> 6) as u32, 1 << (port & 63))
-}
 
 /// Which record this is (`Header::kind`).
 pub mod kind {
@@ -350,6 +332,7 @@ mod pod {
         Config, Connection, Layout, RecordFormat, ResetRecord,
         amqp::Spoken,
         flood::{Flood, FloodKey},
+        watch::Watch,
         wire::{FlowKey, FlowState},
     };
 
@@ -373,4 +356,6 @@ mod pod {
     unsafe impl aya::Pod for ResetRecord {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Spoken {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Watch {}
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rstblame_ebpf::{
-    Config, Connection, PORT_WORDS, Signal,
+    Config, Connection, Signal,
     amqp::Spoken,
     counter,
     wire::{FlowKey, FlowState, Handshake},
@@ -21,18 +21,9 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
-/// Watched ports, one bit each. A map and not a frozen global, so that the filter can change while attached.
-#[map]
-pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
-
 /// Watched network namespaces by inode number, when [`Config`] says that there is a choice.
 #[map]
 pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
-
-/// The network namespace that packets are listened for in, by inode number, while there is only one; 0 while there are several. To ask each
-/// packet takes longer than all the rest.
-#[map]
-pub static NAMESPACE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Settings that may change while attached.
 #[map]

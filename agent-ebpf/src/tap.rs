@@ -2,6 +2,7 @@
 //!
 //! It always returns 0, so nothing is ever copied to user space that way. Of a watched connection it remembers header facts; the header of
 //! every RST goes out with them, and for a while after it the headers of what else arrives: a peer that keeps talking did not send it.
+//! Each protocol has a program of its own, so that no packet runs through, or fetches, what is the other's.
 //! Sockets of type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
 
 use aya_ebpf::{
@@ -46,10 +47,20 @@ struct Ethernet {
 }
 
 #[socket_filter]
-pub fn tap(ctx: SkBuffContext) -> i64 {
+pub fn tap_ipv4(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
     // SAFETY: null, or what was read, which is this CPU's until the program ends.
-    if let Some(segment) = unsafe { headers::read(&ctx, skb, direction::IN).as_mut() } {
+    if let Some(segment) = unsafe { headers::ipv4(&ctx, skb, direction::IN).as_mut() } {
+        ours(&ctx, skb, segment);
+    }
+    0
+}
+
+#[socket_filter]
+pub fn tap_ipv6(ctx: SkBuffContext) -> i64 {
+    let skb = ctx.as_ptr() as u64;
+    // SAFETY: as above.
+    if let Some(segment) = unsafe { headers::ipv6(&ctx, skb, direction::IN).as_mut() } {
         ours(&ctx, skb, segment);
     }
     0

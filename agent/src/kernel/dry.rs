@@ -69,13 +69,17 @@ impl DryRun {
         std::iter::from_fn(|| self.ring.next().map(|record| record.to_vec())).collect()
     }
 
-    /// Lets an Ethernet frame arrive.
+    /// Lets an Ethernet frame arrive. One that is neither of IPv4 nor of IPv6 no program is asked about.
     ///
     /// # Errors
     ///
     /// When the kernel does not run the program.
     pub fn arrive(&mut self, frame: &[u8]) -> Result<(), DryError> {
-        let program: &mut SocketFilter = program(&mut self.ebpf, Tap::ARRIVING)?;
+        let ethertype = frame.get(12..).and_then(<[u8]>::first_chunk).map_or(0, |ethertype| u16::from_be_bytes(*ethertype));
+        let Some(name) = Tap::arriving(ethertype) else {
+            return Ok(());
+        };
+        let program: &mut SocketFilter = program(&mut self.ebpf, name)?;
         program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() })?;
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The filter of the kernel programs, in maps: set before anything is attached, and changed while they run.
 
 use aya::{
-    Ebpf,
+    Ebpf, Pod,
     maps::{Array, HashMap},
 };
-use rstblame_ebpf::{Config, config};
+use rstblame_ebpf::{Config, config, watch::Watch};
 
 use super::{
     armed::{Budgets, open},
@@ -14,7 +14,7 @@ use super::{
 
 /// Sets the filter. `netns`: inode numbers of the watched namespaces; `None` for all.
 pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>, budgets: Budgets) -> Result<(), KernelError> {
-    set_ports(ebpf, &ports.words())?;
+    set_ports(ebpf, ports.ports())?;
     set_budgets(ebpf, budgets)?;
     if let Some(netns) = netns {
         add_netns(ebpf, netns)?;
@@ -30,8 +30,7 @@ pub(super) fn change(
     (old_ports, old_netns): (&PortSet, Option<&[u32]>),
     (ports, netns): (&PortSet, Option<&[u32]>),
 ) -> Result<(), KernelError> {
-    let either: Vec<(u32, u64)> = old_ports.words().iter().zip(ports.words()).map(|((index, old), (_, new))| (*index, old | new)).collect();
-    set_ports(ebpf, &either)?;
+    set_ports(ebpf, old_ports.ports().chain(ports.ports()))?;
     if let Some(netns) = netns {
         add_netns(ebpf, netns)?;
     }
@@ -41,12 +40,23 @@ pub(super) fn change(
     for inode in old_netns.unwrap_or_default().iter().filter(|inode| !kept.contains(inode)) {
         map.remove(inode).map_err(|error| KernelError::map("NETNS", error))?;
     }
-    set_ports(ebpf, &ports.words())
+    set_ports(ebpf, ports.ports())
 }
 
-fn set_ports(ebpf: &mut Ebpf, words: &[(u32, u64)]) -> Result<(), KernelError> {
-    let mut map: Array<_, u64> = open(ebpf, "PORTS")?;
-    words.iter().try_for_each(|(index, word)| map.set(*index, word, 0)).map_err(|error| KernelError::map("PORTS", error))
+fn set_ports(ebpf: &mut Ebpf, ports: impl Iterator<Item = u16>) -> Result<(), KernelError> {
+    watch(ebpf, |watch| {
+        *watch = Watch { netns: watch.netns, ..Watch::NOTHING };
+        ports.for_each(|port| watch.add(port));
+    })
+}
+
+/// Tells the programs which namespace all packets are from, or by 0 that they have to ask.
+pub(super) fn set_only_netns(ebpf: &mut Ebpf, netns: u32) -> Result<(), KernelError> {
+    watch(ebpf, |watch| watch.netns = netns)
+}
+
+fn watch(ebpf: &mut Ebpf, change: impl FnOnce(&mut Watch)) -> Result<(), KernelError> {
+    alter(ebpf, ".data.watch", change)
 }
 
 fn add_netns(ebpf: &mut Ebpf, netns: &[u32]) -> Result<(), KernelError> {
@@ -65,9 +75,14 @@ pub(super) fn set_budgets(ebpf: &mut Ebpf, budgets: Budgets) -> Result<(), Kerne
 }
 
 fn configure(ebpf: &mut Ebpf, change: impl FnOnce(&mut Config)) -> Result<(), KernelError> {
-    let failed = |error| KernelError::map("CONFIG", error);
-    let mut map: Array<_, Config> = open(ebpf, "CONFIG")?;
-    let mut settings = map.get(&0, 0).map_err(failed)?;
-    change(&mut settings);
-    map.set(0, settings, 0).map_err(failed)
+    alter(ebpf, "CONFIG", change)
+}
+
+/// Changes the one value of a map.
+fn alter<T: Pod>(ebpf: &mut Ebpf, name: &'static str, change: impl FnOnce(&mut T)) -> Result<(), KernelError> {
+    let failed = |error| KernelError::map(name, error);
+    let mut map: Array<_, T> = open(ebpf, name)?;
+    let mut value = map.get(&0, 0).map_err(failed)?;
+    change(&mut value);
+    map.set(0, value, 0).map_err(failed)
 }

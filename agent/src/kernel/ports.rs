@@ -2,7 +2,6 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-use rstblame_ebpf::{PORT_SUMMARY, PORT_WORDS, port_summary, port_word};
 use thiserror::Error;
 
 /// Most ports or ranges one filter may name.
@@ -102,24 +101,16 @@ impl PortSet {
         self.0.iter().map(ToString::to_string).collect()
     }
 
-    /// The bitmap the kernel side looks ports up in: (index, word) for every word, zeros included.
-    pub fn words(&self) -> Vec<(u32, u64)> {
-        let mut words: Vec<(u32, u64)> = (0..PORT_WORDS).map(|index| (index, 0)).collect();
-        for port in self.0.iter().flat_map(|range| range.0.clone()) {
-            for (index, mask) in [port_word(port), (PORT_SUMMARY, port_summary(port))] {
-                if let Some((_, word)) = words.get_mut(index as usize) {
-                    *word |= mask;
-                }
-            }
-        }
-        words
+    /// Every port of the ranges.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().flat_map(|range| range.0.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rstblame_ebpf::{PORT_SUMMARY, port_summary, port_word};
+    use rstblame_ebpf::watch::{Watch, bit, word};
 
     use super::{MAX_RANGES, PortError, PortRange, PortSet};
 
@@ -150,10 +141,10 @@ mod tests {
         fn the_bitmap_and_the_ranges_agree(first in 1_u16.., length in 0_u16..200, probe: u16) {
             let range = PortRange(first..=first.saturating_add(length));
             let set = PortSet(vec![range]);
-            let (index, mask) = port_word(probe);
-            let has = |index, mask| set.words().iter().any(|(at, word)| *at == index && word & mask != 0);
-            prop_assert_eq!(has(index, mask), set.contains(probe));
-            prop_assert_eq!(has(PORT_SUMMARY, port_summary(probe)), (0..1024).any(|low| set.contains(probe & !1023 | low)));
+            let mut watch = Watch::NOTHING;
+            set.ports().for_each(|port| watch.add(port));
+            prop_assert_eq!(watch.ports.get(word(probe)).is_some_and(|word| word & bit(probe) != 0), set.contains(probe));
+            prop_assert_eq!(watch.summary >> (probe >> 10) & 1 != 0, (0..1024).any(|low| set.contains(probe & !1023 | low)));
         }
 
         #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, MapData, MapError, ProgramArray},
+    maps::{MapData, ProgramArray},
     programs::{ProgramError, SocketFilter},
 };
 use thiserror::Error;
@@ -23,16 +23,13 @@ use crate::host::netns::{Handle, NetnsError};
 /// Namespaces listened in at once.
 const MAX_NAMESPACES: usize = 4096;
 
-/// Programs for what arrives and for what leaves.
-const TAP: &str = "tap";
+/// Programs for what arrives, each with its protocol, and for what leaves.
+const ARRIVING: [(&str, i32); 2] = [("tap_ipv4", libc::ETH_P_IP), ("tap_ipv6", libc::ETH_P_IPV6)];
 const EGRESS: &str = "egress";
 
 /// The program that both of them hand segments to that AMQP is followed in, and the map by which they find it.
 const FOLLOWER: &str = "amqp";
 const FOLLOWERS: &str = "FOLLOWERS";
-
-/// The map that says which namespace all packets are from.
-const NAMESPACE: &str = "NAMESPACE";
 
 /// Says `1` on a kernel with `PREEMPT_RT` (<https://github.com/torvalds/linux/blob/v6.12/kernel/ksysfs.c>).
 const REALTIME: &str = "/sys/kernel/realtime";
@@ -71,8 +68,10 @@ pub struct Extras {
 }
 
 impl Tap {
-    /// Name of the program for what arrives.
-    pub(super) const ARRIVING: &str = TAP;
+    /// Name of the program for frames of a type (`ETH_P_*`, host byte order) that arrive, where there is one.
+    pub(super) fn arriving(ethertype: u16) -> Option<&'static str> {
+        ARRIVING.iter().find(|(_, protocol)| *protocol == i32::from(ethertype)).map(|(name, _)| *name)
+    }
 
     /// Loads the programs.
     ///
@@ -80,7 +79,7 @@ impl Tap {
     ///
     /// What the verifier said of the one for what arrives.
     pub fn load(ebpf: &mut Ebpf, extras: Extras) -> Result<Self, ProgramError> {
-        load(ebpf, TAP)?;
+        ARRIVING.iter().try_for_each(|(name, _)| load(ebpf, name))?;
         let followers = if extras.amqp { follow(ebpf) } else { Err("turned off by --amqp off".to_owned()) };
         let egress = if extras.egress {
             load(ebpf, EGRESS).map_err(|error| super::hooks::explain(&error))
@@ -120,7 +119,7 @@ impl Tap {
         if self.sockets.len() >= MAX_NAMESPACES {
             return Err(TapError::TooMany);
         }
-        let mut wanted = vec![(TAP, libc::ETH_P_IP), (TAP, libc::ETH_P_IPV6)];
+        let mut wanted = ARRIVING.to_vec();
         if self.egress.is_ok() {
             wanted.push((EGRESS, libc::ETH_P_ALL));
         }
@@ -131,7 +130,7 @@ impl Tap {
         })?;
         // Before the first packet from there.
         let only = if self.sockets.is_empty() { netns.inode() } else { 0 };
-        tell_only(ebpf, only).map_err(|error| TapError::Attach(super::error::first_line(&error)))?;
+        super::filter::set_only_netns(ebpf, only).map_err(|error| TapError::Attach(super::error::first_line(&error)))?;
         for (socket, (name, protocol)) in sockets.iter().zip(wanted) {
             let attach = |error: &ProgramError| TapError::Attach(super::error::first_line(error));
             // The filter first: a bound socket without one would collect packets.
@@ -161,12 +160,6 @@ impl Tap {
     pub fn close(&mut self) {
         self.sockets.clear();
     }
-}
-
-/// Tells the programs which namespace all packets are from, or by 0 that they have to ask.
-fn tell_only(ebpf: &mut Ebpf, netns: u32) -> Result<(), MapError> {
-    let map = ebpf.map_mut(NAMESPACE).ok_or_else(|| MapError::InvalidName { name: NAMESPACE.to_owned() })?;
-    Array::<_, u32>::try_from(map)?.set(0, netns, 0)
 }
 
 /// Loads the program that follows AMQP, and puts it where it is found.

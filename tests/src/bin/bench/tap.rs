@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Rounds of each load, in turn, so that noise hits all alike. The median counts.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 
 /// Messages of a round, each confirmed before the next, and the bytes of each.
 const MESSAGES: u32 = 10_000;
@@ -124,7 +124,7 @@ impl Load {
             let empty = median(rounds.iter().map(|(empty, _)| *empty));
             let own = median(rounds.iter().map(|(_, own)| *own));
             let over = median(rounds.iter().map(|(empty, own)| own - empty));
-            let is_tap = name == "tap";
+            let is_tap = name.starts_with("tap_");
             let limit = if is_tap { format!("{:.0}", self.limit) } else { "-".to_owned() };
             let [empty, own] = [empty, own].map(|ns| format!("{ns:.1}"));
             figures.row(load.as_str(), [name.clone(), runs.to_string(), empty, own, format!("{over:+.1}"), limit]);
