@@ -32,7 +32,7 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
 /// A segment of a watched connection.
 #[inline(always)]
 fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
-    let Segment { key, packet, payload_at, .. } = segment;
+    let Segment { key, packet, payload_at, window, .. } = segment;
     if packet.flags & RST != 0 {
         return;
     }
@@ -61,7 +61,7 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     if segments > 1 && packet.bits & packet_bit::IPV6 == 0 {
         flow.id_last = flow.id_last.wrapping_add(segments as u16 - 1);
     }
-    follow::take(ctx, flow, &follow::Part { key, packet, payload_at: *payload_at, before, now });
+    follow::take(ctx, flow, follow::Part { key, packet, payload_at: *payload_at, window, before, now });
 }
 
 /// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device below.

@@ -7,6 +7,8 @@
 //! Of messages nothing is kept. Frames on channels, which most segments hold and nothing else, are passed over where the segment is seen
 //! ([`take`]); a segment with anything else is handed over to a program of its own ([`amqp`]).
 
+use core::ops::Range;
+
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
     amqp::{Spoken, spoken, stage},
@@ -15,9 +17,9 @@ use rstblame_ebpf::{
 
 use crate::{
     flow,
-    headers::load,
     maps::{FOLLOWERS, HANDOVER, SPOKEN},
     unit::{FRAME_END, complete, frame_ended, is_of_channel},
+    window::Window,
 };
 
 /// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often as the kernel lets it: 33 times, or 32
@@ -29,7 +31,7 @@ const UNITS: u32 = 8;
 const FRAMES: u64 = 8;
 
 /// Bytes of an end octet and the header behind it (AMQP 0-9-1, section 2.3.5).
-const FRAME: i32 = 8;
+const FRAME: u32 = 8;
 
 /// Bits of the time in jiffies. When one of them has changed since the payload before, a segment is handed over whatever it holds: each second
 /// to ten, by the kernel's `CONFIG_HZ`.
@@ -60,6 +62,8 @@ pub struct Part<'a> {
     pub packet: &'a Packet,
     /// Where its payload begins.
     pub payload_at: u32,
+    /// Where a part of it is put to be looked at.
+    pub window: &'a mut Window,
     /// When the payload before it came: jiffies, low 32 bits.
     pub before: u32,
     /// Jiffies, low 32 bits.
@@ -68,14 +72,14 @@ pub struct Part<'a> {
 
 /// Takes in the payload of a segment. Does not return when it hands it over.
 #[inline(always)]
-pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: &Part<'_>) {
-    let Part { key, packet, payload_at, before, now } = *part;
+pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
+    let Part { key, packet, payload_at, window, before, now } = part;
     let end = packet.seq.wrapping_add(packet.payload);
     if flow.stage == stage::NONE || packet.payload == 0 || end.wrapping_sub(flow.next).cast_signed() <= 0 {
         return;
     }
     // Now and then the other way: what was said counts as used then, and does not make room for what is used less.
-    if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) && pass_over(ctx, flow, packet.seq, end, payload_at) {
+    if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) && pass_over(ctx, flow, window, packet.seq..end, payload_at) {
         return;
     }
     if let Some(handover) = HANDOVER.get_ptr_mut(0) {
@@ -106,42 +110,48 @@ fn may_pass_over(flow: &FlowState, packet: &Packet) -> bool {
 /// Passes over frames on channels, as [`unit`] would, of which there are more than of anything else: without the other program, and without
 /// what was said. False when something else is left in the segment.
 #[inline(always)]
-fn pass_over(ctx: &SkBuffContext, flow: &mut FlowState, seq: u32, end: u32, payload_at: u32) -> bool {
+fn pass_over(
+    ctx: &SkBuffContext,
+    flow: &mut FlowState,
+    window: &mut Window,
+    Range { start: seq, end }: Range<u32>,
+    payload_at: u32,
+) -> bool {
     let skb = ctx.as_ptr() as u64;
     // The end octet of the frame before, with which a unit begins. It may have come with an earlier segment; what stands in its place then,
     // if only the end of a header, does not count.
     let mut came = flow.have != 0;
     let mut at = flow.next.wrapping_sub(u32::from(came));
+    window.close();
     let frames = FRAMES;
     // SAFETY: a valid, aligned local. Volatile, lest the compiler write the loop out, of which most packets take one or two rounds.
     for _ in 0..unsafe { core::ptr::read_volatile(&raw const frames) } {
-        let left = end.wrapping_sub(at).cast_signed();
-        let offset = payload_at.wrapping_add(at.wrapping_sub(seq));
-        if left <= 1 {
+        let left = end.wrapping_sub(at);
+        if left.cast_signed() <= 0 {
             flow.next = at;
             flow.have = 0;
-            if left == 1 {
-                if load::<u8>(skb, offset) != Some(FRAME_END) {
-                    return false;
-                }
-                flow.next = end;
-                flow.have = 1;
-            }
             return true;
         }
-        if left < FRAME {
-            break;
-        }
-        let Some(frame) = load::<u64>(skb, offset) else {
+        let Some(frame) = window.look(skb, payload_at, at.wrapping_sub(seq), left) else {
             break;
         };
         let [end_octet, kind, c0, c1, size @ ..] = frame.to_ne_bytes();
+        if left == 1 {
+            flow.next = at;
+            flow.have = 0;
+            if end_octet != FRAME_END {
+                return false;
+            }
+            flow.next = end;
+            flow.have = 1;
+            return true;
+        }
         let size = u32::from_be_bytes(size);
-        if !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
+        if left < FRAME || !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
             break;
         }
         came = false;
-        at = at.wrapping_add(8).wrapping_add(size);
+        at = at.wrapping_add(FRAME).wrapping_add(size);
     }
     if !came {
         flow.next = at;

@@ -13,6 +13,7 @@ use crate::{
     filter,
     maps::SEGMENT,
     packet::netns_of,
+    window::Window,
 };
 
 const TCP: u8 = 6;
@@ -83,6 +84,8 @@ pub struct Segment {
     pub tcp_at: u32,
     /// Offset of the payload.
     pub payload_at: u32,
+    /// A part of the payload; not written where it is not looked at.
+    pub window: Window,
 }
 
 /// Loads a `T` at `offset` from where the socket type puts the start of the packet, in place: the stack has 512 bytes.
@@ -314,17 +317,19 @@ fn put(place: *mut [u8; 16], [first, second]: [u64; 2]) {
     }
 }
 
-/// Writes zeros in words. The compiler makes `memset` of everything else that does so, which on this target is a loop over bytes.
+/// Writes zeros in words, but to the window. The compiler makes `memset` of everything else that does so, which on this target is a loop over bytes.
 #[inline(always)]
 fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
-    const WORDS: usize = size_of::<Segment>() / size_of::<u64>();
-    const { assert!(size_of::<Segment>().is_multiple_of(size_of::<u64>()) && align_of::<Segment>() == align_of::<u64>()) };
+    const BYTES: usize = offset_of!(Segment, window);
+    const WORDS: usize = BYTES / size_of::<u64>();
+    const { assert!(BYTES.is_multiple_of(size_of::<u64>()) && align_of::<Segment>() == align_of::<u64>()) };
     let words = place.as_mut_ptr().cast::<u64>();
     for index in 0..WORDS {
         // SAFETY: within the segment, and aligned as it is.
         unsafe { words.add(index).write_volatile(0) };
     }
-    // SAFETY: all of it was written; integers only, of which zero is a value.
+    // SAFETY: all of it was written, but for the window, which holds what an earlier segment left there or the zeros that a map begins with;
+    // integers only, of which any bits are a value.
     unsafe { place.assume_init_mut() }
 }
 

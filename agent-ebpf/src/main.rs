@@ -37,6 +37,7 @@ mod socket;
 mod tap;
 mod task;
 mod unit;
+mod window;
 
 /// The helpers used are GPL-only; the object is offered under both licences.
 #[unsafe(no_mangle)]

@@ -92,10 +92,10 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
         // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
         read_mac(skb, &mut segment.packet);
     }
-    let Segment { key, packet, payload_at, .. } = segment;
+    let Segment { key, packet, payload_at, window, .. } = segment;
     let before = flow.last_payload;
     flow::observe(flow, key, packet, now);
-    follow::take(ctx, flow, &follow::Part { key, packet, payload_at: *payload_at, before, now });
+    follow::take(ctx, flow, follow::Part { key, packet, payload_at: *payload_at, window, before, now });
 }
 
 /// A RST. Like all that is not for each packet, it is no part of the program that each packet runs through: instructions that are jumped
@@ -161,7 +161,7 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
         count(counter::PACKETS_LOST);
         return;
     }
-    let Segment { key, packet, tcp_at, payload_at } = segment;
+    let Segment { key, packet, tcp_at, payload_at, .. } = segment;
     let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
         count(counter::PACKETS_LOST);
         return;

@@ -49,6 +49,14 @@ pub fn bench(figures: &mut Figures) -> Result<()> {
     let net = two_hosts()?;
     wire(figures, "veth, IPv4", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v4(), 0))?;
     wire(figures, "veth, IPv6", Agent::on(&net.server), &net.client, &net.server, SocketAddr::new(net.server.v6(), 0))?;
+    wire(
+        figures,
+        "veth, --amqp off",
+        Agent::on(&net.server).args(&["--amqp", "off"]),
+        &net.client,
+        &net.server,
+        SocketAddr::new(net.server.v4(), 0),
+    )?;
     Ok(())
 }
 

@@ -1,0 +1,86 @@
+//! A part of a payload, loaded at once.
+//!
+//! A call of the helper takes as long for one byte as for sixty: what stands close together is loaded together.
+
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+
+/// Bytes that are loaded at once.
+const SIZE: u32 = 64;
+
+/// The mask that every offset of a word is put through, and room for the word at the last of them.
+const MASK: u32 = 2 * SIZE - 1;
+const ROOM: usize = MASK as usize + 1 + size_of::<u64>();
+
+/// What is looked at of a payload. In a map, since the stack has no room for it.
+#[repr(C, align(8))]
+pub struct Window {
+    /// Offset in the payload of its first byte.
+    from: u32,
+    /// Bytes that were loaded.
+    length: u32,
+    bytes: [u8; ROOM],
+}
+
+impl Window {
+    /// Forgets what was loaded.
+    #[inline(always)]
+    pub fn close(&mut self) {
+        self.from = 0;
+        self.length = 0;
+    }
+
+    /// The word at `offset` of the payload, of which `left` bytes are left from there; what is beyond them in it means nothing. `None` when
+    /// the packet ends earlier.
+    #[inline(always)]
+    pub fn look(&mut self, skb: u64, payload_at: u32, offset: u32, left: u32) -> Option<u64> {
+        let wanted = if left < 8 { left } else { 8 };
+        let mut within = offset.wrapping_sub(self.from);
+        if within > SIZE || within + wanted > self.length {
+            // One less, which is one more in the end: so the verifier sees that it is never zero.
+            let most = left.wrapping_sub(1);
+            let length = if most < SIZE - 1 { most } else { SIZE - 1 } + 1;
+            // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the packet.
+            let failed =
+                unsafe { bpf_skb_load_bytes(skb as *const _, payload_at.wrapping_add(offset), self.bytes.as_mut_ptr().cast(), length) };
+            if failed != 0 {
+                return None;
+            }
+            self.from = offset;
+            self.length = length;
+            within = 0;
+        }
+        Some(word(&self.bytes, within))
+    }
+}
+
+/// The word at an offset, at most [`MASK`], in host byte order.
+///
+/// In the machine's own words: the compiler would read it byte by byte, since it takes words to be aligned on this target, which the kernel
+/// does not ask of a map's value where the machine does not (`check_ptr_alignment()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>). And it would leave out the mask, knowing that it changes nothing;
+/// the verifier, which has lost sight of that by then, needs it.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn word(bytes: &[u8; ROOM], offset: u32) -> u64 {
+    let mut word = u64::from(offset);
+    // SAFETY: the mask keeps the offset so far from the end that eight bytes are within the array.
+    unsafe {
+        core::arch::asm!(
+            "{word} &= {mask}",
+            "{word} += {bytes}",
+            "{word} = *(u64 *)({word} + 0)",
+            word = inout(reg) word,
+            bytes = in(reg) bytes.as_ptr(),
+            mask = const MASK,
+            options(readonly, nostack),
+        );
+    }
+    word
+}
+
+/// Stand-in where the programs are only checked, not run.
+#[cfg(not(target_arch = "bpf"))]
+fn word(bytes: &[u8; ROOM], offset: u32) -> u64 {
+    let at = (offset & MASK) as usize;
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_ne_bytes(*word))
+}
