@@ -309,6 +309,7 @@ fn put(place: *mut [u8; 16], [first, second]: [u64; 2]) {
         assert!((offset_of!(Segment, key) + offset_of!(FlowKey, local)).is_multiple_of(align_of::<u64>()));
         assert!((offset_of!(Segment, key) + offset_of!(FlowKey, peer)).is_multiple_of(align_of::<u64>()));
     }
+    #[expect(clippy::cast_ptr_alignment, reason = "asserted above")]
     let words = place.cast::<u64>();
     // SAFETY: a place of sixteen bytes in a segment, aligned as asserted.
     unsafe {

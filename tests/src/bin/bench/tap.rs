@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Rounds of each load, in turn, so that noise hits all alike. The median counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// Messages of a round, each confirmed before the next, and the bytes of each.
 const MESSAGES: u32 = 10_000;
