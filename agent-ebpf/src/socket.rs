@@ -94,8 +94,8 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
         connection.was_reset = u8::from(held);
     } else if held {
         // Opened before the agent was: remembered from here on, so that whoever closes it can be named.
-        let connection = Connection { was_reset: 1, ..NOTHING_KNOWN };
-        if let Err(error) = CONNECTIONS.insert(sock, connection, 0) {
+        #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+        if let Err(error) = CONNECTIONS.insert(sock, &ONLY_RESET, 0) {
             count(counter::CONNECTIONS_FULL);
             diagnose::connection_not_stored(u32::from(record.state), error);
         }
@@ -114,6 +114,10 @@ pub const NOTHING_KNOWN: Connection = Connection {
     was_reset: 0,
     reserved: [0; 3],
 };
+
+/// A connection of which nothing is remembered but that it was reset. Written to the map from where it is: on the stack, of which verifiers
+/// allow 512 bytes to a program and all that it calls, it would take more room than there is without BTF.
+static ONLY_RESET: Connection = Connection { was_reset: 1, ..NOTHING_KNOWN };
 
 #[inline(always)]
 fn fill_options(sock: u64, record: &mut ResetRecord) {

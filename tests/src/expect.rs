@@ -46,6 +46,14 @@ pub fn differences(event: &Value, truth: &Value) -> Vec<String> {
     found
 }
 
+/// Whether a difference is only that scenarios side by side look like a pattern, which makes an error of a warning.
+pub fn raised(event: &Value, truth: &Value, difference: &str) -> bool {
+    difference.starts_with("severity:")
+        && truth.get("severity").is_some_and(|severity| severity == "warning")
+        && event.get("severity").is_some_and(|severity| severity == "error")
+        && event.get("pattern").is_some()
+}
+
 fn compare(path: &str, actual: Option<&Value>, truth: &Value, found: &mut Vec<String>) {
     let name = if path.is_empty() { "event" } else { path };
     match (actual, truth) {

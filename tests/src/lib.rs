@@ -28,6 +28,7 @@ pub mod privileges;
 pub mod proxy;
 pub mod ptrace;
 pub mod record;
+pub mod round;
 pub mod router;
 pub mod scene;
 pub mod site;

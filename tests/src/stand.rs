@@ -256,7 +256,7 @@ impl Tally {
     /// One line of the table that `cargo test -- --nocapture` shows, and the finding, if it is one.
     fn judge(&mut self, claim: &Claim, truth: &Value, event: &Value) {
         let Claim { scenario, view, .. } = claim;
-        let found: Vec<String> = expect::differences(event, truth).into_iter().filter(|one| !raised(event, truth, one)).collect();
+        let found: Vec<String> = expect::differences(event, truth).into_iter().filter(|one| !expect::raised(event, truth, one)).collect();
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         println!(
             "truth\t{scenario}\t{view:?}\t{}\t{}\t{}\t{}\t{}",
@@ -276,14 +276,6 @@ impl Tally {
             self.wrong.push(format!("{scenario}, {view:?}:\n  {}\n{event}", found.join("\n  ")));
         }
     }
-}
-
-/// Scenarios side by side look like a pattern, which makes an error of a warning.
-fn raised(event: &Value, truth: &Value, difference: &str) -> bool {
-    difference.starts_with("severity:")
-        && truth.get("severity").is_some_and(|severity| severity == "warning")
-        && event.get("severity").is_some_and(|severity| severity == "error")
-        && event.get("pattern").is_some()
 }
 
 impl Scene<'_> {

@@ -70,7 +70,7 @@ pub fn run(workspace: &Workspace) -> Result<Value> {
 /// One table of figures.
 pub struct Table<'a> {
     pub title: &'a str,
-    pub columns: &'a [&'a str],
+    pub columns: Vec<&'a str>,
     pub rows: Vec<Vec<String>>,
     pub notes: Vec<String>,
 }
@@ -80,9 +80,13 @@ pub struct Table<'a> {
 /// # Errors
 ///
 /// As [`run`], and when the file cannot be written.
-pub fn write(workspace: &Workspace, name: &str, kept: bool, table: &Table<'_>) -> Result<()> {
-    let Table { title, columns, rows, notes } = table;
-    let tables = [json!({"title": title, "columns": columns, "rows": rows, "plots": [], "notes": notes, "limits": []})];
+pub fn write(workspace: &Workspace, name: &str, kept: bool, tables: &[Table<'_>]) -> Result<()> {
+    let tables: Vec<Value> = tables
+        .iter()
+        .map(|Table { title, columns, rows, notes }| {
+            json!({"title": title, "columns": columns, "rows": rows, "plots": [], "notes": notes, "limits": []})
+        })
+        .collect();
     let sheet = json!({"name": name, "run": run(workspace)?, "kept": kept, "tables": tables});
     let path = place(workspace, name);
     let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, format!("{sheet:#}\n")));

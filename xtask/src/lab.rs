@@ -1,12 +1,14 @@
 //! Unit tests, the lab, its demo and its benchmarks.
 
+use std::thread;
+
 use clap::ValueEnum;
 
 use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
-    figures, programs,
+    figures, programs, vm,
     workspace::Workspace,
 };
 
@@ -19,7 +21,7 @@ const RUN: &str = "RSTBLAME_RUN";
 /// Which tests `cargo xtask test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// Unit tests, then the lab
+    /// Unit tests, then the lab, then other kernels
     All,
     /// Unit tests, which need no privileges
     Unit,
@@ -31,16 +33,32 @@ pub enum Part {
     Packages,
 }
 
-/// Sets up and runs the tests. The last thing printed is what cargo test closes with.
+/// Sets up and runs the tests.
 ///
 /// # Errors
 ///
-/// When something is missing, a test fails, or BPF does not work here: the lab is never skipped.
+/// When something is missing, a test fails, or BPF does not work here: neither the lab nor a kernel is ever skipped.
 pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
     bpf::setup(workspace)?;
     if part != Part::Unit {
         programs::setup(workspace)?;
     }
+    if part != Part::All || filter.is_some() {
+        return native(workspace, part, filter);
+    }
+    vm::setup()?;
+    thread::scope(|scope| {
+        // Meanwhile, for it is a matter of the network.
+        let kernels = scope.spawn(|| vm::fetch(workspace));
+        native(workspace, part, filter)?;
+        // After the lab, which is about what happens in time, and needs the processors for that.
+        let kernels = kernels.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        vm::boot(workspace, &kernels, true)
+    })
+}
+
+/// The tests that run on the kernel of this machine.
+fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
     if part != Part::Local {
         let args = ["test", "--workspace", "--exclude", "rstblame-ebpf", "--exclude", "rstblame-lab"];
         let mut cargo = Cargo::new(workspace, &args);

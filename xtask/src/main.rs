@@ -60,7 +60,7 @@ enum Task {
     },
     /// Set up, build, provoke real resets in throw-away network namespaces and show who sent each
     Demo,
-    /// Set up, then run the unit tests and the lab
+    /// Set up, then run the unit tests, the lab, and the agent on other kernels
     Test {
         /// Which tests
         #[arg(value_enum, default_value_t = Part::All)]

@@ -134,11 +134,11 @@ fn record(workspace: &Workspace, rows: &[Row]) -> Result<()> {
     let right = rows.iter().filter(|row| row.right).count();
     let table = Table {
         title: "every verdict of the lab beside the truth",
-        columns: &["right", "scenario", "view", "expected", "got", "confidence", "evidence"],
+        columns: vec!["right", "scenario", "view", "expected", "got", "confidence", "evidence"],
         rows: rows.iter().map(|row| [&[mark(row).to_owned()], row.cells.as_slice()].concat()).collect(),
         notes: vec![format!("{right} of {} verdicts are right.", rows.len())],
     };
-    figures::write(workspace, "lab", right == rows.len(), &table)
+    figures::write(workspace, "lab", right == rows.len(), &[table])
 }
 
 const fn mark(row: &Row) -> &'static str {

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Process 1 of the guest: runs the lab's test programs and says how they ended, in lines that begin with "vm:".
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RSTBLAME_LAB_PATIENCE=6
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin RSTBLAME_BIN=/usr/bin/rstblame RUST_BACKTRACE=0 RSTBLAME_LAB_PATIENCE=6 RSTBLAME_LAB_TABLE=/tmp/table
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /sbin /usr/sbin
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
@@ -34,6 +34,9 @@ for test in /tests/*; do
     sed "s,^,    ," /tmp/said
     since "${test##*/}" $status
 done
+# Each verdict beside the truth, as the lab writes them down.
+touch /tmp/table
+sed 's,^,    verdict ,' /tmp/table
 dmesg | sed 's/^/dmesg: /' | grep -E 'WARNING|BUG|Call Trace|Oops|stall|rstblame'
 echo "vm: done"
 poweroff -f

@@ -3,17 +3,23 @@
 mod fixtures;
 mod guest;
 mod kernels;
+mod matrix;
 mod qemu;
 
-use std::{fs, path::PathBuf, thread};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
 pub use self::fixtures::make as fixtures;
-use self::guest::Suite;
+use self::{guest::Suite, kernels::Kernel};
 use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
-    figures::{self, Table},
+    figures,
     programs::{self, Program},
     workspace::Workspace,
 };
@@ -28,8 +34,8 @@ const PROGRAMS: [Program; 6] = [
     Program { name: "strip", package: "binutils", why: "leaves debug information out" },
 ];
 
-/// Test programs of the lab that need no server, and which of their tests an emulated machine runs; all when none is named.
-const SUITES: [(&str, &[&str]); 3] = [("ladder", &[]), ("local_process", &[]), ("local_host", &[])];
+/// Test programs of the lab that need no server, and what they are told: agents are slow to start on an emulated processor, and share.
+const SUITES: [(&str, &[&str]); 2] = [("ladder", &[]), ("local", &["--ignored", "--exact", "in_turn"])];
 
 /// Runs the agent on these lines of kernels, or on all.
 ///
@@ -38,16 +44,49 @@ const SUITES: [(&str, &[&str]); 3] = [("ladder", &[]), ("local_process", &[]), (
 /// When something is missing, and [`Error::Guests`] when a guest fails.
 pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     bpf::setup(workspace)?;
-    programs::provide(&PROGRAMS, "the virtual machines need")?;
+    setup()?;
+    let kernels = kernels::fetch(&directory(workspace)?, lines)?;
+    boot(workspace, &kernels, lines.is_empty())
+}
+
+/// Installs what makes and boots a guest, if it is missing.
+///
+/// # Errors
+///
+/// As [`programs::setup`].
+pub fn setup() -> Result<()> {
+    programs::provide(&PROGRAMS, "the virtual machines need")
+}
+
+/// Fetches all kernels that are not there yet.
+///
+/// # Errors
+///
+/// When the archive does not have one of them.
+pub fn fetch(workspace: &Workspace) -> Result<Vec<Kernel>> {
+    kernels::fetch(&directory(workspace)?, &[])
+}
+
+fn directory(workspace: &Workspace) -> Result<PathBuf> {
     let directory = workspace.target.join("vm");
     fs::create_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
-    let kernels = kernels::fetch(&directory, lines)?;
+    Ok(directory)
+}
+
+/// Boots kernels and has the agent tested on each. What came of all of them together is kept for `cargo xtask report`.
+///
+/// # Errors
+///
+/// As [`test`].
+pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<()> {
     let agent = agent::build(workspace)?;
     let suites = suites(workspace)?;
-    let (mut failed, mut rows) = (Vec::new(), Vec::new());
+    let directory = directory(workspace)?;
+    let began = Instant::now();
+    let mut reports = Vec::new();
     // Two at a time: emulation takes a processor and a bit for each.
     for pair in kernels.chunks(2) {
-        let reports: Vec<_> = thread::scope(|scope| {
+        let ended: Vec<Result<_>> = thread::scope(|scope| {
             let running: Vec<_> = pair
                 .iter()
                 .map(|kernel| {
@@ -56,31 +95,34 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
                         let initramfs = guest::pack(directory, kernel, agent, suites)?;
                         let log = directory.join(format!("{}.log", kernel.name));
                         let report = qemu::boot(kernel, &initramfs, &log)?;
-                        Ok::<_, Error>((report, log))
+                        tell(kernel, &report, &log);
+                        Ok(report)
                     })
                 })
                 .collect();
             running.into_iter().map(|guest| guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
-        for (kernel, report) in pair.iter().zip(reports) {
-            let (report, log) = report?;
-            let verdict = if report.problems.is_empty() { "passed" } else { "failed" };
-            rows.push(vec![kernel.release.clone(), verdict.to_owned(), report.passed.join(", "), report.problems.join(", ")]);
-            if report.problems.is_empty() {
-                println!("vm: Linux {} passed: {}", kernel.release, report.passed.join(", "));
-            } else {
-                println!("vm: Linux {} failed, all it said is in {}:", kernel.release, log.display());
-                report.problems.iter().for_each(|problem| println!("vm:   {problem}"));
-                failed.push(kernel.release.clone());
-            }
+        for (kernel, report) in pair.iter().zip(ended) {
+            reports.push((kernel, report?));
         }
     }
-    if lines.is_empty() {
-        let columns = &["kernel", "verdict", "suites that passed", "problems"];
-        let table = Table { title: "the agent on the kernels of Debian, in virtual machines", columns, rows, notes: Vec::new() };
-        figures::write(workspace, "kernels", failed.is_empty(), &table)?;
+    println!("vm: {} kernels in {} s", reports.len(), began.elapsed().as_secs());
+    let failed: Vec<&str> =
+        reports.iter().filter(|(_, report)| !report.problems.is_empty()).map(|(kernel, _)| kernel.release.as_str()).collect();
+    if all {
+        figures::write(workspace, "kernels", failed.is_empty(), &matrix::tables(&reports))?;
     }
     if failed.is_empty() { Ok(()) } else { Err(Error::Guests(failed.join(", "))) }
+}
+
+fn tell(kernel: &Kernel, report: &qemu::Report, log: &Path) {
+    let (release, seconds) = (&kernel.release, report.took.as_secs());
+    if report.problems.is_empty() {
+        println!("vm: Linux {release} passed in {seconds} s: {}", report.passed.join(", "));
+    } else {
+        println!("vm: Linux {release} failed in {seconds} s, all it said is in {}:", log.display());
+        report.problems.iter().for_each(|problem| println!("vm:   {problem}"));
+    }
 }
 
 /// Builds the lab's tests, and finds the programs of those that run in guests.

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use rstblame_lab::{
     Result, Value, json, kernel,
-    net::two_hosts,
     peer::{self, Connection},
-    views::{Truth, Views},
+    round::Round,
+    views::Truth,
 };
 
 /// The received side: the two tracepoints alone cannot tell the peer from a box in between.
@@ -44,81 +44,67 @@ fn unread(family: &str, bytes: usize) -> Result<Value> {
     }))
 }
 
-#[test]
-fn client_closes_with_unread_data() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn client_closes_with_unread_data(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     peer::close_with_unread(connection.client, &connection.server, b"hello")?;
     let truth = Truth { client: vec![unread("ipv4", 5)?], server: vec![received("ipv4")] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
-#[test]
-fn server_closes_with_unread_data() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn server_closes_with_unread_data(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     peer::close_with_unread(connection.server, &connection.client, b"hello there")?;
     let truth = Truth { client: vec![received("ipv4")], server: vec![unread("ipv4", 11)?] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
-#[test]
-fn client_aborts_with_linger_zero() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn client_aborts_with_linger_zero(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?.speak()?;
     let flow = connection.flow()?;
     peer::abort(connection.client)?;
     assert_eq!(peer::wait_failure(&connection.server)?, ErrorKind::ConnectionReset);
     let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// The same before anybody has said a byte is what a load balancer's health check looks like: no loss, on neither host.
-#[test]
-fn health_check_connects_and_aborts() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn health_check_connects_and_aborts(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     peer::abort(connection.client)?;
     assert_eq!(peer::wait_failure(&connection.server)?, ErrorKind::ConnectionReset);
     let routine = |direction: &str| json!({"direction": direction, "severity": "info", "cause": {"id": "routine_close"}});
-    views.tell(flow, &Truth { client: vec![routine("sent")], server: vec![routine("received")] })
+    round.tell(flow, Truth { client: vec![routine("sent")], server: vec![routine("received")] })
 }
 
-#[test]
-fn ipv6_connection() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn ipv6_connection(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v6())?;
     let flow = connection.flow()?;
     peer::abort(connection.server)?;
     let truth = Truth { client: vec![received("ipv6")], server: vec![lingered("ipv6")?] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// A broker listens on `[::]`; to an IPv4 client its socket is an IPv6 one with mapped addresses.
-#[test]
-fn ipv4_client_of_a_dual_stack_listener() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn ipv4_client_of_a_dual_stack_listener(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open_dual_stack(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     peer::close_with_unread(connection.server, &connection.client, b"mapped")?;
     let truth = Truth { client: vec![received("ipv4")], server: vec![unread("ipv4", 6)?] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// The same from the other side: an IPv6 socket that connects to `::ffff:a.b.c.d`, as the JVM does.
-#[test]
-fn ipv6_socket_connected_to_a_mapped_address() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn ipv6_socket_connected_to_a_mapped_address(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let listener = net.server.listen(std::net::SocketAddr::new(net.server.v4(), peer::AMQP))?;
     let client = net.client.connect(std::net::SocketAddr::new(net.server.v4_mapped(), peer::AMQP))?;
     let (server, _) = listener.accept().map_err(|error| rstblame_lab::LabError::io("accept", error))?;
@@ -126,5 +112,5 @@ fn ipv6_socket_connected_to_a_mapped_address() -> Result<()> {
     let flow = peer::flow(&connection.client)?;
     peer::abort(connection.client)?;
     let truth = Truth { client: vec![lingered("ipv4")?], server: vec![received("ipv4")] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }

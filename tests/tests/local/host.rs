@@ -4,16 +4,15 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use rstblame_lab::{
     Result, Value, json, kernel,
-    net::{TwoHosts, two_hosts},
+    net::TwoHosts,
     peer::{self, AMQP, Connection},
     record::Flow,
-    views::{Truth, Views},
+    round::Round,
+    views::Truth,
 };
 
-#[test]
-fn refused_port() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn refused_port(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let flow = peer::refused(&net.client, SocketAddr::new(net.server.v4(), AMQP))?;
     let mut truth = Truth {
         client: vec![json!({
@@ -32,13 +31,11 @@ fn refused_port() -> Result<()> {
     if !kernel::traces_resets_without_socket()? {
         truth.server.clear();
     }
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
-#[test]
-fn refused_port_over_ipv6() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn refused_port_over_ipv6(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let flow = peer::refused(&net.client, SocketAddr::new(net.server.v6(), AMQP))?;
     let mut truth = Truth {
         client: vec![json!({
@@ -53,14 +50,12 @@ fn refused_port_over_ipv6() -> Result<()> {
     if !kernel::traces_resets_without_socket()? {
         truth.server.clear();
     }
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// `ss -K`: the reset leaves in the destroyer's context, and the destroyer does not own the socket.
-#[test]
-fn socket_destroyed_by_the_operator() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn socket_destroyed_by_the_operator(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     net.server.destroy_sockets(&format!("sport = :{AMQP} and dport = :{}", flow.local.port()))?;
@@ -73,30 +68,26 @@ fn socket_destroyed_by_the_operator() -> Result<()> {
         })],
         server: vec![destroyed()?],
     };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// A host that has lost a connection answers the next segment of it: after a reboot, or here after a destroyed socket
 /// whose reset never left. The broker still listens, so the segment meets the listener, which knows no peer.
-#[test]
-fn data_to_a_connection_the_host_no_longer_has() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn data_to_a_connection_the_host_no_longer_has(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
-    let flow = forget(&net, &connection)?;
+    let flow = forget(net, &connection)?;
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
     let truth = Truth { client: vec![reset_while_open()], server: vec![destroyed()?, stale("TCP_FLAGS")?] };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// The same when nothing listens any more: there is no socket at all to read a tuple from.
-#[test]
-fn data_to_a_connection_of_a_broker_that_is_gone() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn data_to_a_connection_of_a_broker_that_is_gone(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
-    let flow = forget(&net, &connection)?;
+    let flow = forget(net, &connection)?;
     peer::stop_listening(connection.listener);
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
@@ -104,7 +95,7 @@ fn data_to_a_connection_of_a_broker_that_is_gone() -> Result<()> {
     if !kernel::traces_resets_without_socket()? {
         truth.server.truncate(1);
     }
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
 
 /// Makes the server's host lose a connection without the client noticing; returns the flow.
@@ -160,10 +151,8 @@ fn reset_while_open() -> Value {
 
 /// The peer falls silent; two unanswered probes later the kernel resets the connection from a timer, while any process
 /// at all may be running on that processor.
-#[test]
-fn keepalive_timeout() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn keepalive_timeout(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     net.client.nft(
@@ -185,15 +174,15 @@ fn keepalive_timeout() -> Result<()> {
             "process": {"pid": std::process::id()},
         })],
     };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)?;
+    round.keep(connection.client);
+    net.client.nft("delete table inet lab")
 }
 
 /// Data for a socket whose receive side is shut down. The kernel runs `tcp_reset()` on its own socket, which fires
 /// `tcp_receive_reset`, and then sends a RST: one reset, and it was sent.
-#[test]
-fn data_after_the_receive_side_was_shut_down() -> Result<()> {
-    let net = two_hosts()?;
-    let views = Views::of(&net)?;
+pub fn data_after_the_receive_side_was_shut_down(round: &Round) -> Result<()> {
+    let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
     let flow = connection.flow()?;
     peer::shut_down(&connection.server)?;
@@ -214,5 +203,5 @@ fn data_after_the_receive_side_was_shut_down() -> Result<()> {
             "tcp": {"kernel_reason": kernel::reason("TCP_ABORT_ON_DATA")?},
         })],
     };
-    views.tell(flow, &truth)
+    round.tell(flow, truth)
 }
