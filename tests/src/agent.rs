@@ -99,23 +99,32 @@ impl Agent {
     ///
     /// [`LabError::Agent`] when none arrives within 10 s, or the stream ends first.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.wait_from(&mut 0, what, wanted)
+    }
+
+    /// Waits for an event among the lines after the first `seen` of them, and goes on to behind it: for whoever waits again and again, since a
+    /// stream of hours takes long to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::wait_for`].
+    pub fn wait_from(&self, seen: &mut usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let patience = workspace::patience(PATIENCE);
         let deadline = Instant::now() + patience;
-        let mut looked_at = 0;
         let mut stream = self.heard.lock();
         loop {
-            for line in stream.lines.iter().skip(looked_at) {
+            for line in stream.lines.iter().skip(*seen) {
+                *seen += 1;
                 if let Ok(event) = serde_json::from_str(line)
                     && wanted(&event)
                 {
                     return Ok(event);
                 }
             }
-            looked_at = stream.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
             if stream.ended || left.is_zero() {
                 let problem = format!(
-                    "{} before it wrote {what}; it wrote {looked_at} lines, the last of them:\n{}",
+                    "{} before it wrote {what}; it wrote {seen} lines, the last of them:\n{}",
                     if stream.ended { "it ended".to_owned() } else { format!("{} s passed", patience.as_secs()) },
                     tail(&stream.lines)
                 );
@@ -250,8 +259,9 @@ impl Agent {
             let _ = reader.join();
         }
         let record = {
-            let heard = self.heard.lock();
-            Record::new(heard.lines.clone()).with_log(heard.stderr.clone())
+            let mut heard = self.heard.lock();
+            // Not copied: a soak writes gigabytes.
+            Record::new(std::mem::take(&mut heard.lines)).with_log(heard.stderr.clone())
         };
         let mut problems = record.violations();
         if !status.success() {
@@ -264,6 +274,8 @@ impl Agent {
             self.stopped = true;
             return Ok(record);
         }
+        // To be kept with what else is known of the failure.
+        self.heard.lock().lines = record.into_lines();
         Err(self.failure(problems.join("\n")))
     }
 

@@ -15,6 +15,7 @@ pub mod command;
 pub mod crowd;
 mod error;
 pub mod expect;
+pub mod figures;
 pub mod flood;
 pub mod forge;
 pub mod kernel;

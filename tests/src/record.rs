@@ -92,6 +92,11 @@ impl Record {
         &self.lines
     }
 
+    /// The lines, without a copy.
+    pub fn into_lines(self) -> Vec<String> {
+        self.lines
+    }
+
     /// The events, in order. A line that is not JSON is left out here and is a [`Record::violations`] finding.
     pub fn events(&self) -> impl Iterator<Item = Value> {
         self.lines.iter().filter_map(|line| serde_json::from_str(line).ok())

@@ -1,6 +1,6 @@
 //! Figures as they were measured: of which machine and commit, and the page of them all.
 //!
-//! Benchmarks, the lab and the virtual machines leave `target/bench/NAME.json` behind: `name`, `run` (what [`run`] tells), `kept` (whether no limit is
+//! Benchmarks, the soak, the lab and the virtual machines leave `target/bench/NAME.json` behind: `name`, `run` (what [`run`] tells), `kept` (whether no limit is
 //! broken), and `tables` of `title`, `columns`, `rows`, `plots`, `notes` and `limits`.
 
 use std::{
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the page has, in this order, and the command that measures it.
-const SHEETS: [(&str, &str); 12] = [
+const SHEETS: [(&str, &str); 13] = [
     ("kernels", "cargo xtask test vm"),
     ("lab", "cargo xtask lab --table"),
     ("latency", "cargo xtask bench latency"),
@@ -30,6 +30,7 @@ const SHEETS: [(&str, &str); 12] = [
     ("cost", "cargo xtask bench cost"),
     ("tap", "cargo xtask bench tap"),
     ("flood", "cargo xtask bench flood"),
+    ("soak", "cargo xtask soak"),
     ("pcap", "cargo xtask bench pcap"),
     ("owners", "cargo xtask bench owners"),
     ("calibration", "cargo xtask bench calibration"),

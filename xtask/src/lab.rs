@@ -18,6 +18,9 @@ const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
 /// Names the variable by which a benchmark knows what to write beside its figures.
 const RUN: &str = "RSTBLAME_RUN";
 
+/// Names the variable by which the soak knows how long it is to be, in seconds.
+const SOAK: &str = "RSTBLAME_LAB_SOAK";
+
 /// Which tests `cargo xtask test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -103,6 +106,19 @@ pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     }
     let mut cargo = lab_with(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "bench", "--"], &truth);
     command::exec(cargo.command().args(name))
+}
+
+/// Sets up, builds, and runs the lab's soak for so long; its figures go to `target/bench/soak.json`.
+///
+/// # Errors
+///
+/// When something is missing, does not build, or did not hold.
+pub fn soak(workspace: &Workspace, seconds: u32) -> Result<()> {
+    bpf::setup(workspace)?;
+    programs::setup(workspace)?;
+    agent::build(workspace)?;
+    let settings = [format!("{SOAK}={seconds}"), format!("{RUN}={}", figures::run(workspace)?)];
+    lab_with(workspace, &["test", "--package", "rstblame-lab", "--test", "soak", "--", "--nocapture"], &settings).run()
 }
 
 /// Lets the lab write down its verdicts beside the truth: all its scenarios with a middlebox or without.

@@ -76,6 +76,12 @@ enum Task {
         /// Run only this one
         name: Option<String>,
     },
+    /// Set up, build, and give the agent everything at once for as long as this takes
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 3600, value_name = "N")]
+        seconds: u32,
+    },
     /// Write docs/figures.md from what the benchmarks, the lab and the virtual machines measured last
     Report,
     /// Set up, build, and play scenarios of the lab by hand
@@ -138,6 +144,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test { part: Part::Packages, .. } => packages::test(&workspace),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
+        Task::Soak { seconds } => lab::soak(&workspace, seconds),
         Task::Report => figures::report(&workspace),
         Task::Fuzz { target, seconds } => fuzz::fuzz(&workspace, target.as_deref(), seconds),
         Task::Lab { name, wishes } => scenario::play(&workspace, name.as_deref(), wishes),

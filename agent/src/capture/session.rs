@@ -187,7 +187,7 @@ impl Session {
                 snapshot = taken(&mut self.snapshot) => {
                     self.snapshot = None;
                     if let Some(snapshot) = snapshot {
-                        self.owners.add_snapshot(snapshot);
+                        self.owners.set_snapshot(snapshot);
                     }
                     memory::give_back();
                 }

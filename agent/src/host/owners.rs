@@ -87,9 +87,9 @@ impl Owners {
         }
     }
 
-    /// Takes in what was there at the start.
-    pub fn add_snapshot(&mut self, snapshot: Snapshot) {
-        self.snapshot.extend(snapshot.holders);
+    /// Takes in what is there. What an earlier snapshot found and this one did not is gone, or not watched any more.
+    pub fn set_snapshot(&mut self, snapshot: Snapshot) {
+        self.snapshot = snapshot.holders;
         for facts in snapshot.facts {
             self.facts.insert(facts);
         }
@@ -242,4 +242,19 @@ impl Owners {
 /// The inode of a reset whose owner is not named yet.
 fn unnamed(reset: &Reset) -> Option<u64> {
     if reset.process.is_some() { None } else { reset.socket.as_ref()?.inode }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Owners, Snapshot};
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_the_one_before() {
+        let mut owners = Owners::new(1);
+        for inodes in [0..100, 100..150] {
+            owners.set_snapshot(Snapshot { holders: inodes.map(|inode| (inode, 1)).collect(), facts: Vec::new() });
+        }
+        assert_eq!(owners.snapshot.len(), 50);
+        assert!(owners.snapshot.contains_key(&149));
+    }
 }

@@ -1,11 +1,11 @@
 //! What a process needs as time goes by, and whether that grows.
 
 use std::{
-    fmt, fs,
+    fs,
     time::{Duration, Instant},
 };
 
-use rstblame_lab::{LabError, Result, status};
+use rstblame_lab::{LabError, Result, figures::Figures, status};
 
 use super::Shift;
 
@@ -21,6 +21,9 @@ const MEMORY_SLACK: u64 = 3 * MIB;
 /// How many more files may be open at one moment: a namespace that passes is watched by three sockets, a reload opens its file anew.
 const FILES_SLACK: u64 = 8;
 
+/// Rows of the table.
+const ROWS: usize = 12;
+
 #[derive(Clone, Copy)]
 struct Sample {
     at: Duration,
@@ -28,6 +31,8 @@ struct Sample {
     memory: u64,
     files: u64,
     threads: u64,
+    /// Of all processors so far.
+    worked: Duration,
 }
 
 /// The samples of one process.
@@ -52,7 +57,30 @@ impl Growth {
     fn sample(&self, at: Duration) -> Result<Sample> {
         let number = |name| status::number(self.pid, name);
         let files = fs::read_dir(format!("/proc/{}/fd", self.pid)).map_err(|error| LabError::io("list the agent's files", error))?;
-        Ok(Sample { at, memory: number("VmRSS:")? * 1024, files: files.count() as u64, threads: number("Threads:")? })
+        Ok(Sample {
+            at,
+            memory: number("VmRSS:")? * 1024,
+            files: files.count() as u64,
+            threads: number("Threads:")?,
+            worked: status::processor_time(self.pid)?,
+        })
+    }
+
+    /// One row for each part of the time.
+    pub fn tell(&self, figures: &mut Figures) {
+        let mut before = Sample { at: Duration::ZERO, memory: 0, files: 0, threads: 0, worked: Duration::ZERO };
+        for part in self.samples.chunks(self.samples.len().div_ceil(ROWS).max(1)) {
+            let last = part.last().copied().unwrap_or(before);
+            let took = last.at.saturating_sub(before.at).as_secs_f64();
+            let share = last.worked.saturating_sub(before.worked).as_secs_f64() / took * 100.0;
+            let memory = median(part, |sample| sample.memory) / 1024;
+            let (files, threads) = (median(part, |sample| sample.files), median(part, |sample| sample.threads));
+            figures.row(
+                format!("{} s", last.at.as_secs()),
+                [memory, files, threads].map(|median| median.to_string()).into_iter().chain([format!("{share:.1}")]),
+            );
+            before = last;
+        }
     }
 
     /// The most memory at any time, in bytes.
@@ -81,18 +109,4 @@ fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
     let mut values: Vec<u64> = samples.iter().map(of).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)
-}
-
-/// One line for each of eight parts of the time.
-impl fmt::Display for Growth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  {:>8} {:>12} {:>8} {:>8}   medians", "until", "resident", "files", "threads")?;
-        for part in self.samples.chunks(self.samples.len().div_ceil(8).max(1)) {
-            let until = part.last().map_or(0, |sample| sample.at.as_secs());
-            let memory = median(part, |sample| sample.memory);
-            let (files, threads) = (median(part, |sample| sample.files), median(part, |sample| sample.threads));
-            writeln!(f, "  {until:>6} s {:>8} KiB {files:>8} {threads:>8}", memory / 1024)?;
-        }
-        Ok(())
-    }
 }

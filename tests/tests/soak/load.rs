@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 const BREATH: Duration = Duration::from_millis(200);
 
 /// Resets on each host that passes.
-const EACH: u8 = 3;
+pub const EACH: u8 = 3;
 
 /// Publishes over one connection after the other, and waits for what it published.
 pub fn messages(net: &TwoHosts, shift: &Shift) -> Result<()> {

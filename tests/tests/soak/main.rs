@@ -19,6 +19,7 @@ use growth::{Growth, MIB};
 use rstblame_lab::{
     LabError, Result,
     agent::Agent,
+    figures::{self, Figures},
     net::two_hosts,
     record::is_kind,
     site::{Disk, Site},
@@ -70,8 +71,9 @@ fn nothing_grows_and_nothing_is_miscounted() -> Result<()> {
     let shift = Shift { end: Instant::now() + soak, broken: AtomicBool::new(false) };
     let mut growth = Growth::of(agent.pid());
     let mut rotation = Rotation::of(sinks.file.clone());
-    let (made, reloads) = thread::scope(|scope| {
-        let resets = [scope.spawn(|| shift.work(|shift| load::resets(&net, shift))), scope.spawn(|| shift.work(load::passing_hosts))];
+    let (made, made_passing, reloads) = thread::scope(|scope| {
+        let staying = scope.spawn(|| shift.work(|shift| load::resets(&net, shift)));
+        let passing = scope.spawn(|| shift.work(load::passing_hosts));
         let others = [
             scope.spawn(|| shift.work(|shift| load::messages(&net, shift))),
             scope.spawn(|| shift.work(|shift| trouble::reader_comes_and_goes(&reader, shift))),
@@ -80,16 +82,34 @@ fn nothing_grows_and_nothing_is_miscounted() -> Result<()> {
             scope.spawn(|| shift.work(|shift| growth.watch(shift))),
         ];
         let reloads = shift.work(|shift| trouble::reload(&agent, &site, &sinks, shift));
-        let made = resets.map(joined).into_iter().sum::<Result<u64>>()?;
+        let (staying, passing) = (joined(staying)?, joined(passing)?);
         others.map(joined).into_iter().collect::<Result<()>>()?;
-        Ok::<_, LabError>((made, reloads?))
+        Ok::<_, LabError>((staying + passing, passing, reloads?))
     })?;
     let record = agent.stop()?;
     drop(stuck);
 
     let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
-    println!("soak of {} s: {made} resets made, {reloads} reloads, {totals:?}", soak.as_secs());
-    println!("{growth}");
+    let mut figures = Figures::default();
+    figures.table(
+        format!("a soak of {} s, by parts of it: medians, and the processor time of the agent in percent of one processor", soak.as_secs()),
+        &["until", "resident KiB", "files", "threads", "processor %"],
+    );
+    growth.tell(&mut figures);
+    figures.note(format!(
+        "{made} resets made, each seen at both of its ends; {reloads} reloads; {} namespaces that came and went",
+        made_passing / u64::from(load::EACH)
+    ));
+    figures.note(format!("seen {}, emitted {}, suppressed {}, lost {}", totals.seen, totals.emitted, totals.suppressed, totals.lost));
+    for sink in ["file", "tcp", "stuck", "disk"] {
+        let (written, lost) = record.books(sink).unwrap_or_default();
+        figures.note(format!("sink {sink}: {written} written, {lost} lost"));
+    }
+    figures.limit(format!("{} MiB resident at any time", MEMORY / MIB), growth.peak() < MEMORY);
+    figures.limit("no more memory, files and threads in the last quarter than in the one before", growth.found().is_none());
+    if figures::is_recorded() {
+        figures.write("soak")?;
+    }
     // One host sends it, the other receives it.
     assert_eq!((totals.seen, totals.emitted, totals.lost), (2 * made, 2 * made, 0));
     assert_eq!(record.events().filter(|event| is_kind(event, "agent_reloaded")).count(), reloads);
@@ -99,8 +119,8 @@ fn nothing_grows_and_nothing_is_miscounted() -> Result<()> {
         let (written, lost) = record.books(broken).unwrap_or_default();
         assert_eq!(written + lost, totals.emitted, "{broken}: {written} written, {lost} lost");
     }
-    assert!(growth.peak() < MEMORY, "{growth}");
-    assert_eq!(growth.found(), None, "{growth}");
+    assert!(growth.peak() < MEMORY, "{} bytes", growth.peak());
+    assert_eq!(growth.found(), None);
     Ok(())
 }
 

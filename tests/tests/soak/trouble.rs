@@ -11,7 +11,7 @@ use std::{
 use rstblame_lab::{
     LabError, Result,
     agent::Agent,
-    record::Record,
+    record::{Record, is_kind},
     site::{Disk, Site, WHOLE, lines_of},
 };
 use rustix::process::Signal;
@@ -74,13 +74,13 @@ impl Sinks {
 
 /// Has the daemon read a changed configuration again and again, the first one at last. Returns how often.
 pub fn reload(agent: &Agent, site: &Site, sinks: &Sinks, shift: &Shift) -> Result<usize> {
-    let mut times = 0;
+    let (mut times, mut lines) = (0, 0);
     loop {
         site.write(if times % 2 == 0 { &sinks.other } else { &sinks.plain })?;
         times += 1;
         agent.signal(Signal::HUP)?;
         let asked = Instant::now();
-        agent.wait_for_count("agent_reloaded", times as u64)?;
+        agent.wait_from(&mut lines, &format!("{times} agent_reloaded"), |event| is_kind(event, "agent_reloaded"))?;
         if !shift.goes_on(RELOAD.saturating_sub(asked.elapsed())) && times % 2 == 0 {
             return Ok(times);
         }

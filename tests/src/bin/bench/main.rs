@@ -7,7 +7,6 @@ mod bpf;
 mod busy;
 mod calibration;
 mod cost;
-mod figures;
 mod flood;
 mod growth;
 mod latency;
@@ -19,9 +18,10 @@ mod watchers;
 
 use std::process::ExitCode;
 
-use rstblame_lab::{LabError, Result, act};
-
-use figures::Figures;
+use rstblame_lab::{
+    LabError, Result, act,
+    figures::{self, Figures},
+};
 
 /// A benchmark, and what it found.
 type Bench = fn(&mut Figures) -> Result<()>;

@@ -1,14 +1,19 @@
-//! What a benchmark found: printed for people, and written down for `cargo xtask report`.
+//! What a benchmark or a soak found: printed for people, and written down for `cargo xtask report`.
 
 use std::{env, fmt::Write as _, fs};
 
-use rstblame_lab::{LabError, Result, Value, json, workspace};
+use crate::{LabError, Result, Value, json, workspace};
 
-/// Names the variable with the machine, the commit and the time, as JSON; `cargo xtask bench` sets it.
+/// Names the variable with the machine, the commit and the time, as JSON; `cargo xtask bench` and `cargo xtask soak` set it.
 const RUN: &str = "RSTBLAME_RUN";
 
 /// Columns of a bar that is as long as any.
 const BAR: u8 = 50;
+
+/// Whether what is written will be known to be of which machine and commit.
+pub fn is_recorded() -> bool {
+    env::var_os(RUN).is_some()
+}
 
 /// The figures of one benchmark so far.
 #[derive(Default)]
