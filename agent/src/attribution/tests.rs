@@ -5,6 +5,7 @@
 
 mod any;
 mod captured;
+mod details;
 mod ends;
 pub(super) mod linux;
 mod received;

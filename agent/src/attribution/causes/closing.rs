@@ -44,8 +44,12 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
     let Source::Arrived(_) = facts.source else { return None };
     let state = facts.reset.state.filter(|state| state.fin_sent() && *state != TcpState::TimeWait)?;
     (facts.origin.kind != OriginKind::Middlebox).then(|| {
-        // Without a farewell of AMQP it had a reason, which is not known.
-        let (unclosed, confidence) = if facts.abandoned() { (", without closing the AMQP connection", 0.6) } else { ("", 0.9) };
+        // Without a farewell of AMQP it had a reason, which is not known; in the handshake, where it stood says more.
+        let (unclosed, confidence) = match facts.abandoned() {
+            true => (", without closing the AMQP connection", 0.6),
+            false if facts.unopened() => (", before the AMQP connection was open", 0.6),
+            false => ("", 0.9),
+        };
         let summary = format!("this host had closed already{unclosed} ({}); the RST only shortened the close", state.name());
         Candidate::reason(CauseId::RoutineClose, confidence, summary).routine()
     })
@@ -86,7 +90,12 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
                 )]),
         );
     }
-    let confidence = if reset.capture.is_some() { 0.85 } else { 0.95 };
+    // Whoever leaves in the midst of the handshake has a reason: where it stood says more than how it left.
+    let confidence = match reset.capture {
+        _ if facts.unopened() => 0.6,
+        Some(_) => 0.85,
+        None => 0.95,
+    };
     Some(Candidate::reason(CauseId::RoutineClose, confidence, summary).routine())
 }
 

@@ -7,7 +7,7 @@ use super::{
     talk::{evidence, owner_is_beam},
 };
 use crate::{
-    amqp::{Phase, Protocol},
+    amqp::Phase,
     event::{CauseId, OriginKind, Strength},
     flow::Role,
 };
@@ -15,16 +15,15 @@ use crate::{
 /// RabbitMQ's `handshake_timeout`, 10 s by default, less the jitter of clocks.
 const TIMEOUT: Duration = Duration::from_millis(9_500);
 
-/// The AMQP handshake did not come to its end. A phase is known only as far as at least one end was followed.
+/// The AMQP handshake did not come to its end.
 pub fn amqp(facts: &Facts) -> Option<Candidate> {
-    let conversation = facts.conversation().filter(|it| it.protocol == Protocol::Amqp091)?;
-    let phase = conversation.phase.filter(|phase| *phase < Phase::Open)?;
+    let conversation = facts.conversation().filter(|_| facts.unopened())?;
     let by_an_end = facts.local_end_aborted() || matches!(facts.source, Source::Arrived(_)) && facts.origin.kind != OriginKind::Middlebox;
-    if conversation.close.is_some() || !by_an_end || !(conversation.followed_local || conversation.followed_peer) {
+    if !by_an_end {
         return None;
     }
     let vhost = conversation.vhost.as_deref().map_or_else(String::new, |vhost| format!(" {vhost:?}"));
-    let (stage, advice) = match phase {
+    let (stage, advice) = match conversation.phase? {
         Phase::Header => (
             "before the broker had answered the protocol header".to_owned(),
             "look for a proxy without a live broker behind it, or a broker at its connection limit",

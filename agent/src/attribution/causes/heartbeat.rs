@@ -59,7 +59,7 @@ fn gave_up(facts: &Facts, by: Side) -> Option<Candidate> {
     };
     let silence = seen.into_iter().chain(counted).min()?;
     let strict = (interval * 2).mul_f64(0.95)..=interval * 3 + JITTER;
-    let lenient = interval..=(interval * 3).max(interval * 2 + Duration::from_secs(10)) + JITTER;
+    let lenient = interval..=interval * 2 + Duration::from_secs(10) + JITTER;
     let confidence = match (broker, strict.contains(&silence), lenient.contains(&silence)) {
         (_, true, _) => 0.93,
         (false, false, true) => 0.7,

@@ -2,7 +2,7 @@
 
 use super::Facts;
 use crate::{
-    amqp::{Close, Conversation, Phase, Side},
+    amqp::{Close, Conversation, Phase, Protocol, Side},
     event::{Evidence, OriginKind, Strength},
     flow::{Reset, Role, TcpState},
 };
@@ -45,6 +45,14 @@ impl<'a> Facts<'a> {
     /// The connection was open, and this host took no leave.
     pub(super) fn left_open(&self) -> bool {
         self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_local)
+    }
+
+    /// The AMQP handshake had not come to its end, and nobody had taken leave. A phase is known only as far as at least one end was followed.
+    pub(super) fn unopened(&self) -> bool {
+        self.conversation().is_some_and(|it| {
+            let followed = it.followed_local || it.followed_peer;
+            it.protocol == Protocol::Amqp091 && it.phase.is_some_and(|phase| phase < Phase::Open) && it.close.is_none() && followed
+        })
     }
 
     /// A FIN of either end had gone by.

@@ -12,10 +12,10 @@ mod stack;
 mod timing;
 mod went_on;
 
-use super::{Finding, Scene};
+use super::{Finding, Findings, Group, Scene};
 use crate::{
     attribution::shape::Shape,
-    event::Direction,
+    event::{Direction, OriginKind, Strength},
     flow::{Reset, TcpFacts, wire::Wire},
     testing,
 };
@@ -59,4 +59,24 @@ fn compare(name: &str, found: Option<&Finding>, expected: Option<f64>) {
         _ => false,
     };
     assert!(same, "{name}: {found:?}, expected {expected:?}");
+}
+
+/// Both ways from 1 a ratio weighs the same; 1 itself speaks for nobody.
+#[test]
+fn a_ratio_says_whom_it_speaks_for_and_how_loudly() {
+    for (ratio, points_to, strength) in [
+        (1000.0, OriginKind::Middlebox, Strength::Proof),
+        (100.0, OriginKind::Middlebox, Strength::Proof),
+        (99.0, OriginKind::Middlebox, Strength::Strong),
+        (5.0, OriginKind::Middlebox, Strength::Strong),
+        (4.9, OriginKind::Middlebox, Strength::Weak),
+        (1.0, OriginKind::Unknown, Strength::Weak),
+        (0.21, OriginKind::RemotePeer, Strength::Weak),
+        (0.2, OriginKind::RemotePeer, Strength::Strong),
+        (0.01, OriginKind::RemotePeer, Strength::Proof),
+    ] {
+        let evidence = Findings::default().with(Group::Stack, ratio).evidence();
+        let found = evidence.first().map(|evidence| (evidence.points_to, evidence.strength));
+        assert_eq!(found, Some((points_to, strength)), "{ratio}");
+    }
 }

@@ -2,26 +2,30 @@
 
 use super::{linux::Linux, *};
 use crate::{
+    amqp::{Close, Conversation, Phase, Protocol, Side},
     attribution::Memory,
-    event::{Direction, Severity},
-    flow::wire::{VendorText, Way, Wire},
+    event::{Direction, PatternId, Severity},
+    flow::{
+        idle::Learnt,
+        wire::{VendorText, Way, Wire},
+    },
 };
 
 fn arrived(wire: Option<Wire>) -> Reset {
     Reset { direction: Direction::Received, active: false, role: Role::Client, wire: wire.map(Box::new), ..testing::reset() }
 }
 
-/// How many patterns six alike within 60 ms make.
-fn patterns(reset: &Reset) -> usize {
+/// The patterns that six alike within 60 ms make.
+fn patterns(reset: &Reset) -> Vec<PatternId> {
     let mut memory = Memory::default();
-    let mut last = 0;
+    let mut last = Vec::new();
     for number in 0..6_u16 {
         let mut tuple = reset.tuple;
         let client = if reset.role == Role::Broker { &mut tuple.peer } else { &mut tuple.local };
         client.set_port(20_000 + number);
         let timestamp = reset.timestamp + jiff::SignedDuration::from_millis(i64::from(number) * 10);
         let mut next = Reset { tuple, timestamp, boottime_ns: u64::from(number) * 10_000_000, ..reset.clone() };
-        last = memory.attribute(&mut next).patterns.len();
+        last = memory.attribute(&mut next).patterns.into_iter().map(|pattern| pattern.id).collect();
     }
     last
 }
@@ -40,8 +44,74 @@ fn only_a_loss_counts_towards_a_pattern_and_only_once() {
         ("seen at both ends, the client's", Reset { pair: pair(Direction::Sent), ..by_peer() }, false),
         ("seen at both ends, the broker's", Reset { pair: pair(Direction::Sent), role: Role::Broker, ..by_peer() }, true),
     ] {
-        assert_eq!(patterns(&reset) > 0, counts, "{name}");
+        assert_eq!(!patterns(&reset).is_empty(), counts, "{name}");
     }
+}
+
+/// A client that is turned away tries again; connections that were open are lost at once.
+#[test]
+fn what_never_opened_makes_a_loop_and_what_was_open_a_burst() {
+    let spoken = |phase, close: Option<(Side, u16)>| {
+        let close = close.map(|(from, code)| Close { from, code, text: String::new(), method: None, before: Duration::ZERO });
+        Conversation { phase: Some(phase), close, followed_peer: true, ..Conversation::of(Protocol::Amqp091) }
+    };
+    let with = |conversation| Reset { amqp: Some(Box::new(conversation)), ..arrived(None) };
+    let by_broker = |code| with(spoken(Phase::Open, Some((Side::Peer, code))));
+    for (name, reset, pattern) in [
+        ("a loss", arrived(None), PatternId::Burst),
+        ("a refusal", Reset { state: Some(TcpState::SynSent), ..arrived(None) }, PatternId::ReconnectLoop),
+        ("in the handshake of AMQP", with(spoken(Phase::StartOk, None)), PatternId::ReconnectLoop),
+        ("access refused", by_broker(403), PatternId::ReconnectLoop),
+        ("not allowed", by_broker(530), PatternId::ReconnectLoop),
+        ("closed for an error", by_broker(541), PatternId::Burst),
+    ] {
+        assert_eq!(patterns(&reset), [pattern], "{name}: {:#?}", attribute(&reset));
+    }
+}
+
+/// After 310 s of silence, answered by a box on the link that is convicted.
+#[test]
+fn a_box_and_its_timeout_are_known_again() {
+    let mut it = Linux::new(61, 6);
+    it.wait(310_000);
+    it.send(linux::PSH, 50);
+    it.now += linux::RTT;
+    let mut answered = it.wire(&it.answer(64));
+    answered.sender.handshake_ttl = None;
+    let gateway = Some([10, 0, 0, 1].into());
+    answered.way = Some(Way { gateway, sender: gateway, ..Way::default() });
+    let learnt =
+        |seconds| Learnt { timeout: Duration::from_secs(seconds), repeats: 3, spread: Duration::from_millis(300), on_next_segment: false };
+    let with = |seconds, wire: Wire| Reset { learnt_idle: Some(Box::new(learnt(seconds))), ..arrived(Some(wire)) };
+    let by_peer = {
+        let rst = it.active();
+        it.wire(&rst)
+    };
+    for (name, reset, expected) in [
+        (
+            "the timeout that was learnt",
+            with(310, answered.clone()),
+            &[PatternId::Burst, PatternId::SameIdle, PatternId::OneMiddlebox] as &[_],
+        ),
+        ("another", with(400, answered), &[PatternId::Burst, PatternId::OneMiddlebox]),
+        ("a program's own timer", with(310, by_peer), &[PatternId::Burst]),
+    ] {
+        assert_eq!(patterns(&reset), expected, "{name}: {:#?}", attribute(&reset));
+    }
+}
+
+#[test]
+fn peers_that_had_to_be_forgotten_are_counted() {
+    let mut memory = Memory::default();
+    let mut see = |number: u16| {
+        let mut reset = arrived(None);
+        let [high, low] = number.to_be_bytes();
+        reset.tuple.peer.set_ip([10, 0, high, low].into());
+        memory.attribute(&mut reset);
+        memory.evicted()
+    };
+    assert_eq!((0..1_024).map(&mut see).max(), Some(0));
+    assert_eq!((1_024..1_027).map(see).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]

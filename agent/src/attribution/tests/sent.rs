@@ -109,9 +109,16 @@ fn what_no_process_decided_is_blamed_on_the_host() {
             aborted(Established, keepalive.clone(), long_ago),
             "connection_reset local_host keepalive_timeout warning",
         ),
-        ("old kernel, orphan", aborted(FinWait2, orphan, long_ago), "connection_reset local_host routine_close info"),
+        ("old kernel, orphan", aborted(FinWait2, orphan.clone(), long_ago), "connection_reset local_host routine_close info"),
+        ("old kernel, FIN_WAIT2 of an owner", aborted(FinWait2, owned(), long_ago), "connection_reset unknown unknown warning"),
+        ("old kernel, orphan in FIN_WAIT1", aborted(FinWait1, orphan, long_ago), "connection_reset unknown unknown warning"),
         // Who did it is not known, only that this host did.
         ("old kernel, ss -K", aborted(Established, owned(), just_now), "connection_reset unknown unknown warning"),
+        (
+            "old kernel, heard a second before",
+            aborted(Established, keepalive.clone(), Some(SECOND)),
+            "connection_reset unknown unknown warning",
+        ),
         ("old kernel, ss -K with keepalive on", aborted(Established, keepalive, just_now), "connection_reset unknown unknown warning"),
         ("no BTF", testing::reset(), "connection_reset unknown unknown warning"),
     ]);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod said;
 mod stack;
 mod way;
 
@@ -254,7 +255,8 @@ fn an_exact_rst_after_a_challenge_ack_speaks_for_the_peer() {
     wire.follow(&it.answer(61), true);
     let answered = judge(wire);
     assert!(!alone.evidence.iter().any(|evidence| evidence.signal == "challenge_ack_answered"));
-    assert!(answered.evidence.iter().any(|evidence| evidence.signal == "challenge_ack_answered"));
+    let challenged = answered.evidence.iter().find(|evidence| evidence.signal == "challenge_ack_answered").unwrap();
+    assert_eq!(challenged.detail, "the challenge ACK sent 1.000 ms after this RST was answered by an exact one 20.000 ms later");
     assert_ne!(answered.origin.kind, OriginKind::Middlebox);
 }
 

@@ -57,6 +57,8 @@ fn a_client_that_names_an_error_gave_up() {
         ("seen by the broker", broker_closes(Some(by_client)), "forced_close warning"),
         ("seen by the client", client_closes(Some(closed(Side::Local, 320, "shutting down"))), "forced_close warning"),
     ]);
+    let without_a_text = attribute(&client_closes(Some(closed(Side::Local, 320, "")))).cause.summary;
+    assert_eq!(without_a_text, "the client closed the connection with 320 CONNECTION_FORCED");
 }
 
 const ALARM: &str = "broker_resource_alarm warning";

@@ -133,6 +133,18 @@ fn a_rst_that_answers_the_fin_of_an_owner_that_ended() {
         ("exited after its farewell", left(end(None, Some(0)), Some(in_order)), "routine_close info"),
         ("exited after it had named an error", left(end(None, Some(1)), Some(failed)), "forced_close warning"),
         ("exited, nothing seen of AMQP", left(end(None, Some(0)), None), "routine_close info"),
+        // What its kernel did on its own, later, has another reason.
+        (
+            "killed, and no memory for what it had left",
+            Reset {
+                direction: Direction::Sent,
+                active: true,
+                wire: None,
+                reason: Some(crate::flow::Reason { code: 1, name: Some("TCP_ABORT_ON_MEMORY".to_owned()) }),
+                ..left(end(Some(9), None), None)
+            },
+            "out_of_memory error",
+        ),
     ]);
 }
 
@@ -171,6 +183,18 @@ fn the_edges_of_routine() {
         ("a client that lingers", Reset { socket: lingers(false), ..client_closes_read(None) }, "linger_abort warning"),
     ]);
     let cause = |reset| attribute(&reset).cause;
+    let unanswered = Conversation { phase: Some(Phase::Closing), ..closed(Side::Peer, 200, "bye") };
+    for (conversation, confidence, summary) in [
+        (
+            closed(Side::Peer, 200, "bye"),
+            0.98,
+            "the client had closed the AMQP connection, and the other end had agreed; the RST only ended the socket",
+        ),
+        (unanswered, 0.9, "the client had closed the AMQP connection; the RST came instead of the rest of the farewell"),
+    ] {
+        let cause = cause(broker_closes(Some(conversation)));
+        assert_eq!((cause.confidence, cause.summary.as_str()), (Some(confidence), summary));
+    }
     let by_nobody = cause(broker_closes(Some(Conversation { phase: Some(Phase::Closed), ..open() })));
     assert_eq!(
         (by_nobody.confidence, by_nobody.summary.as_str()),
@@ -205,6 +229,9 @@ fn a_rst_that_finds_this_host_closing() {
         ("a box that is convicted, with a number of its own", made_up, "injected warning"),
         ("a box that is convicted, open", convicted(TcpState::Established), "state_lost warning"),
     ]);
+    // The peer is not considered where a box is convicted.
+    let considered = attribute(&convicted(TcpState::CloseWait));
+    assert!(!considered.evidence.iter().any(|evidence| evidence.detail.starts_with("peer_gone")), "{considered:#?}");
     let cause = |conversation| attribute(&closing(TcpState::FinWait2, conversation)).cause;
     assert_eq!(cause(None).confidence, Some(0.9));
     let unclosed = cause(Some(open()));
@@ -221,6 +248,11 @@ fn a_health_check_says_nothing_and_goes_away_by_itself() {
         ..reset
     };
     let broker = || arrives(Role::Broker, None);
+    // Convicted by all its fields together, none of which is proof by itself.
+    let forged = {
+        let wire = bare_answer(255, seconds(1), false);
+        Wire { rst: Segment { ip_id: Some(1), dont_fragment: Some(false), window: 8192, ..wire.rst }, ..wire }
+    };
     let disconnects =
         Reset { reason: Some(crate::flow::Reason { code: 1, name: Some("TCP_STATE".to_owned()) }), ..mute(client_closes_read(None)) };
     check([
@@ -233,6 +265,7 @@ fn a_health_check_says_nothing_and_goes_away_by_itself() {
         ("AMQP was spoken", mute(arrives(Role::Broker, Some(open()))), "peer_aborted warning"),
         ("by connect() to AF_UNSPEC, on its own host", disconnects, "routine_close info"),
         ("the packet was not seen", mute(Reset { wire: None, ..broker() }), "routine_close info"),
+        ("a box between made it", Reset { wire: Some(Box::new(forged)), ..mute(broker()) }, "injected warning"),
     ]);
     let named = Reset { known_middlebox: Some("lb-1".to_owned()), ..mute(broker()) };
     assert_eq!(attribute(&named).cause.summary, "lb-1 (192.0.2.2) connected, said nothing and went away, as health checks do");

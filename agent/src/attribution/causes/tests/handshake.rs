@@ -1,5 +1,8 @@
 use super::*;
-use crate::{amqp::Tls, flow::Connection};
+use crate::{
+    amqp::Tls,
+    flow::{CapturePosition, Connection, LocalKnown, wire::VendorText},
+};
 
 fn at(phase: Phase) -> Conversation {
     Conversation { phase: Some(phase), ..Conversation { heartbeat: None, vhost: None, ..open() } }
@@ -23,8 +26,60 @@ fn a_connection_that_never_opened_died_in_its_handshake() {
         ("not followed", arrives(Role::Client, Some(not_followed)), "peer_aborted warning"),
         ("AMQP 1.0 has no such phases", arrives(Role::Client, Some(Conversation::of(Protocol::Amqp10))), "peer_aborted warning"),
     ]);
-    let cause = attribute(&arrives(Role::Client, Some(at(Phase::StartOk)))).cause;
-    assert_eq!(cause.summary, "the connection died while its credentials were being checked");
+    for (phase, summary) in [
+        (Phase::Header, "the connection died before the broker had answered the protocol header"),
+        (Phase::Start, "the connection died before the client had sent its credentials"),
+        (Phase::StartOk, "the connection died while its credentials were being checked"),
+        (Phase::Tune, "the connection died before the client had answered connection.tune"),
+        (Phase::TuneOk, "the connection died while the vhost was being opened"),
+        (Phase::Opening, "the connection died while the vhost was being opened"),
+    ] {
+        assert_eq!(attribute(&arrives(Role::Client, Some(at(phase)))).cause.summary, summary);
+    }
+}
+
+/// What each end was heard of, and who ended it.
+#[test]
+fn a_handshake_dies_by_an_end_of_it() {
+    let followed = |followed_local, followed_peer| Conversation { followed_local, followed_peer, ..at(Phase::StartOk) };
+    let convicted =
+        || Box::new(Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(61, seconds(1), false) });
+    let hello =
+        Conversation { tls: Some(Tls { client_hello: true, ..Tls::default() }), followed_local: true, ..Conversation::of(Protocol::Tls) };
+    let by_a_box = |conversation| Reset { wire: Some(convicted()), ..arrives(Role::Broker, Some(conversation)) };
+    let captured = |rst: &dyn Fn(Wire) -> Wire| {
+        let position = CapturePosition { file: "a.pcap".to_owned(), frame: 9, local_known: LocalKnown::Told };
+        let wire = Some(Box::new(rst(abort_of_a_socket())));
+        let amqp = Some(Box::new(at(Phase::StartOk)));
+        Reset { active: false, state: None, wire, amqp, capture: Some(Box::new(position)), ..testing::reset() }
+    };
+    let foreign = |wire: Wire| Wire { rst: Segment { payload: 4, ..wire.rst }, ..wire };
+    check([
+        ("this end was followed", arrives(Role::Client, Some(followed(true, false))), ABORTED),
+        ("the other end was", arrives(Role::Client, Some(followed(false, true))), ABORTED),
+        ("by a box between", by_a_box(at(Phase::StartOk)), "state_lost warning"),
+        ("by a box between, in the handshake of TLS", by_a_box(hello), "state_lost warning"),
+        ("an abort in a capture", captured(&|wire| wire), ABORTED),
+        ("what no socket sends, in a capture", captured(&foreign), "unknown warning"),
+    ]);
+    let said_so = Conversation { close: Some(close(Side::Peer, 403, "ACCESS_REFUSED - no")), ..at(Phase::StartOk) };
+    let verdict = attribute(&arrives(Role::Client, Some(said_so)));
+    assert!(!signals(&verdict).contains(&"amqp_phase"), "where it stood adds nothing to what was said: {verdict:#?}");
+}
+
+/// A FIN in the midst of the handshake does not make an ordinary end of the RST that follows it.
+#[test]
+fn a_handshake_that_ends_in_a_fin_died_as_well() {
+    let left = SocketFacts { owned: true, linger_zero: true, fin_received: true, ..SocketFacts::default() };
+    let after_fin = |conversation| Reset { socket: Some(left.clone()), ..broker_closes(Some(conversation)) };
+    let closing = |conversation| Reset { state: Some(TcpState::FinWait2), ..arrives(Role::Client, Some(conversation)) };
+    check([
+        ("the client leaves after start", after_fin(at(Phase::Start)), ABORTED),
+        ("it leaves, open", after_fin(at(Phase::Open)), "peer_gone warning"),
+        ("this client leaves after start", closing(at(Phase::Start)), ABORTED),
+        ("this client leaves, open", closing(at(Phase::Open)), "routine_close info"),
+        ("this client leaves in order", closing(closed(Side::Local, 200, "")), "routine_close info"),
+    ]);
 }
 
 #[test]
@@ -38,9 +93,20 @@ fn rabbitmq_waits_ten_seconds_for_the_handshake() {
         ("a client that says nothing", aged(10, mute()), "handshake_aborted info"),
         ("too early for that", aged(4, mute()), "linger_abort warning"),
         ("another program", aged(10, Reset { actor: Some(task("python3")), ..mute() }), "linger_abort warning"),
+        ("a client that spoke", aged(10, broker_closes(None)), "routine_close info"),
+        ("RabbitMQ as a client", aged(10, Reset { role: Role::Client, ..mute() }), "routine_close info"),
+        ("what the client ends", aged(10, Reset { socket: None, ..arrives(Role::Broker, None) }), "peer_aborted warning"),
     ]);
     let cause = attribute(&aged(10, broker_closes(Some(at(Phase::Header))))).cause;
     assert!(cause.id == CauseId::HandshakeAborted && cause.summary.contains("handshake_timeout"), "{cause:?}");
+    for (name, reset) in [
+        ("too early for that", aged(4, broker_closes(Some(at(Phase::Header))))),
+        ("a client's own abort", aged(10, client_closes(Some(at(Phase::Header))))),
+        ("the client's abort", aged(10, arrives(Role::Broker, Some(at(Phase::Header))))),
+    ] {
+        let cause = attribute(&reset).cause;
+        assert!(cause.id == CauseId::HandshakeAborted && !cause.summary.contains("handshake_timeout"), "{name}: {cause:?}");
+    }
 }
 
 #[test]
@@ -57,6 +123,9 @@ fn a_tls_handshake_may_fail_too() {
     ]);
     let cause = attribute(&arrives(Role::Broker, seen(alert))).cause;
     assert!(cause.summary.contains("the client sent an alert"), "{}", cause.summary);
+    let own = Tls { alert_from_local: true, alert_from_peer: false, ..alert };
+    let cause = attribute(&arrives(Role::Broker, seen(own))).cause;
+    assert!(cause.summary.contains("the broker sent an alert"), "{}", cause.summary);
 }
 
 #[test]

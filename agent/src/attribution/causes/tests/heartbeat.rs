@@ -90,11 +90,27 @@ fn something_better_than_a_missed_heartbeat() {
         ("blocked", without_socket(broker_closes(Some(blocked))), "broker_resource_alarm warning"),
     ]);
     assert_ne!(attribute(&box_answers).cause.id, CauseId::HeartbeatTimeout, "an answer is nobody's decision");
+    let by_the_kernel = |reason: &str| Reset {
+        reason: Some(crate::flow::Reason { code: 1, name: Some(reason.to_owned()) }),
+        ..without_socket(broker_closes(Some(long())))
+    };
+    let late = |state| Reset { active: false, state: Some(state), ..by_the_kernel("TCP_ABORT_ON_DATA") };
+    check([
+        ("destroyed", Reset { closed_first: false, ..by_the_kernel("TCP_STATE") }, "socket_destroyed warning"),
+        // It came to life again, and found the socket closed.
+        ("data after the owner had closed", late(TcpState::Established), "data_after_close warning"),
+        ("the same, by a FIN", late(TcpState::FinWait2), "data_after_close warning"),
+    ]);
 }
 
 #[test]
 fn the_numbers_are_those_of_the_connection() {
     let cause = attribute(&without_socket(broker_closes(Some(silent(Side::Peer, 60, seconds(125)))))).cause;
     assert_eq!(cause.summary, "the broker gave up: the client had sent nothing for 125.0 s, with a heartbeat of 60 s");
-    assert!(cause.advice.unwrap().contains("125 s"));
+    let advice = cause.advice.unwrap();
+    assert!(advice.starts_with("look for a client") && advice.contains("125 s"), "{advice}");
+    let cause = attribute(&without_socket(client_closes(Some(silent(Side::Peer, 60, seconds(125)))))).cause;
+    assert_eq!(cause.summary, "the client gave up: the broker had sent nothing for 125.0 s, with a heartbeat of 60 s");
+    let advice = cause.advice.unwrap();
+    assert!(advice.starts_with("look for a broker") && advice.contains("125 s"), "{advice}");
 }

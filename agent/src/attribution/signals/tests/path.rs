@@ -142,6 +142,8 @@ fn a_ttl_of_the_programs_own() {
             ("as the handshake", own(96, Some(61), 61, Made::Bare), Some(0.3)),
             ("as the handshake, an abort", own(96, Some(61), 61, Made::Active), Some(0.3)),
             ("as far from plain itself", own(96, None, 30, Made::Bare), Some(5.0)),
+            ("27 hops from plain", own(96, None, 37, Made::Bare), Some(5.0)),
+            ("26 hops from plain", own(96, None, 38, Made::Bare), Some(1.0)),
         ],
     );
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    super::{answer_delay, causality, unprompted},
-    arrived, check, check_with,
+    super::{answer_delay, causality, closing, idle, unprompted},
+    arrived, ask, check, check_with,
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, MS, PSH, RST},
     flow::{
         Reset, SocketFacts, TcpFacts, TcpState,
+        idle::Learnt,
         wire::{Flags, Wire},
     },
 };
@@ -91,6 +92,7 @@ fn nothing_answers_before_it_can_have_been_asked() {
         [
             ("half a round trip after the question", answer(1_060, 10 * MS), None),
             ("less", answer(1_060, 10 * MS - 1), Some(50.0)),
+            ("at the same moment", answer(1_060, 0), Some(50.0)),
             ("a shorter pause: it may answer what went before", answer(1_059, MS), None),
             // It needs no question.
             ("an abort", abort(1_060, MS), None),
@@ -186,4 +188,54 @@ fn what_there_was_to_answer() {
             ("with ACK", changed(answer(400, MS), |wire| wire.rst.flags = Flags(RST | ACK)), arrived(None), None),
         ],
     );
+}
+
+#[test]
+fn an_end_that_closed_resets_what_still_comes() {
+    let fins = |sender, receiver| changed(answer(400, MS), |wire| (wire.sender.fin, wire.receiver.fin) = (sender, receiver));
+    check(
+        closing::look,
+        [
+            ("open", fins(false, false), None),
+            ("the peer had closed", fins(true, false), Some(0.2)),
+            ("this end had closed", fins(false, true), Some(0.5)),
+            ("both had", fins(true, true), Some(0.2)),
+        ],
+    );
+}
+
+/// 300 s is a default that devices are shipped with; 310 s is none.
+#[test]
+fn a_silence_that_devices_know() {
+    let after = |seconds: u64, change: &dyn Fn(&mut Wire)| changed(answer(seconds * 1_000, 20 * MS), change);
+    let aborted = {
+        let mut it = spoke(300_000, 20 * MS);
+        let rst = it.active();
+        it.wire(&rst)
+    };
+    let learnt = |seconds| {
+        let timeout = Duration::from_secs(seconds);
+        let learnt = Learnt { timeout, repeats: 3, spread: Duration::from_millis(300), on_next_segment: true };
+        Reset { learnt_idle: Some(Box::new(learnt)), ..arrived(None) }
+    };
+    check_with(
+        idle::look,
+        [
+            ("a shipped default", after(300, &|_| ()), arrived(None), Some(2.0)),
+            ("no default", after(310, &|_| ()), arrived(None), None),
+            ("what earlier resets taught", after(310, &|_| ()), learnt(310), Some(50.0)),
+            ("not what they taught", after(310, &|_| ()), learnt(400), None),
+            // Programs have timers too, and end by these.
+            ("an abort", aborted, learnt(300), None),
+            ("the peer had closed", after(300, &|wire| wire.sender.fin = true), learnt(300), None),
+            ("this end had closed", after(300, &|wire| wire.receiver.fin = true), learnt(300), None),
+            ("no silence", after(300, &|wire| wire.silence = None), learnt(300), None),
+        ],
+    );
+}
+
+#[test]
+fn times_are_told_in_milliseconds() {
+    let quiet = ask(unprompted::look, &answer(400, 9_000 * MS)).unwrap().detail;
+    assert_eq!(quiet, "a bare answer, though this host had sent nothing to be answered for 9000 ms");
 }
