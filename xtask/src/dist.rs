@@ -31,7 +31,7 @@ pub fn dist(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     command::output(Command::new(&binary).arg("--version").env_clear().current_dir("/"))?;
 
     let dist = workspace.target.join("dist");
-    let name = format!("rstblame-{}-{}-linux", env!("CARGO_PKG_VERSION"), env::consts::ARCH);
+    let name = name();
     let folder = dist.join(&name);
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|source| Error::File { path: folder.clone(), source })?;
@@ -53,6 +53,16 @@ pub fn dist(workspace: &Workspace) -> Result<Vec<PathBuf>> {
         println!("{}\n{}", dist.join(file).display(), checksum.display());
     }
     Ok(made.iter().map(|file| dist.join(file)).collect())
+}
+
+/// Where what is in the archive is left: the static binary and its documents.
+pub fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("dist").join(name())
+}
+
+/// The archive and the folder in it.
+fn name() -> String {
+    format!("rstblame-{}-{}-linux", env!("CARGO_PKG_VERSION"), env::consts::ARCH)
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {

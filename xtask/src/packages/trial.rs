@@ -1,8 +1,10 @@
-//! The packages tried out: installed, upgraded and removed by dpkg and rpm, on this machine's own file system with a throw-away layer above it.
+//! The packages tried out: installed, upgraded and removed by dpkg and rpm, on this machine's own file system with a throw-away layer above it;
+//! and the image of the same binary, built and run by podman.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use super::{RPM, dated, program};
@@ -15,19 +17,22 @@ use crate::{
     workspace::Workspace,
 };
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 8] = [
     Program { name: "lintian", package: "lintian", why: "holds the .deb against Debian's policy" },
     Program { name: "rpm", package: "rpm", why: "installs the .rpm" },
     Program { name: "systemd-analyze", package: "systemd", why: "reads the unit" },
     Program { name: "logrotate", package: "logrotate", why: "reads the rules of rotation" },
     Program { name: "setpriv", package: "util-linux", why: "runs the agent with the unit's capabilities" },
     Program { name: "ip", package: "iproute2", why: "brings up the loopback that is reset" },
+    Program { name: "podman", package: "podman", why: "builds and runs the image" },
+    Program { name: "runc", package: "runc", why: "is what podman runs it with" },
 ];
 
 const ROOT: &str = include_str!("root.sh");
 const STEPS: &str = include_str!("steps.sh");
 const DEB: &str = include_str!("deb.sh");
 const RPM_STEPS: &str = include_str!("rpm.sh");
+const CONTAINER: &str = include_str!("container.sh");
 
 /// What `rpm --erase` leaves, by its custom: the changed configuration, and what the agent wrote.
 const RPM_LEAVES: &str = "/etc/rstblame(/rstblame.toml.rpm(save|new))?|/var/(lib|log)/rstblame(/events.jsonl)?";
@@ -57,7 +62,19 @@ pub fn test(workspace: &Workspace) -> Result<()> {
     command::run(clean("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(deb))?;
     println!("packages: deb: lintian: ok");
     try_out(DEB, "", &[deb])?;
-    try_out(RPM_STEPS, RPM_LEAVES, &[rpm, &older_rpm(workspace)?])
+    try_out(RPM_STEPS, RPM_LEAVES, &[rpm, &older_rpm(workspace)?])?;
+    try_image(workspace)
+}
+
+fn try_image(workspace: &Workspace) -> Result<()> {
+    let room = workspace.target.join("tmp/image");
+    if room.exists() {
+        fs::remove_dir_all(&room).map_err(|source| Error::File { path: room.clone(), source })?;
+    }
+    let mut command = command::privileged("unshare");
+    command.args(["--mount", "--net", "--propagation=private", "bash", "-c", CONTAINER, "bash"]);
+    command.arg(workspace.root.join("packaging/container/Containerfile")).arg(dist::folder(workspace)).arg(room);
+    finished(&mut command, "the trial of the image")
 }
 
 fn try_out(steps: &str, may_stay: &str, packages: &[&PathBuf]) -> Result<()> {
@@ -65,8 +82,12 @@ fn try_out(steps: &str, may_stay: &str, packages: &[&PathBuf]) -> Result<()> {
     let mut command = command::privileged("unshare");
     command.args(["--mount", "--net", "--propagation=private", "sh", "-c", ROOT, "sh", &format!("{STEPS}{steps}"), may_stay]);
     // The rest of its command line is the scripts.
-    let status = command.args(packages).status().map_err(|source| Error::Start { command: "unshare".to_owned(), source })?;
-    if status.success() { Ok(()) } else { Err(Error::Failed { command: "the trial of a package".to_owned(), status }) }
+    finished(command.args(packages), "the trial of a package")
+}
+
+fn finished(command: &mut Command, name: &str) -> Result<()> {
+    let status = command.status().map_err(|source| Error::Start { command: "unshare".to_owned(), source })?;
+    if status.success() { Ok(()) } else { Err(Error::Failed { command: name.to_owned(), status }) }
 }
 
 /// A package of an older version, with another default in its configuration.
