@@ -76,7 +76,16 @@ impl Round {
         let counts = (truth.client.len(), truth.server.len());
         self.told.borrow_mut().push(Told { scenario: self.playing.get(), flow, truth });
         self.views.client.wait_for_resets(flow, counts.0)?;
-        self.views.server.wait_for_resets(flow.reversed(), counts.1)
+        self.wait_for_server(flow, counts.1)
+    }
+
+    /// Waits until the server's host has said so much of a connection, which is `flow` to the client's.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::LabError::Agent`] when it does not.
+    pub fn wait_for_server(&self, flow: Flow, count: usize) -> Result<()> {
+        self.views.server.wait_for_resets(flow.reversed(), count)
     }
 
     /// Leaves one end of a connection open until the agents have ended: closing it would be one more event.

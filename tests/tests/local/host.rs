@@ -4,7 +4,6 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use rstblame_lab::{
     Result, Value, json, kernel,
-    net::TwoHosts,
     peer::{self, AMQP, Connection},
     record::Flow,
     round::Round,
@@ -76,7 +75,7 @@ pub fn socket_destroyed_by_the_operator(round: &Round) -> Result<()> {
 pub fn data_to_a_connection_the_host_no_longer_has(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
-    let flow = forget(net, &connection)?;
+    let flow = forget(round, &connection)?;
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
     let truth = Truth { client: vec![reset_while_open()], server: vec![destroyed()?, stale("TCP_FLAGS")?] };
@@ -87,7 +86,7 @@ pub fn data_to_a_connection_the_host_no_longer_has(round: &Round) -> Result<()> 
 pub fn data_to_a_connection_of_a_broker_that_is_gone(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
-    let flow = forget(net, &connection)?;
+    let flow = forget(round, &connection)?;
     peer::stop_listening(connection.listener);
     peer::send(&mut &connection.client, b"anybody there?")?;
     assert_eq!(peer::wait_failure(&connection.client)?, ErrorKind::ConnectionReset);
@@ -99,7 +98,8 @@ pub fn data_to_a_connection_of_a_broker_that_is_gone(round: &Round) -> Result<()
 }
 
 /// Makes the server's host lose a connection without the client noticing; returns the flow.
-fn forget(net: &TwoHosts, connection: &Connection) -> Result<Flow> {
+fn forget(round: &Round, connection: &Connection) -> Result<Flow> {
+    let net = &round.hosts;
     let flow = connection.flow()?;
     net.server.nft(
         "add table inet lab; \
@@ -107,6 +107,8 @@ fn forget(net: &TwoHosts, connection: &Connection) -> Result<Flow> {
          add rule inet lab out tcp flags & rst == rst drop",
     )?;
     net.server.destroy_sockets(&format!("sport = :{AMQP} and dport = :{}", flow.local.port()))?;
+    // A command that is being started holds what its parent does, and then the socket has no one owner.
+    round.wait_for_server(flow, 1)?;
     net.server.nft("delete table inet lab")?;
     Ok(flow)
 }

@@ -26,7 +26,7 @@ const DONE: &str = "vm: done";
 const TROUBLE: [&str; 7] = ["Kernel panic", "BUG:", "WARNING:", "Call Trace:", "Oops", "stall", "hung task"];
 
 /// How the guest ended.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Test programs that ended well.
     pub passed: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Report {
 }
 
 /// What one view said of one reset (`RSTBLAME_LAB_TABLE`, see `rstblame_lab::table`).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub scenario: String,
     pub view: String,
