@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     budget, diagnose,
     maps::{EVENTS, count},
-    memory::{mark, marked, read, read_into, read_or},
+    memory::{mark, marked, read, read_into, read_or, zero},
     socket, task,
 };
 
@@ -76,7 +76,7 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
     // bytes survive.
     let record = unsafe {
-        entry.as_mut_ptr().write_bytes(0, 1);
+        zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
     record.header = header(seen.kind);
@@ -111,7 +111,7 @@ pub fn submit_task(kind: u32, sock: u64) {
     };
     // SAFETY: as above.
     let record = unsafe {
-        entry.as_mut_ptr().write_bytes(0, 1);
+        zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
     record.header = header(kind);

@@ -3,7 +3,7 @@
 //! Pure and bounded; time comes in with the resets.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map},
     time::Duration,
 };
 
@@ -48,8 +48,10 @@ impl Recent {
         while let Some((oldest, at)) = self.order.front()
             && (self.order.len() >= CONNECTIONS || time_ns - at > window)
         {
-            if self.latest.get(oldest).is_some_and(|entry| entry.time_ns == *at) {
-                self.latest.remove(oldest);
+            if let hash_map::Entry::Occupied(entry) = self.latest.entry(*oldest)
+                && entry.get().time_ns == *at
+            {
+                entry.remove();
             }
             self.order.pop_front();
         }

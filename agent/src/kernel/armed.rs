@@ -25,7 +25,8 @@ use super::{
     ports::PortSet,
     pulse::{self, Beat, HookState, Link},
     talk::Talk,
-    tap::{Extras, Tap, TapError},
+    tap::{self, Extras, Tap, TapError},
+    verified::Verified,
 };
 use crate::{
     amqp::Conversation,
@@ -147,9 +148,11 @@ impl Armed {
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
+        let wanted: Vec<_> = hooks::first_rungs(options.ladder, knowledge.btf()).into_iter().chain(tap::programs(options.extras)).collect();
+        let mut verified = Verified::ahead(&mut ebpf, &wanted);
         let mut attached: Vec<Attached> = hooks::ALL
             .into_iter()
-            .map(|hook| hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf(), knowledge.format(hook)))
+            .map(|hook| hooks::attach(&mut ebpf, hook, options.ladder, knowledge.btf(), knowledge.format(hook), &mut verified))
             .collect();
         if !attached.iter().any(|attached| attached.program.is_some() && does_main_job(attached)) {
             let failures: Vec<&str> = attached
@@ -164,7 +167,7 @@ impl Armed {
             hook.link = hook.program.and_then(|program| links.get(&pulse::program_id(&ebpf, program)?).copied());
         }
 
-        let tap = Tap::load(&mut ebpf, options.extras).map_err(|error| hooks::explain(&error));
+        let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| hooks::explain(&error));
         let talk = Talk::new(&mut ebpf)?;
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;

@@ -15,6 +15,7 @@ use super::{
     knowledge::Knowledge,
     talk::Talk,
     tap::{Tap, program},
+    verified::Verified,
 };
 use crate::{
     amqp::Conversation,
@@ -55,7 +56,7 @@ impl DryRun {
         let knowledge = Knowledge::gather(options);
         let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge)?;
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
-        let tap = Tap::load(&mut ebpf, options.extras)?;
+        let tap = Tap::load(&mut ebpf, options.extras, &mut Verified::default())?;
         if options.extras.amqp {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;
         }

@@ -2,17 +2,16 @@
 //!
 //! Support is what load and attach say, never the kernel's version: distributions backport. Why each rung failed is kept.
 
-use std::time::Instant;
-
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, Program, ProgramError, ProgramInfo, TracePoint},
+    programs::{BtfTracePoint, Program, ProgramError, TracePoint},
 };
 
 use super::{
     error::first_line,
     pulse::{self, HookState, Link},
     tracefs::{Format, FormatError},
+    verified::{Load, Verified},
 };
 use crate::event::{Coverage, CoverageState};
 
@@ -148,13 +147,32 @@ impl Attached {
     }
 }
 
+/// The programs of the rungs that are tried first, the large ones before the small.
+pub(super) fn first_rungs(ladder: Ladder, btf: Option<&Btf>) -> Vec<(&'static str, Load<'_>)> {
+    let btf = btf.filter(|_| ladder != Ladder::Tracepoint);
+    [SEND_RESET, SOCK_STATE, RECEIVE_RESET, DESTROY_SOCK, SIGNAL, OOM]
+        .into_iter()
+        .filter_map(|hook| match btf {
+            Some(btf) => Some((hook.btf_program, Load::BtfTracePoint(hook.tracepoint, btf))),
+            None => (ladder != Ladder::Btf).then_some((hook.plain_program, Load::TracePoint)),
+        })
+        .collect()
+}
+
 /// Climbs the ladder for one hook.
-pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, format: Option<&Result<Format, FormatError>>) -> Attached {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    ladder: Ladder,
+    btf: Option<&Btf>,
+    format: Option<&Result<Format, FormatError>>,
+    verified: &mut Verified,
+) -> Attached {
     let mut failures = Vec::new();
     if ladder != Ladder::Tracepoint {
         match btf {
             None => failures.push("no BTF in this kernel".to_owned()),
-            Some(btf) => match attach_btf(ebpf, hook, btf) {
+            Some(btf) => match attach_btf(ebpf, hook, btf, verified) {
                 Ok(()) => return Attached { hook, program: Some(hook.btf_program), failures, link: None },
                 Err(error) => failures.push(format!("BTF tracepoint: {}", explain(&error))),
             },
@@ -164,7 +182,7 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
         match format {
             None => failures.push("tracefs is not mounted: mount -t tracefs tracefs /sys/kernel/tracing".to_owned()),
             Some(Err(error)) => failures.push(error.to_string()),
-            Some(Ok(_)) => match attach_plain(ebpf, hook) {
+            Some(Ok(_)) => match attach_plain(ebpf, hook, verified) {
                 Ok(()) => return Attached { hook, program: Some(hook.plain_program), failures, link: None },
                 Err(error) => failures.push(format!("plain tracepoint: {}", explain(&error))),
             },
@@ -173,28 +191,18 @@ pub fn attach(ebpf: &mut Ebpf, hook: Hook, ladder: Ladder, btf: Option<&Btf>, fo
     Attached { hook, program: None, failures, link: None }
 }
 
-fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), ProgramError> {
+fn attach_btf(ebpf: &mut Ebpf, hook: Hook, btf: &Btf, verified: &mut Verified) -> Result<(), ProgramError> {
+    verified.load(ebpf, hook.btf_program, Load::BtfTracePoint(hook.tracepoint, btf))?;
     let program: &mut BtfTracePoint = ebpf.program_mut(hook.btf_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
-    let started = Instant::now();
-    program.load(hook.tracepoint, btf)?;
-    verified(hook.btf_program, started, program.info());
     program.attach()?;
     Ok(())
 }
 
-fn attach_plain(ebpf: &mut Ebpf, hook: Hook) -> Result<(), ProgramError> {
+fn attach_plain(ebpf: &mut Ebpf, hook: Hook, verified: &mut Verified) -> Result<(), ProgramError> {
+    verified.load(ebpf, hook.plain_program, Load::TracePoint)?;
     let program: &mut TracePoint = ebpf.program_mut(hook.plain_program).ok_or(ProgramError::UnexpectedProgramType)?.try_into()?;
-    let started = Instant::now();
-    program.load()?;
-    verified(hook.plain_program, started, program.info());
     program.attach(hook.category, hook.tracepoint)?;
     Ok(())
-}
-
-/// Says in the log how much the verifier had to do for a program.
-pub(super) fn verified(program: &str, started: Instant, info: Result<ProgramInfo, ProgramError>) {
-    let instructions = info.ok().and_then(|info| info.verified_instruction_count());
-    tracing::debug!(program, instructions, milliseconds = started.elapsed().as_millis(), "verified");
 }
 
 /// Takes a program off its tracepoint and out of the kernel again.

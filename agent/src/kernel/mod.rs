@@ -22,6 +22,7 @@ pub mod reasons;
 pub mod talk;
 pub mod tap;
 pub mod tracefs;
+mod verified;
 
 pub use armed::{ArmOptions, Armed, Budgets, Counters};
 pub use error::KernelError;

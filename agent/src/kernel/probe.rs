@@ -9,6 +9,7 @@ use super::{
     error::{KernelError, first_line},
     hooks::{self, Hook, Ladder},
     knowledge::{Knowledge, coverage},
+    verified::Verified,
 };
 use crate::event::Coverage;
 
@@ -52,7 +53,7 @@ fn programs(options: &ArmOptions, knowledge: &Knowledge) -> Result<Programs, Ker
     for hook in hooks::ALL {
         let format = knowledge.format(hook);
         for way in [Ladder::Btf, Ladder::Tracepoint].into_iter().filter(|way| options.ladder == Ladder::Auto || options.ladder == *way) {
-            let attached = hooks::attach(&mut ebpf, hook, way, knowledge.btf(), format);
+            let attached = hooks::attach(&mut ebpf, hook, way, knowledge.btf(), format, &mut Verified::default());
             let outcome = match attached.program {
                 None => Err(attached.failures.join("; ")),
                 Some(program) => {

@@ -8,7 +8,6 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    time::Instant,
 };
 
 use aya::{
@@ -18,6 +17,7 @@ use aya::{
 };
 use thiserror::Error;
 
+use super::verified::{Load, Verified};
 use crate::host::netns::{Handle, NetnsError};
 
 /// Namespaces listened in at once.
@@ -58,6 +58,13 @@ pub struct Tap {
     followers: Result<ProgramArray<MapData>, String>,
 }
 
+/// The programs that [`Tap::load`] will load.
+pub(super) fn programs<'a>(extras: Extras) -> impl Iterator<Item = (&'static str, Load<'a>)> {
+    let follower = (extras.amqp && !preempts_softirqs()).then_some(FOLLOWER);
+    let names = ARRIVING.map(|(name, _)| name).into_iter().chain(follower).chain(extras.egress.then_some(EGRESS));
+    names.map(|name| (name, Load::SocketFilter))
+}
+
 /// Which programs are wanted beside that for what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extras {
@@ -78,9 +85,10 @@ impl Tap {
     /// # Errors
     ///
     /// What the verifier said of the one for what arrives.
-    pub fn load(ebpf: &mut Ebpf, extras: Extras) -> Result<Self, ProgramError> {
+    pub(super) fn load(ebpf: &mut Ebpf, extras: Extras, verified: &mut Verified) -> Result<Self, ProgramError> {
+        let mut load = |ebpf: &mut Ebpf, name: &str| verified.load(ebpf, name, Load::SocketFilter);
         ARRIVING.iter().try_for_each(|(name, _)| load(ebpf, name))?;
-        let followers = if extras.amqp { follow(ebpf) } else { Err("turned off by --amqp off".to_owned()) };
+        let followers = if extras.amqp { follow(ebpf, &mut load) } else { Err("turned off by --amqp off".to_owned()) };
         let egress = if extras.egress {
             load(ebpf, EGRESS).map_err(|error| super::hooks::explain(&error))
         } else {
@@ -163,9 +171,8 @@ impl Tap {
 }
 
 /// Loads the program that follows AMQP, and puts it where it is found.
-fn follow(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
-    // Segments are handed over by a map of this CPU's own, and with PREEMPT_RT one socket filter may run in the midst of another.
-    if std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1") {
+fn follow(ebpf: &mut Ebpf, load: &mut impl FnMut(&mut Ebpf, &str) -> Result<(), ProgramError>) -> Result<ProgramArray<MapData>, String> {
+    if preempts_softirqs() {
         return Err("not on a kernel with PREEMPT_RT".to_owned());
     }
     let explain = |error: &ProgramError| super::hooks::explain(error);
@@ -178,12 +185,9 @@ fn follow(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, String> {
     Ok(followers)
 }
 
-fn load(ebpf: &mut Ebpf, name: &str) -> Result<(), ProgramError> {
-    let started = Instant::now();
-    let program = program(ebpf, name)?;
-    program.load()?;
-    super::hooks::verified(name, started, program.info());
-    Ok(())
+/// Segments are handed over by a map of this CPU's own, and with `PREEMPT_RT` one socket filter may run in the midst of another.
+fn preempts_softirqs() -> bool {
+    std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1")
 }
 
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SocketFilter, ProgramError> {
