@@ -45,10 +45,12 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
     let state = facts.reset.state.filter(|state| state.fin_sent() && *state != TcpState::TimeWait)?;
     (facts.origin.kind != OriginKind::Middlebox).then(|| {
         // Without a farewell of AMQP it had a reason, which is not known; in the handshake, where it stood says more.
-        let (unclosed, confidence) = match facts.abandoned() {
-            true => (", without closing the AMQP connection", 0.6),
-            false if facts.unopened() => (", before the AMQP connection was open", 0.6),
-            false => ("", 0.9),
+        let (unclosed, confidence) = if facts.abandoned() {
+            (", without closing the AMQP connection", 0.6)
+        } else if facts.unopened() {
+            (", before the AMQP connection was open", 0.6)
+        } else {
+            ("", 0.9)
         };
         let summary = format!("this host had closed already{unclosed} ({}); the RST only shortened the close", state.name());
         Candidate::reason(CauseId::RoutineClose, confidence, summary).routine()

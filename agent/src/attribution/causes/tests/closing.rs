@@ -195,6 +195,8 @@ fn the_edges_of_routine() {
         let cause = cause(broker_closes(Some(conversation)));
         assert_eq!((cause.confidence, cause.summary.as_str()), (Some(confidence), summary));
     }
+    let after_fin = Reset { socket: lingers(true), ..client_closes_read(None) };
+    assert_eq!(cause(after_fin).confidence, Some(0.95));
     let by_nobody = cause(broker_closes(Some(Conversation { phase: Some(Phase::Closed), ..open() })));
     assert_eq!(
         (by_nobody.confidence, by_nobody.summary.as_str()),
