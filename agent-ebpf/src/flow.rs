@@ -45,7 +45,7 @@ pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
     let known = of(key);
     // SAFETY: null, or a value that stays valid while the program runs.
     if let Some(flow) = unsafe { known.as_mut() } {
-        handshake::apply(key, flow);
+        handshake::take(key, flow);
         // A handshake may be long past, and the sequence numbers have come round since.
         if packet.seq != flow.next {
             flow.stage = stage::NONE;

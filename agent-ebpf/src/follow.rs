@@ -12,12 +12,13 @@ use core::ops::Range;
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
     amqp::{Spoken, spoken, stage},
+    counter,
     wire::{FlowKey, FlowState, Packet},
 };
 
 use crate::{
     flow,
-    maps::{FOLLOWERS, HANDOVER, SPOKEN},
+    maps::{FOLLOWERS, HANDOVER, SPOKEN, count},
     unit::{FRAME_END, complete, frame_ended, is_of_channel},
     window::Window,
 };
@@ -179,6 +180,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     let Some(said) = SPOKEN.get_ptr_mut(key) else {
         // It had to make room: what was said so far is not known any more.
         flow.stage = stage::NONE;
+        count(counter::CONVERSATIONS_GONE);
         return 0;
     };
     // SAFETY: as for the flow.

@@ -3,25 +3,31 @@
 use aya_ebpf::bindings::BPF_EXIST;
 use rstblame_ebpf::{
     amqp::stage,
-    wire::{FlowKey, FlowState, Handshake, Packet, packet_bit, seen},
+    counter,
+    wire::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, Packet, packet_bit, seen},
 };
 
 use crate::{
     flow::NOTHING_SEEN,
-    maps::{FLOWS, HANDSHAKES, SPOKEN},
+    maps::{FLOWS, HANDSHAKES, SPOKEN, count},
 };
 
 /// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
 #[inline(never)]
 pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
-    if let Some(handshake) = HANDSHAKES.get_ptr(key) {
+    let mut waited = false;
+    if let Some(earlier) = HANDSHAKES.get_ptr(key) {
         // SAFETY: the value stays valid while the program runs.
-        if unsafe { (*handshake).seq } == packet.seq {
+        let earlier = unsafe { &*earlier };
+        if earlier.seq == packet.seq {
             return;
         }
+        waited = earlier.bits & HANDSHAKE_TAKEN == 0;
     }
     let handshake = Handshake { seq: packet.seq, at: now, ip_id: packet.ip_id, ttl: packet.ttl, bits: packet.bits };
-    let _best_effort = HANDSHAKES.insert(key, handshake, 0);
+    if HANDSHAKES.insert(key, handshake, 0).is_ok() && !waited {
+        count(counter::HANDSHAKES_BEGUN);
+    }
     // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
     // each SYN of a scan is spared a lookup.
     if !known.is_null() {
@@ -30,19 +36,37 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
         let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_EXIST));
         if let Some(flow) = FLOWS.get_ptr_mut(key) {
             // SAFETY: as above.
-            apply(key, unsafe { &mut *flow });
+            take(key, unsafe { &mut *flow });
         }
     }
 }
 
-/// Puts down what the handshake of a direction showed, as its first packet.
+/// Begins a direction with what its handshake showed, as its first packet.
 #[inline(always)]
-pub fn apply(key: &FlowKey, flow: &mut FlowState) {
-    let Some(handshake) = HANDSHAKES.get_ptr(key) else {
+pub fn take(key: &FlowKey, flow: &mut FlowState) {
+    let Some(handshake) = HANDSHAKES.get_ptr_mut(key) else {
         return;
     };
     // SAFETY: as above.
-    let handshake = unsafe { &*handshake };
+    let handshake = unsafe { &mut *handshake };
+    apply(handshake, flow);
+    if handshake.bits & HANDSHAKE_TAKEN == 0 {
+        handshake.bits |= HANDSHAKE_TAKEN;
+        count(counter::HANDSHAKES_TAKEN);
+    }
+}
+
+/// Puts down what the handshake of a direction showed, of which nothing else was seen.
+#[inline(always)]
+pub fn copy(key: &FlowKey, flow: &mut FlowState) {
+    if let Some(handshake) = HANDSHAKES.get_ptr(key) {
+        // SAFETY: as above.
+        apply(unsafe { &*handshake }, flow);
+    }
+}
+
+#[inline(always)]
+fn apply(handshake: &Handshake, flow: &mut FlowState) {
     flow.packets = 1;
     flow.first = handshake.at;
     flow.last = handshake.at;

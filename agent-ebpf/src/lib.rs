@@ -93,8 +93,14 @@ pub mod counter {
     pub const DIAGNOSED: u32 = 6;
     /// Resets that were counted by their key and not reported, because there were too many: [`flood`](super::flood).
     pub const FOLDED: u32 = 7;
+    /// SYNs and SYN-ACKs that were put down, each in a place where none waited for its connection.
+    pub const HANDSHAKES_BEGUN: u32 = 8;
+    /// Those of them that a connection was begun with: less these and those that still wait, the rest made room.
+    pub const HANDSHAKES_TAKEN: u32 = 9;
+    /// Directions of connections of which it is not known any more what was said on them: it had made room when they went on.
+    pub const CONVERSATIONS_GONE: u32 = 10;
     /// Number of counters.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 11;
 }
 
 /// Bits of `Config::flags`.
@@ -333,7 +339,7 @@ mod pod {
         amqp::Spoken,
         flood::{Flood, FloodKey},
         watch::Watch,
-        wire::{FlowKey, FlowState},
+        wire::{FlowKey, FlowState, Handshake},
     };
 
     // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
@@ -348,6 +354,8 @@ mod pod {
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for FlowState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Handshake {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
     // SAFETY: as above.

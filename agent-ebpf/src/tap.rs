@@ -195,7 +195,7 @@ fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
     // SAFETY: null, or a map value, which stays readable while the program runs.
     match unsafe { known.as_ref() } {
         Some(flow) => *place = *flow,
-        None => handshake::apply(key, place),
+        None => handshake::copy(key, place),
     }
 }
 

@@ -41,9 +41,12 @@ pub struct Handshake {
     pub at: u32,
     pub ip_id: u16,
     pub ttl: u8,
-    /// [`packet_bit`].
+    /// [`packet_bit`], and [`HANDSHAKE_TAKEN`].
     pub bits: u8,
 }
+
+/// The bit of a [`Handshake`] that a connection was begun with: what becomes of it matters no more.
+pub const HANDSHAKE_TAKEN: u8 = 1 << 7;
 
 /// Header facts of one packet, integers in host byte order.
 #[repr(C)]

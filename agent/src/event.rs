@@ -245,6 +245,12 @@ pub struct FellOut {
     /// Directions of connections whose packets were forgotten: a reset of theirs has less evidence. Raise `--max-connections`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub flows: u64,
+    /// Handshakes that were forgotten before the first packet after them, most of them of a scan: a reset of such a connection has less evidence.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handshakes: u64,
+    /// Directions of connections of which what AMQP had said was forgotten before they ended: raise `--max-conversations`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub conversations: u64,
     /// RSTs that were forgotten before their reset was known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rsts: u64,

@@ -1,7 +1,7 @@
 //! What one agent wrote, and whether it keeps the promises of the event contract.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -54,7 +54,7 @@ pub struct Record {
 }
 
 /// The totals of `agent_stopped`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals {
     /// Resets the kernel side saw.
     pub seen: u64,
@@ -66,6 +66,8 @@ pub struct Totals {
     pub lost: u64,
     /// Those of them for which the ring buffer had no room.
     pub ring_full: u64,
+    /// What was forgotten of a kind, by its name in `fell_out`.
+    pub fell_out: BTreeMap<String, u64>,
     /// Resets counted in `by_origin`, all origins together.
     pub attributed: u64,
 }
@@ -125,6 +127,7 @@ impl Record {
             suppressed: number("suppressed")?,
             lost: number("lost")?,
             ring_full: last.pointer("/lost_by/ring_full").map_or(Some(0), Value::as_u64)?,
+            fell_out: last.get("fell_out").map_or_else(|| Some(BTreeMap::new()), |it| serde_json::from_value(it.clone()).ok())?,
             attributed: last.get("by_origin")?.as_object()?.values().map(Value::as_u64).sum::<Option<u64>>()?,
         })
     }

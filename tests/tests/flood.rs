@@ -121,6 +121,10 @@ fn more_scanners_than_can_be_told_apart_are_counted_together() -> Result<()> {
     let peers: HashSet<_> =
         record.resets().filter_map(|event| event.pointer("/network/peer/address")?.as_str().map(ToOwned::to_owned)).collect();
     assert!(peers.len() > 3000, "{} peers", peers.len());
+    // Each SYN waited for a connection that never came, until later ones needed its place.
+    let totals = record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))?;
+    let forgotten = totals.fell_out.get("handshakes").copied().unwrap_or(0);
+    assert!((totals.seen.saturating_sub(20_000)..totals.seen).contains(&forgotten), "{totals:?}");
     Ok(())
 }
 

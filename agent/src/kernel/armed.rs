@@ -82,6 +82,12 @@ pub struct Counters {
     pub packets_lost: u64,
     /// Directions of connections that the tap began to remember.
     pub flows_begun: u64,
+    /// Handshakes that were put down to wait for their connection.
+    pub handshakes_begun: u64,
+    /// Those of them that a connection was begun with.
+    pub handshakes_taken: u64,
+    /// Directions of connections of which what was said was forgotten before they ended.
+    pub conversations_gone: u64,
     /// Messages that the kernel programs had for the log.
     pub diagnosed: u64,
     /// Resets that were counted by their key and not reported.
@@ -297,6 +303,9 @@ impl Armed {
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
             flows_begun: read(counter::FLOWS_BEGUN)?.iter().sum(),
+            handshakes_begun: read(counter::HANDSHAKES_BEGUN)?.iter().sum(),
+            handshakes_taken: read(counter::HANDSHAKES_TAKEN)?.iter().sum(),
+            conversations_gone: read(counter::CONVERSATIONS_GONE)?.iter().sum(),
             diagnosed: read(counter::DIAGNOSED)?.iter().sum(),
             folded: read(counter::FOLDED)?.iter().sum(),
         })
@@ -307,16 +316,21 @@ impl Armed {
         self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
     }
 
-    /// Directions of connections that the tap forgot to make room for others. To be asked after [`Armed::detach`], when none is added any more.
+    /// Directions of connections that the tap forgot to make room for others, and handshakes that it forgot before their connections began. To
+    /// be asked after [`Armed::detach`], when none is added any more.
     ///
-    /// The kernel does not tell what it evicts from such a map. Nothing else takes directions out, so that it is what was put in and is not
-    /// there any more.
+    /// The kernel does not tell what it evicts from such maps. Nothing else takes entries out, so that it is what was put in and is not there
+    /// any more.
     ///
     /// # Errors
     ///
     /// When a map cannot be read.
-    pub fn flows_evicted(&self) -> Result<u64, KernelError> {
-        Ok(self.counters()?.flows_begun.saturating_sub(self.talk.flows()?))
+    pub fn evicted(&self) -> Result<(u64, u64), KernelError> {
+        let counters = self.counters()?;
+        let flows = counters.flows_begun.saturating_sub(self.talk.flows()?);
+        let handshakes =
+            counters.handshakes_begun.saturating_sub(counters.handshakes_taken).saturating_sub(self.talk.waiting_handshakes()?);
+        Ok((flows, handshakes))
     }
 
     /// Listens for packets in these namespaces, and says in `coverage` how far that went.

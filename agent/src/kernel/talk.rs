@@ -6,7 +6,7 @@ use aya::{
 };
 use rstblame_ebpf::{
     amqp::Spoken,
-    wire::{FlowKey, FlowState, direction},
+    wire::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, direction},
 };
 
 use super::{
@@ -32,6 +32,7 @@ const SLACK_NS: u64 = 1_000_000_000;
 pub struct Talk {
     spoken: HashMap<MapData, FlowKey, Spoken>,
     flows: HashMap<MapData, FlowKey, FlowState>,
+    handshakes: HashMap<MapData, FlowKey, Handshake>,
     /// The second of the last stray lookup, and how many there were in it.
     strays: (u64, u32),
 }
@@ -46,6 +47,7 @@ impl Talk {
         Ok(Self {
             spoken: HashMap::try_from(take(ebpf, "SPOKEN")?).map_err(|error| KernelError::map("SPOKEN", error))?,
             flows: HashMap::try_from(take(ebpf, "FLOWS")?).map_err(|error| KernelError::map("FLOWS", error))?,
+            handshakes: HashMap::try_from(take(ebpf, "HANDSHAKES")?).map_err(|error| KernelError::map("HANDSHAKES", error))?,
             strays: (0, 0),
         })
     }
@@ -90,6 +92,20 @@ impl Talk {
             flows += 1;
         }
         Ok(flows)
+    }
+
+    /// Handshakes that the tap remembers and of which no connection was begun yet.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn waiting_handshakes(&self) -> Result<u64, KernelError> {
+        let mut waiting = 0;
+        for entry in &self.handshakes {
+            let (_, handshake) = entry.map_err(|error| KernelError::map("HANDSHAKES", error))?;
+            waiting += u64::from(handshake.bits & HANDSHAKE_TAKEN == 0);
+        }
+        Ok(waiting)
     }
 
     fn may_stray(&mut self, now_ns: u64) -> bool {
