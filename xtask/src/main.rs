@@ -155,6 +155,8 @@ fn run(task: Task) -> Result<()> {
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
             Cargo::new(&workspace, &["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"]).run()?;
+            // It is a workspace of its own: what the agent depends on since has to be in its lock file too.
+            Cargo::new(&workspace, &["fetch", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]).run()?;
             links::check(&workspace)?;
             bpf::setup(&workspace)?;
             Cargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
