@@ -17,7 +17,7 @@ say() {
 # Waits 30 s at most.
 told() {
 	for _ in {1..300}; do
-		grep -q "$1" "$events" && return 0
+		grep -qs "$1" "$events" && return 0
 		sleep 0.1
 	done
 	say "no $1 in: $(cat "$events" "$room/log")" >&2
@@ -43,7 +43,7 @@ ip link set lo up
 "${engine[@]}" run "${limits[@]}" "${arguments[@]}" > "$events" 2> "$room/log" &
 told '"event":"agent_started"'
 say "armed with the capabilities of its recipe: ok"
-exec 3<> "/dev/tcp/127.0.0.1/$port" && { say "something listens on port $port" >&2; exit 1; }
+{ exec 3<> "/dev/tcp/127.0.0.1/$port"; } 2> /dev/null && { say "something listens on port $port" >&2; exit 1; }
 told "\"event\":\"rst\".*\"port\":$port"
 say "reports a reset: ok"
 "${engine[@]}" stop --time 10 "rstblame-trial-$$" > /dev/null
