@@ -30,6 +30,22 @@ pub fn traces_resets_without_socket() -> Result<bool> {
     Ok(*ANSWER.get_or_init(|| answer))
 }
 
+/// Whether even open maps take `CAP_BPF`: before Linux 5.19, unless `kernel.unprivileged_bpf_disabled` is off
+/// (`__sys_bpf()`, <https://github.com/torvalds/linux/blob/v5.19/kernel/bpf/syscall.c>).
+///
+/// # Errors
+///
+/// [`LabError::Io`] when the sysctl cannot be read.
+pub fn open_maps_take_bpf() -> Result<bool> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let path = "/proc/sys/kernel/unprivileged_bpf_disabled";
+    let disabled = fs::read_to_string(path).map_err(|error| LabError::io(format!("read {path}"), error))?;
+    Ok(version < (5, 19) && disabled.trim() != "0")
+}
+
 /// A reason's name where this kernel tells reasons, else `null`: the event must not have one.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What the lab's scenarios call, beside busybox.
-const PROGRAMS: [&str; 7] = ["ip", "ss", "nft", "sysctl", "bash", "unshare", "mount"];
+const PROGRAMS: [&str; 9] = ["ip", "ss", "nft", "sysctl", "bash", "unshare", "mount", "setpriv", "nsenter"];
 
 /// What the scenarios need of the kernel that it has as modules, as far as it has them. The kernel loads more by itself.
 const MODULES: [&str; 12] = [

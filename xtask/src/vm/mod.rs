@@ -37,7 +37,18 @@ const PROGRAMS: [Program; 7] = [
 ];
 
 /// Test programs of the lab that need no server, and what they are told: agents are slow to start on an emulated processor, and share.
-const SUITES: [(&str, &[&str]); 2] = [("ladder", &[]), ("local", &["--ignored", "--exact", "in_turn"])];
+const SUITES: [(&str, &[&str]); 3] = [
+    ("ladder", &[]),
+    ("local", &["--ignored", "--exact", "in_turn"]),
+    (
+        "privileges",
+        &[
+            "--exact",
+            "in_its_own_namespace_only_the_search_for_owners_is_left",
+            "without_an_essential_one_nothing_starts_and_the_message_names_it",
+        ],
+    ),
+];
 
 /// Runs the agent on these lines of kernels, or on all.
 ///
