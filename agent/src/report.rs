@@ -2,7 +2,7 @@
 
 mod amqp;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use crate::{
     attribution::Verdict,
@@ -16,6 +16,9 @@ use crate::{
     kernel::clock,
     signal,
 };
+
+/// Room for a message of usual length, bytes.
+const MESSAGE: usize = 256;
 
 /// Builds the line of a reset on this host.
 pub fn event(reset: &Reset, verdict: Verdict, host: &Host) -> ResetEvent {
@@ -32,7 +35,7 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
     let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from, reset));
     let cgroup = reset.process.as_ref().and_then(|(facts, _)| facts.cgroup.as_ref());
     ResetEvent {
-        schema: SCHEMA.to_owned(),
+        schema: SCHEMA.into(),
         id: reset.id.clone(),
         timestamp: reset.timestamp,
         severity: verdict.severity,
@@ -200,13 +203,16 @@ fn message(reset: &Reset, verdict: &Verdict) -> String {
         Effect::Answered => "no longer exists here; a segment for it was answered by a RST",
     };
     let who = match verdict.origin.kind {
-        OriginKind::LocalProcess => " by a process of this host".to_owned(),
-        OriginKind::LocalHost => " by this host's kernel".to_owned(),
-        OriginKind::RemotePeer => " by the peer".to_owned(),
-        OriginKind::Middlebox => " by a middlebox".to_owned(),
-        OriginKind::Unknown if reset.direction == Direction::Received => " by the peer or something in its name".to_owned(),
-        OriginKind::Unknown => " by this host".to_owned(),
+        OriginKind::LocalProcess => " by a process of this host",
+        OriginKind::LocalHost => " by this host's kernel",
+        OriginKind::RemotePeer => " by the peer",
+        OriginKind::Middlebox => " by a middlebox",
+        OriginKind::Unknown if reset.direction == Direction::Received => " by the peer or something in its name",
+        OriginKind::Unknown => " by this host",
     };
-    let who = if verdict.effect == Effect::Answered { String::new() } else { who };
-    format!("{client} -> broker {broker} {what}{who}: {}", verdict.cause.summary)
+    let who = if verdict.effect == Effect::Answered { "" } else { who };
+    let mut message = String::with_capacity(MESSAGE);
+    // Writing to a string does not fail.
+    let _ = write!(message, "{client} -> broker {broker} {what}{who}: {}", verdict.cause.summary);
+    message
 }

@@ -8,8 +8,8 @@ use crate::{
     signal,
 };
 
-fn evidence(name: &str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
-    Evidence { signal: name.to_owned(), points_to, strength, detail }
+fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
+    Evidence { signal: name.into(), points_to, strength, detail }
 }
 
 /// The kernel made the RST for a socket of its own accord. Proof that this host sent it: `tcp_send_reset` fired without a packet.

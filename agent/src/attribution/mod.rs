@@ -81,7 +81,7 @@ pub fn attribute(reset: &Reset) -> Verdict {
 impl Verdict {
     /// A verdict that lacks its cause.
     fn undecided(effect: Effect, origin: Origin, evidence: Vec<Evidence>) -> Self {
-        Self { effect, origin, cause: Cause::unknown("not examined"), severity: Severity::Warning, evidence, patterns: Vec::new() }
+        Self { effect, origin, cause: Cause::unknown(String::new()), severity: Severity::Warning, evidence, patterns: Vec::new() }
     }
 
     /// The same, as part of patterns: what repeats is an error, unless it is routine.

@@ -28,7 +28,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         Some(Shape::Foreign) | None => (Effect::ConnectionReset, Origin::unknown(&HERE)),
     };
     let seen = reset.wire.as_deref().map(|wire| Evidence {
-        signal: "sent_shape".to_owned(),
+        signal: "sent_shape".into(),
         points_to: origin.kind,
         strength: Strength::Strong,
         detail: format!(

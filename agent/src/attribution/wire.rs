@@ -108,7 +108,7 @@ fn acceptable(reset: &Reset, wire: &Wire) -> bool {
 /// Says that the local end is a guess, where it is.
 fn assumption(reset: &Reset) -> Option<Evidence> {
     reset.capture.as_ref().filter(|capture| capture.local_known == LocalKnown::Assumed).map(|_| Evidence {
-        signal: "local_end_assumed".to_owned(),
+        signal: "local_end_assumed".into(),
         points_to: OriginKind::Unknown,
         strength: Strength::Weak,
         detail: "the capture does not show which end it was taken at; the end that the RST was sent to is taken for local (see --local)"

@@ -1,6 +1,6 @@
 //! The `rst` line.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use super::{
 /// One reset: who sent it, why, how sure, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetEvent {
-    pub schema: String,
+    pub schema: Cow<'static, str>,
     /// Unique for this host and boot, and the same whenever the line is read again.
     pub id: String,
     /// When the tracepoint fired.
@@ -150,7 +150,7 @@ pub struct Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Stable token.
-    pub signal: String,
+    pub signal: Cow<'static, str>,
     /// Whom it speaks for.
     pub points_to: OriginKind,
     pub strength: Strength,

@@ -8,11 +8,13 @@ pub mod recent;
 pub mod reset;
 pub mod settle;
 pub mod tcp_state;
+mod tuple;
 pub mod wire;
 pub mod wires;
 
 pub use reset::{
     CapturePosition, Connection, Earlier, LocalKnown, Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts,
-    Trigger, Tuple,
+    Trigger,
 };
 pub use tcp_state::TcpState;
+pub use tuple::Tuple;

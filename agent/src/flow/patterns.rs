@@ -110,16 +110,17 @@ impl Patterns {
 
     fn history(&mut self, peer: Destination) -> &mut History {
         self.uses += 1;
-        if let Some(known) = self.peers.get(&peer) {
-            self.by_use.remove(&known.used);
-        } else if self.peers.len() >= PEERS
+        if self.peers.len() >= PEERS
+            && !self.peers.contains_key(&peer)
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.peers.remove(&oldest);
             self.evicted += 1;
         }
-        self.by_use.insert(self.uses, peer);
         let history = self.peers.entry(peer).or_default();
+        // Of one that is new that is 0, which no use is.
+        self.by_use.remove(&history.used);
+        self.by_use.insert(self.uses, peer);
         history.used = self.uses;
         history
     }

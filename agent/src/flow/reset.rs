@@ -3,39 +3,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{idle::Learnt, tcp_state::TcpState, wire::Wire};
+use super::{idle::Learnt, tcp_state::TcpState, tuple::Tuple, wire::Wire};
 use crate::{
     amqp::Conversation,
     event::{Direction, KnownFrom},
     host::process::ProcessFacts,
 };
-
-/// The two ends of a connection. IPv4-mapped IPv6 addresses are stored as IPv4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tuple {
-    /// This host's end.
-    pub local: SocketAddr,
-    /// The other end.
-    pub peer: SocketAddr,
-}
-
-impl Tuple {
-    /// Builds a tuple, turning IPv4-mapped addresses into IPv4 (RFC 4291, section 2.5.5.2).
-    pub fn new(local: SocketAddr, peer: SocketAddr) -> Self {
-        let unmap = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { local: unmap(local), peer: unmap(peer) }
-    }
-
-    /// The same connection seen from the other end.
-    #[must_use]
-    pub const fn reversed(self) -> Self {
-        Self { local: self.peer, peer: self.local }
-    }
-}
 
 /// Which side of the service this host is on, by the watched port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

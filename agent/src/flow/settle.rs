@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::reset::{Pair, Reset, Task, Tuple};
+use super::{
+    reset::{Pair, Reset, Task},
+    tuple::Tuple,
+};
 use crate::{event::Direction, units::nanoseconds};
 
 /// Longest time between the two firings of one abort on data: they are a few microseconds of one softirq, or of one syscall that works its

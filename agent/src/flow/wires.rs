@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    reset::{TcpFacts, Tuple},
+    reset::TcpFacts,
+    tuple::Tuple,
     wire::{Segment, Silence, Wire},
 };
 use crate::units::nanoseconds;

@@ -5,6 +5,7 @@ mod jiffies;
 pub mod said;
 
 use std::{
+    fmt::{Display, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -35,6 +36,9 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// `RCV_SHUTDOWN` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
 const RCV_SHUTDOWN: u8 = 1;
+
+/// Room for the name of a reset, bytes.
+const ID: usize = 48;
 
 /// Why a record could not be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -140,8 +144,8 @@ impl Decoder {
     /// The reset that a RST without effect would have been.
     pub fn ignored(&self, place: Place, wire: Box<Wire>) -> Reset {
         let Place { tuple, netns } = place;
-        let id = format!("{}-{}-w", self.boot, wire.rst.time_ns);
         let at_ns = wire.rst.time_ns;
+        let id = self.id(at_ns, "w");
         Reset {
             boottime_ns: at_ns,
             netns: (netns != 0).then_some(netns),
@@ -150,6 +154,14 @@ impl Decoder {
             ignored: true,
             ..Reset::bare(id, clock::wall_time(at_ns), Direction::Received, tuple, self.role(tuple))
         }
+    }
+
+    /// The name of a reset: what `source` saw at this time.
+    fn id(&self, at_ns: u64, source: impl Display) -> String {
+        let mut id = String::with_capacity(ID);
+        // Writing to a string does not fail.
+        let _ = write!(id, "{}-{at_ns}-{source}", self.boot);
+        id
     }
 
     fn role(&self, tuple: Tuple) -> Role {
@@ -169,7 +181,7 @@ impl Decoder {
             Some(TcpState::Close) => connection.and_then(|connection| TcpState::from_kernel(connection.previous_state)),
             other => other,
         };
-        let id = format!("{}-{now}-{}", self.boot, record.header.cpu);
+        let id = self.id(now, record.header.cpu);
         let reset = Reset {
             boottime_ns: now,
             netns: has(valid::NETNS).then_some(record.netns),

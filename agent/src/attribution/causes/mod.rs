@@ -206,7 +206,7 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
 fn considered(cause: &Cause, origin: OriginKind) -> Evidence {
     let confidence = cause.confidence.unwrap_or(0.0);
     let detail = format!("{} ({confidence:.2}): {}", cause.id.token(), cause.summary);
-    Evidence { signal: "other_cause".to_owned(), points_to: origin, strength: Strength::Weak, detail }
+    Evidence { signal: "other_cause".into(), points_to: origin, strength: Strength::Weak, detail }
 }
 
 /// What can be said where no rule speaks.

@@ -106,8 +106,8 @@ pub(super) const fn points_to(side: Side) -> OriginKind {
     }
 }
 
-pub(super) fn evidence(name: &str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
-    Evidence { signal: name.to_owned(), points_to, strength, detail }
+pub(super) fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
+    Evidence { signal: name.into(), points_to, strength, detail }
 }
 
 /// The owner in a sentence.

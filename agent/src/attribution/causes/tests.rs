@@ -160,5 +160,5 @@ fn data(number: u32) -> Segment {
 
 /// Names of the evidence of a verdict.
 fn signals(verdict: &Verdict) -> Vec<&str> {
-    verdict.evidence.iter().map(|evidence| evidence.signal.as_str()).collect()
+    verdict.evidence.iter().map(|evidence| &*evidence.signal).collect()
 }

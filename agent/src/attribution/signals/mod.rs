@@ -159,7 +159,7 @@ const PROOF: f64 = 100.0;
 /// A likelihood ratio from which a signal counts as strong.
 const STRONG: f64 = 5.0;
 
-fn evidence(name: &str, finding: &Finding) -> Evidence {
+fn evidence(name: &'static str, finding: &Finding) -> Evidence {
     let weight = finding.ratio.max(finding.ratio.recip());
     let strength = match weight {
         weight if weight >= PROOF => Strength::Proof,
@@ -171,5 +171,5 @@ fn evidence(name: &str, finding: &Finding) -> Evidence {
         ratio if ratio < 1.0 => OriginKind::RemotePeer,
         _ => OriginKind::Unknown,
     };
-    Evidence { signal: name.to_owned(), points_to, strength, detail: finding.detail.clone() }
+    Evidence { signal: name.into(), points_to, strength, detail: finding.detail.clone() }
 }

@@ -44,6 +44,6 @@ fn long_silence_is_noted_and_proves_nothing() {
 fn the_fins_that_were_seen_are_in_the_evidence() {
     let socket = SocketFacts { fin_received: true, ..owned() };
     let verdict = attribute(&Reset { socket: Some(socket), ..received(Some(LastAck)) });
-    let signals: Vec<&str> = verdict.evidence.iter().map(|evidence| evidence.signal.as_str()).collect();
+    let signals: Vec<&str> = verdict.evidence.iter().map(|evidence| &*evidence.signal).collect();
     assert_eq!(signals, ["fin_received", "fin_sent", "accepted_rst"]);
 }
