@@ -267,6 +267,8 @@ impl Follower {
                 match frame {
                     Frame::Heartbeat => *self.heartbeat_ns.of(from) = Some(time_ns),
                     Frame::Method(method) => self.method(from, method, time_ns)?,
+                    // Its connection.open-ok may have gone by unseen.
+                    Frame::Channel => self.reach(Phase::Open),
                     Frame::Other => {}
                 }
                 Ok(())

@@ -23,6 +23,8 @@ pub(super) enum Frame {
     Heartbeat,
     /// A method of channel 0 and class `connection` that counts.
     Method(Method),
+    /// Of a channel, which only an open connection has; not looked at.
+    Channel,
     /// Any other, not looked at.
     Other,
 }
@@ -46,8 +48,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<Frame>, Malformed> {
             Parsed::More(more) => Ok(Parsed::More(HEAD + more)),
             Parsed::Unit { unit, .. } => whole(unit.map_or(Frame::Other, Frame::Method)),
         },
-        (METHOD, false) if size >= 4 => whole(Frame::Other),
-        (HEADER | BODY, false) => whole(Frame::Other),
+        (METHOD, false) if size >= 4 => whole(Frame::Channel),
+        (HEADER | BODY, false) => whole(Frame::Channel),
         (HEARTBEAT, true) if size == 0 => whole(Frame::Heartbeat),
         _ => Err(Malformed),
     }
