@@ -119,7 +119,7 @@ fn shown(port: u16, filter: impl Fn(&Actor) -> Vec<String>) -> Result<()> {
         );
     }
     let totals = record.totals();
-    assert!(totals.is_some_and(|totals| totals.seen == CONNECTIONS as u64 && totals.lost == 0), "{totals:?}");
+    assert!(totals.as_ref().is_some_and(|totals| totals.seen == CONNECTIONS as u64 && totals.lost == 0), "{totals:?}");
     Ok(())
 }
 
