@@ -14,20 +14,21 @@ use rstblame::{
     output, report,
 };
 use rstblame_ebpf::{
-    ResetRecord, TaskRecord, kind,
+    Heartbeat, ResetRecord, TaskRecord, kind,
     wire::{ArrivedRst, Followed},
 };
 
 use super::input::Input;
 
 /// Kinds and their lengths.
-const KINDS: [(u32, usize); 6] = [
+const KINDS: [(u32, usize); 7] = [
     (kind::SEND_RESET, size_of::<ResetRecord>()),
     (kind::RECEIVE_RESET, size_of::<ResetRecord>()),
     (kind::PROCESS, size_of::<TaskRecord>()),
     (kind::CLOSED, size_of::<TaskRecord>()),
     (kind::ARRIVED_RST, size_of::<ArrivedRst>()),
     (kind::FOLLOWED, size_of::<Followed>()),
+    (kind::HEARTBEAT, size_of::<Heartbeat>()),
 ];
 
 static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Reasons::default(), PortSet::from(PortRange::AMQP)));
