@@ -152,7 +152,7 @@ fn pass_over(
             break;
         }
         came = false;
-        at = at.wrapping_add(FRAME).wrapping_add(size);
+        at = window.unknown(at.wrapping_add(FRAME).wrapping_add(size));
     }
     if !came {
         flow.next = at;

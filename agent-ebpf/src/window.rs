@@ -18,6 +18,9 @@ pub struct Window {
     from: u32,
     /// Bytes that were loaded.
     length: u32,
+    /// See [`Window::unknown`].
+    number: u32,
+    reserved: u32,
     bytes: [u8; ROOM],
 }
 
@@ -27,6 +30,18 @@ impl Window {
     pub fn close(&mut self) {
         self.from = 0;
         self.length = 0;
+    }
+
+    /// The same number, by way of the map, where the verifier loses sight of it.
+    ///
+    /// Of an offset that goes round a loop it keeps all that each way through the loop tells, and goes through the rest once more for each.
+    #[inline(always)]
+    pub fn unknown(&mut self, number: u32) -> u32 {
+        // SAFETY: a valid, aligned member.
+        unsafe {
+            core::ptr::write_volatile(&raw mut self.number, number);
+            core::ptr::read_volatile(&raw const self.number)
+        }
     }
 
     /// The word at `offset` of the payload, of which `left` bytes are left from there; what is beyond them in it means nothing. `None` when
