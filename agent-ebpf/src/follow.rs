@@ -80,8 +80,12 @@ pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
         return;
     }
     // Now and then the other way: what was said counts as used then, and does not make room for what is used less.
-    if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) && pass_over(ctx, flow, window, packet.seq..end, payload_at) {
-        return;
+    if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) {
+        let passed = pass_over(ctx, flow, window, packet.seq..end, payload_at);
+        window.close();
+        if passed {
+            return;
+        }
     }
     if let Some(handover) = HANDOVER.get_ptr_mut(0) {
         // SAFETY: this CPU's own; socket filters run with softirqs off, one after the other.
@@ -123,7 +127,6 @@ fn pass_over(
     // if only the end of a header, does not count.
     let mut came = flow.have != 0;
     let mut at = flow.next.wrapping_sub(u32::from(came));
-    window.close();
     let frames = FRAMES;
     // SAFETY: a valid, aligned local. Volatile, lest the compiler write the loop out, of which most packets take one or two rounds.
     for _ in 0..unsafe { core::ptr::read_volatile(&raw const frames) } {

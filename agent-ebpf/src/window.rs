@@ -11,7 +11,7 @@ const SIZE: u32 = 64;
 const MASK: u32 = 2 * SIZE - 1;
 const ROOM: usize = MASK as usize + 1 + size_of::<u64>();
 
-/// What is looked at of a payload. In a map, since the stack has no room for it.
+/// What is looked at of a payload, closed between two segments. In a map, since the stack has no room for it.
 #[repr(C, align(8))]
 pub struct Window {
     /// Offset in the payload of its first byte.
@@ -24,12 +24,22 @@ pub struct Window {
     bytes: [u8; ROOM],
 }
 
+const _: () = assert!(core::mem::offset_of!(Window, bytes).is_multiple_of(size_of::<u64>()));
+
 impl Window {
-    /// Forgets what was loaded.
+    /// Forgets what was loaded, and wipes it: what applications say to each other stays in no map.
     #[inline(always)]
     pub fn close(&mut self) {
         self.from = 0;
         self.length = 0;
+        let words = self.bytes.as_mut_ptr();
+        for index in (0..SIZE as usize).step_by(size_of::<u64>()) {
+            // SAFETY: within the bytes, and aligned to 8 as they are. Volatile, lest the compiler make a call of it.
+            #[expect(clippy::cast_ptr_alignment, reason = "asserted where the window is declared")]
+            unsafe {
+                words.add(index).cast::<u64>().write_volatile(0);
+            }
+        }
     }
 
     /// The same number, by way of the map, where the verifier loses sight of it.

@@ -12,7 +12,10 @@ use super::ports::PortError;
 pub enum KernelError {
     #[error("neither tcp_send_reset nor tcp_receive_reset could be attached: {0}; run `rstblame check`")]
     NoHook(String),
-    #[error("missing CAP_BPF, or CAP_SYS_ADMIN on a kernel before 5.8: {}; run with sudo, or see `rstblame check`", first_line(source))]
+    #[error(
+        "missing CAP_BPF, or CAP_SYS_ADMIN on a kernel before 5.8, or before 5.11 too low a limit of locked memory (ulimit -l): {}; run with sudo, or see `rstblame check`",
+        first_line(source)
+    )]
     Denied {
         #[source]
         source: Box<EbpfError>,
