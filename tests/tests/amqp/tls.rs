@@ -35,7 +35,7 @@ pub fn closes(scene: &Scene<'_>) -> Result<()> {
 pub fn killed(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let Unread { flow, publisher, .. } = pika.leave_unread(&Login::over_tls(scene.v4()))?;
-    scene.told(publisher, Said::Any(routine()), Said::Any(routine()));
+    scene.told(publisher, Said::Any(routine_or_late()), Said::Any(routine()));
     pika.signal(Signal::KILL)?;
     pika.wait()?;
     let tls = json!({"tls": {"stage": "application_data"}, "amqp": null});
