@@ -169,7 +169,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     let Some(handover) = HANDOVER.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: as in `hand_over`.
+    // SAFETY: as in `take`.
     let handover = unsafe { &mut *handover };
     // SAFETY: null, or a value that stays valid while the program runs; packets of one direction come one after the other.
     let Some(flow) = (unsafe { flow::of(&handover.key).as_mut() }) else {

@@ -25,6 +25,7 @@ use crate::{
     follow, handshake,
     headers::{self, Segment, load, load_into},
     maps::{EVENTS, count},
+    memory::zero,
     record::{boottime_ns, header},
 };
 
@@ -168,7 +169,7 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     };
     // SAFETY: as in `record::submit_reset`.
     let record = unsafe {
-        entry.as_mut_ptr().write_bytes(0, 1);
+        zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
     record.header = header(kind::ARRIVED_RST);
@@ -227,7 +228,7 @@ fn report_followed(key: &FlowKey, packet: &Packet) {
     };
     // SAFETY: as in `record::submit_reset`.
     let record = unsafe {
-        entry.as_mut_ptr().write_bytes(0, 1);
+        zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
     record.header = header(kind::FOLLOWED);

@@ -1,6 +1,6 @@
-//! What the kernel tells of a process in `/proc/PID/status` and `/proc/PID/stat` (proc(5)).
+//! What the kernel tells of a process in `/proc/PID/status` (proc(5)), and by its clock.
 
-use std::{fs, time::Duration};
+use std::{fs, io, time::Duration};
 
 use crate::{LabError, Result};
 
@@ -16,18 +16,23 @@ pub fn number(pid: u32, name: &str) -> Result<u64> {
     value.ok_or_else(|| LabError::Client(format!("no {name} in {path}")))
 }
 
-/// Processor time that it has used, its threads that have ended included, to the clock tick.
+/// Processor time that it has used, its threads that have ended included, by its own clock (`clock_getcpuclockid(3)`).
 ///
 /// # Errors
 ///
-/// As [`number`].
+/// [`LabError::Io`] when there is no such process.
 pub fn processor_time(pid: u32) -> Result<Duration> {
-    /// `utime` and `stime` among the members behind the name, which is in parentheses and may contain anything.
-    const TIMES: std::ops::Range<usize> = 11..13;
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {path}"), error))?;
-    let members: Vec<&str> = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-    let ticks: Option<u64> = members.get(TIMES).and_then(|times| times.iter().map(|time| time.parse::<u64>().ok()).sum());
-    let ticks = ticks.ok_or_else(|| LabError::Client(format!("no processor time in {path}")))?;
-    Ok(Duration::from_millis(ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second()))
+    let failed = |code| LabError::io(format!("read the processor time of process {pid}"), io::Error::from_raw_os_error(code));
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the clock's id into the place given.
+    let code = unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) };
+    if code != 0 {
+        return Err(failed(code));
+    }
+    // SAFETY: writes the time into the place given.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(failed(io::Error::last_os_error().raw_os_error().unwrap_or(0)));
+    }
+    Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }

@@ -11,7 +11,7 @@ use rstblame_lab::{
 
 use super::{
     bpf::Statistics,
-    cost::{loopback, open, processor_time, run_time},
+    cost::{loopback, open, run_time},
     figures::Figures,
     watchers::Watcher,
 };
@@ -59,10 +59,10 @@ pub fn bench(figures: &mut Figures) -> Result<()> {
         let pid = watching.pid().unwrap_or_default();
         // tcpdump has a classic filter, of which the kernel keeps no statistics.
         let in_kernel = || if watcher == Watcher::Tcpdump { None } else { run_time(pid).ok() };
-        let (began, before, before_in_kernel) = (Instant::now(), processor_time(pid)?, in_kernel());
+        let (began, before, before_in_kernel) = (Instant::now(), status::processor_time(pid)?, in_kernel());
         talk.go_on()?;
         let took = began.elapsed().as_secs_f64();
-        let share = processor_time(pid)?.saturating_sub(before).as_secs_f64() / took;
+        let share = status::processor_time(pid)?.saturating_sub(before).as_secs_f64() / took;
         let kernel = before_in_kernel.zip(in_kernel()).map(|(before, after)| Duration::from_nanos(after.saturating_sub(before)));
         let kernel = kernel.map_or_else(|| "-".to_owned(), |time| format!("{:.3}", time.as_secs_f64() / took * 100.0));
         figures.row(name, [format!("{:.3}", share * 100.0), kernel, status::number(pid, "VmRSS:")?.to_string()]);

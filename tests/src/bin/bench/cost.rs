@@ -1,7 +1,7 @@
 //! What the agent takes of the machine: nanoseconds in the kernel, processor time, memory.
 
 use std::{
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     thread::sleep,
     time::{Duration, Instant},
@@ -101,7 +101,7 @@ fn busy(figures: &mut Figures) -> Result<()> {
     let agent = Agent::on(&host).start()?;
     let (mut client, mut server) = (stage.actor(&host)?, stage.actor(&host)?);
     server.ask(&format!("listen {}", SocketAddr::from(([0, 0, 0, 0], AMQP))))?;
-    let before = processor_time(agent.pid())?;
+    let before = status::processor_time(agent.pid())?;
     let began = Instant::now();
     let mut due = Duration::ZERO;
     for round in 0..(PORTIONS_A_SECOND * SECONDS) as usize {
@@ -114,7 +114,7 @@ fn busy(figures: &mut Figures) -> Result<()> {
         sleep(due.saturating_sub(began.elapsed()));
     }
     let took = began.elapsed().as_secs_f64();
-    let share = (processor_time(agent.pid())?.saturating_sub(before)).as_secs_f64() / took;
+    let share = (status::processor_time(agent.pid())?.saturating_sub(before)).as_secs_f64() / took;
     agent.stop()?;
     let rate = f64::from(RATE * SECONDS) / took;
     figures.table(
@@ -190,21 +190,4 @@ fn fd_sum(pid: u32, id: &str, number: &str) -> Result<u64> {
         return Err(LabError::Client(format!("no {number} with {id} in {directory}")));
     }
     Ok(found.iter().map(|(_, number)| number).sum())
-}
-
-/// Processor time of all threads of a process, those that have ended too, by its own clock (`clock_getcpuclockid(3)`).
-pub fn processor_time(pid: u32) -> Result<Duration> {
-    let failed = |code| LabError::io(format!("read the processor time of process {pid}"), io::Error::from_raw_os_error(code));
-    let mut clock = 0;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the clock's id into the place given.
-    let code = unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) };
-    if code != 0 {
-        return Err(failed(code));
-    }
-    // SAFETY: writes the time into the place given.
-    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
-        return Err(failed(io::Error::last_os_error().raw_os_error().unwrap_or(0)));
-    }
-    Ok(Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0)))
 }

@@ -17,7 +17,7 @@ use rstblame_lab::{
     status,
 };
 
-use super::{cost::processor_time, figures::Figures};
+use super::figures::Figures;
 
 /// The port that is scanned.
 const CLOSED: u16 = 5673;
@@ -71,10 +71,10 @@ fn watched(figures: &mut Figures, hosts: &TwoHosts, stage: &Stage, rate: Option<
     let mut row = |what: &str, figure: String| figures.row(what, [figure]);
     let agent = Agent::on(&hosts.server).args(&["--port", &format!("{AMQP},{CLOSED}")]).settle("1s").start()?;
     let pid = agent.pid();
-    let (before, resident) = (processor_time(pid)?, status::number(pid, "VmRSS:")?);
+    let (before, resident) = (status::processor_time(pid)?, status::number(pid, "VmRSS:")?);
     let (started, counted) = (Instant::now(), hosts.server.resets_sent()?);
     let with = beside(hosts, stage, rate, sources, Some(&agent))?;
-    let share = processor_time(pid)?.saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64();
+    let share = status::processor_time(pid)?.saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64();
     let peak = status::number(pid, "VmHWM:")?;
     let record = agent.stop()?;
     let answered = hosts.server.resets_sent()? - counted;

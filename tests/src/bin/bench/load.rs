@@ -17,11 +17,12 @@ use rstblame_lab::{
     net::{TwoHosts, two_hosts},
     pair::Pair,
     peer::AMQP,
+    status,
 };
 
 use super::{
     bpf::Statistics,
-    cost::{processor_time, run_time},
+    cost::run_time,
     figures::Figures,
     median,
     watchers::Watcher::{self, Agent, Bpftrace, Nobody, Tcpdump},
@@ -149,7 +150,7 @@ fn share(watcher: Watcher, hosts: &TwoHosts, run: impl Fn() -> Result<f64>) -> R
     let _statistics = Statistics::on()?;
     let watching = watcher.on(&hosts.server)?;
     let Some(pid) = watching.pid() else { return Ok(None) };
-    let spent = || Ok::<_, LabError>(processor_time(pid)? + Duration::from_nanos(run_time(pid)?));
+    let spent = || Ok::<_, LabError>(status::processor_time(pid)? + Duration::from_nanos(run_time(pid)?));
     let (began, before) = (Instant::now(), spent()?);
     run()?;
     let (took, spent) = (began.elapsed().as_secs_f64(), spent()?.saturating_sub(before).as_secs_f64());
