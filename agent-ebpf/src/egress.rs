@@ -10,6 +10,7 @@ use crate::{
     flow::{self, ACK, RST, SYN},
     follow, handshake,
     headers::{self, Segment},
+    slots,
 };
 
 /// `PACKET_OUTGOING` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_packet.h>).
@@ -38,7 +39,7 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     }
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = flow::of(key);
+    let known = slots::of(key);
     if packet.flags & SYN != 0 {
         handshake::seen(key, packet, known, now);
         return;

@@ -1,16 +1,11 @@
 //! Folding one packet into what is remembered of its direction.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
 use rstblame_ebpf::{
     amqp::stage,
-    counter,
-    wire::{CARRY, FlowKey, FlowState, Packet, RESERVED, direction, packet_bit, seen},
+    wire::{FlowKey, FlowState, Packet, direction, packet_bit, seen},
 };
 
-use crate::{
-    handshake,
-    maps::{FLOWS, count},
-};
+use crate::{handshake, slots};
 
 pub const FIN: u16 = 1;
 pub const SYN: u16 = 1 << 1;
@@ -28,30 +23,19 @@ pub fn second() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const SECOND) }
 }
 
-/// What is known of a direction; null when nothing is.
-#[inline(always)]
-pub fn of(key: &FlowKey) -> *mut FlowState {
-    FLOWS.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
-}
-
-/// Makes an entry for a direction, with what its handshake showed; null when that fails.
+/// Begins to remember a direction, with what its handshake showed; null when that fails.
 #[inline(never)]
 pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
-    // The least recently used make room. From its place in read-only memory, since the stack has no room for it.
-    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-    if FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_NOEXIST)).is_ok() {
-        count(counter::FLOWS_BEGUN);
-    }
-    let known = of(key);
+    let begun = slots::put(key);
     // SAFETY: null, or a value that stays valid while the program runs.
-    if let Some(flow) = unsafe { known.as_mut() } {
+    if let Some(flow) = unsafe { begun.as_mut() } {
         handshake::take(key, flow);
         // A handshake may be long past, and the sequence numbers have come round since.
         if packet.seq != flow.next {
             flow.stage = stage::NONE;
         }
     }
-    known
+    begun
 }
 
 /// Takes in a packet that is neither SYN nor RST. `now` in jiffies. `key` is changed meanwhile.
@@ -107,7 +91,7 @@ pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u3
 #[inline(never)]
 fn silence(flow: &mut FlowState, key: &mut FlowKey, now: u32) {
     key.direction ^= direction::OUT;
-    let other = of(key);
+    let other = slots::seldom_of(key);
     key.direction ^= direction::OUT;
     // SAFETY: null, or a value that stays valid while the program runs. Its own direction may change it meanwhile, on another CPU; what is
     // lost then is a pause, as if the two packets had come in the other order.
@@ -149,7 +133,7 @@ fn established(flow: &mut FlowState, packet: &Packet) {
 /// The most frequent TTL by majority vote (Boyer and Moore, 1981), which needs no table.
 #[inline(always)]
 fn ttl(flow: &mut FlowState, ttl: u8) {
-    if flow.ttl_count == 0 {
+    if flow.seen & seen::ESTABLISHED == 0 {
         flow.ttl_lowest = ttl;
         flow.ttl_highest = ttl;
     }
@@ -168,7 +152,6 @@ fn ttl(flow: &mut FlowState, ttl: u8) {
     if ttl > flow.ttl_highest {
         flow.ttl_highest = ttl;
     }
-    flow.ttl_count = flow.ttl_count.wrapping_add(1);
 }
 
 #[inline(always)]
@@ -208,60 +191,3 @@ fn sequence(flow: &mut FlowState, packet: &Packet) {
         flow.seen |= seen::FIN;
     }
 }
-
-/// A direction of which nothing was seen.
-pub static NOTHING_SEEN: FlowState = FlowState {
-    packets: 0,
-    bytes: 0,
-    first: 0,
-    last: 0,
-    last_payload: 0,
-    pause: 0,
-    longest_pause: 0,
-    end_seq: 0,
-    last_ack: 0,
-    initial_seq: 0,
-    first_ts_value: 0,
-    first_ts: 0,
-    last_ts_value: 0,
-    last_ts_echo: 0,
-    last_ts: 0,
-    flow_label: 0,
-    ifindex: 0,
-    other_interfaces: 0,
-    other_macs: 0,
-    ttl_count: 0,
-    ttl_votes: 0,
-    id_by_one: 0,
-    id_zeros: 0,
-    id_forward: 0,
-    id_other: 0,
-    dont_fragment_clear: 0,
-    without_timestamps: 0,
-    watch_until: 0,
-    asked: 0,
-    asked_pause: 0,
-    survived: 0,
-    next: 0,
-    resume: 0,
-    id_last: 0,
-    handshake_ip_id: 0,
-    window: 0,
-    followed: 0,
-    ttl_mode: 0,
-    ttl_last: 0,
-    ttl_lowest: 0,
-    ttl_highest: 0,
-    handshake_ttl: 0,
-    tos: 0,
-    seen: 0,
-    rsts: 0,
-    source_mac: [0; 6],
-    stage: 0,
-    want: 0,
-    have: 0,
-    channels: 0,
-    reserved: [0; RESERVED],
-    pending: 0,
-    carry: [0; CARRY],
-};

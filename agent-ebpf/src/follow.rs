@@ -7,7 +7,7 @@
 //! Of messages nothing is kept. Frames on channels, which most segments hold and nothing else, are passed over where the segment is seen
 //! ([`take`]); a segment with anything else is handed over to a program of its own ([`amqp`]).
 
-use core::ops::Range;
+use core::{hint::cold_path, ops::Range};
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
@@ -17,8 +17,8 @@ use rstblame_ebpf::{
 };
 
 use crate::{
-    flow,
     maps::{FOLLOWERS, HANDOVER, SPOKEN, count},
+    slots,
     unit::{FRAME_END, complete, frame_ended, is_of_channel},
     window::Window,
 };
@@ -123,45 +123,46 @@ fn pass_over(
     payload_at: u32,
 ) -> bool {
     let skb = ctx.as_ptr() as u64;
+    let behind = payload_at.wrapping_add(end.wrapping_sub(seq));
     // The end octet of the frame before, with which a unit begins. It may have come with an earlier segment; what stands in its place then,
     // if only the end of a header, does not count.
     let mut came = flow.have != 0;
-    let mut at = flow.next.wrapping_sub(u32::from(came));
+    let mut left = end.wrapping_sub(flow.next).wrapping_add(u32::from(came));
+    let mut seen = window.open(skb, behind, left);
     let frames = FRAMES;
     // SAFETY: a valid, aligned local. Volatile, lest the compiler write the loop out, of which most packets take one or two rounds.
     for _ in 0..unsafe { core::ptr::read_volatile(&raw const frames) } {
-        let left = end.wrapping_sub(at);
-        if left.cast_signed() <= 0 {
-            flow.next = at;
-            flow.have = 0;
-            return true;
-        }
-        let Some(frame) = window.look(skb, payload_at, at.wrapping_sub(seq), left) else {
-            break;
-        };
-        let [end_octet, kind, c0, c1, size @ ..] = frame.to_ne_bytes();
-        if left == 1 {
-            flow.next = at;
-            flow.have = 0;
-            if end_octet != FRAME_END {
-                return false;
+        if !seen.has(left, FRAME) {
+            cold_path();
+            if left.cast_signed() <= 0 {
+                break;
             }
-            flow.next = end;
-            flow.have = 1;
-            return true;
+            if !seen.has(left, 1) || left >= FRAME {
+                seen = window.open(skb, behind, left);
+            }
+            if left == 1 && seen.has(left, 1) {
+                let ended = window.word(seen, left) as u8 == FRAME_END;
+                flow.next = if ended { end } else { end.wrapping_sub(left) };
+                flow.have = u8::from(ended);
+                return ended;
+            }
+            if !seen.has(left, FRAME) {
+                break;
+            }
         }
+        let [end_octet, kind, c0, c1, size @ ..] = window.word(seen, left).to_ne_bytes();
         let size = u32::from_be_bytes(size);
-        if left < FRAME || !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
+        if !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
             break;
         }
         came = false;
-        at = window.unknown(at.wrapping_add(FRAME).wrapping_add(size));
+        left = window.unknown(left.wrapping_sub(FRAME).wrapping_sub(size));
     }
     if !came {
-        flow.next = at;
+        flow.next = end.wrapping_sub(left);
         flow.have = 0;
     }
-    false
+    left.cast_signed() <= 0
 }
 
 #[socket_filter]
@@ -172,7 +173,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     // SAFETY: as in `take`.
     let handover = unsafe { &mut *handover };
     // SAFETY: null, or a value that stays valid while the program runs; packets of one direction come one after the other.
-    let Some(flow) = (unsafe { flow::of(&handover.key).as_mut() }) else {
+    let Some(flow) = (unsafe { slots::of(&handover.key).as_mut() }) else {
         return 0;
     };
     if flow.stage == stage::FIRST {

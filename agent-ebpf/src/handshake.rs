@@ -1,6 +1,5 @@
 //! SYNs and SYN-ACKs, which a proxy or a flood may have made: kept apart from what comes later.
 
-use aya_ebpf::bindings::BPF_EXIST;
 use rstblame_ebpf::{
     amqp::stage,
     counter,
@@ -8,13 +7,13 @@ use rstblame_ebpf::{
 };
 
 use crate::{
-    flow::NOTHING_SEEN,
-    maps::{FLOWS, HANDSHAKES, SPOKEN, count},
+    maps::{HANDSHAKES, SPOKEN, count},
+    memory::zero,
 };
 
 /// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
 #[inline(never)]
-pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
+pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     let mut waited = false;
     if let Some(earlier) = HANDSHAKES.get_ptr(key) {
         // SAFETY: the value stays valid while the program runs.
@@ -30,19 +29,17 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *const FlowState, now: u32) {
     }
     // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
     // each SYN of a scan is spared a lookup.
-    if !known.is_null() {
+    // SAFETY: null, or a value that stays valid while the program runs.
+    if let Some(flow) = unsafe { known.as_mut() } {
         let _none_perhaps = SPOKEN.remove(key);
-        #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
-        let _best_effort = FLOWS.insert(key, &NOTHING_SEEN, u64::from(BPF_EXIST));
-        if let Some(flow) = FLOWS.get_ptr_mut(key) {
-            // SAFETY: as above.
-            take(key, unsafe { &mut *flow });
-        }
+        // SAFETY: a valid, aligned value of integers.
+        unsafe { zero(flow) };
+        take(key, flow);
     }
 }
 
 /// Begins a direction with what its handshake showed, as its first packet.
-#[inline(always)]
+#[inline(never)]
 pub fn take(key: &FlowKey, flow: &mut FlowState) {
     let Some(handshake) = HANDSHAKES.get_ptr_mut(key) else {
         return;
@@ -65,7 +62,7 @@ pub fn copy(key: &FlowKey, flow: &mut FlowState) {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn apply(handshake: &Handshake, flow: &mut FlowState) {
     flow.packets = 1;
     flow.first = handshake.at;

@@ -18,6 +18,9 @@ use crate::{
 
 const TCP: u8 = 6;
 
+/// The first byte of an IPv4 header of five words, without options (RFC 791, section 3.1).
+const WITHOUT_OPTIONS: u8 = 0x45;
+
 /// `ETH_P_IP` and `ETH_P_IPV6` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>), network byte order.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
@@ -102,13 +105,16 @@ pub fn load_into<T: Copy>(skb: u64, offset: u32, slot: &mut T) -> bool {
 #[inline(always)]
 fn load_headers<T: Copy>(skb: u64, offset: u32, slot: &mut MaybeUninit<T>) -> bool {
     let size = size_of::<T>() as u32;
-    // SAFETY: the slot is as large as the larger of the two sizes, and otherwise as in `load_into`.
-    let mut load = |size| unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 };
-    if load(size) {
-        return true;
-    }
-    cold_path();
-    load(size - BEHIND)
+    // SAFETY: the slot is as large as it is told; the helper checks the bounds of the packet.
+    unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 || load_shorter(skb, offset, slot) }
+}
+
+/// Loads a header that ends with a [`Tcp`] with nothing behind it.
+#[inline(never)]
+fn load_shorter<T: Copy>(skb: u64, offset: u32, slot: &mut MaybeUninit<T>) -> bool {
+    let size = size_of::<T>() as u32 - BEHIND;
+    // SAFETY: the slot is larger than it is told; the helper checks the bounds of the packet.
+    unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 }
 }
 
 /// Loads something small.
@@ -130,18 +136,17 @@ pub fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     }
     // SAFETY: the helper has written all of it; integers only.
     let ip = unsafe { ip.assume_init_mut() };
-    // Later fragments have no TCP header.
-    if ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
-        return core::ptr::null_mut();
-    }
-    let tcp_at = u32::from(ip.version_length & 0xf) * 4;
-    if tcp_at != 20 {
+    let mut tcp_at = 20;
+    if ip.version_length != WITHOUT_OPTIONS {
         cold_path();
+        tcp_at = u32::from(ip.version_length & 0xf) * 4;
         if !reload(skb, tcp_at, &mut ip.tcp) {
             return core::ptr::null_mut();
         }
     }
-    if !ip.tcp.is_watched() {
+    // The ports before all else, since most packets go no further. What stands in their place in other protocols is seldom a watched one. Later
+    // fragments have no TCP header.
+    if !ip.tcp.may_be_watched() || ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 || !ip.tcp.is_watched() {
         return core::ptr::null_mut();
     }
     let place = place();
@@ -190,7 +195,7 @@ pub fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
             return core::ptr::null_mut();
         }
     }
-    if !ip.tcp.is_watched() {
+    if !ip.tcp.may_be_watched() || !ip.tcp.is_watched() {
         return core::ptr::null_mut();
     }
     let place = place();
@@ -247,6 +252,12 @@ fn reload(skb: u64, tcp_at: u32, tcp: &mut Tcp) -> bool {
 }
 
 impl Tcp {
+    /// Whether a watched port may be near one of these.
+    #[inline(always)]
+    fn may_be_watched(&self) -> bool {
+        filter::may_be_watched(u16::from_be_bytes(self.destination), u16::from_be_bytes(self.source))
+    }
+
     /// Whether either port is watched.
     #[inline(always)]
     fn is_watched(&self) -> bool {

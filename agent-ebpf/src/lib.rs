@@ -9,6 +9,7 @@
 pub mod amqp;
 pub mod flood;
 mod layout;
+pub mod table;
 pub mod watch;
 pub mod wire;
 
@@ -87,8 +88,8 @@ pub mod counter {
     /// Packets of the tap for which the ring buffer had no room, or that were beyond their budget: resets are reported all the same, with less
     /// evidence.
     pub const PACKETS_LOST: u32 = 4;
-    /// Directions of connections of which the tap began to remember something: less those still remembered, these made room.
-    pub const FLOWS_BEGUN: u32 = 5;
+    /// Directions of connections that the tap forgot, to make room for others.
+    pub const FLOWS_GONE: u32 = 5;
     /// Messages that the kernel programs had for the agent's log, at level debug only.
     pub const DIAGNOSED: u32 = 6;
     /// Resets that were counted by their key and not reported, because there were too many: [`flood`](super::flood).
@@ -338,8 +339,9 @@ mod pod {
         Config, Connection, Layout, RecordFormat, ResetRecord,
         amqp::Spoken,
         flood::{Flood, FloodKey},
+        table::{Set, Slot, Table},
         watch::Watch,
-        wire::{FlowKey, FlowState, Handshake},
+        wire::{FlowKey, Handshake},
     };
 
     // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
@@ -353,8 +355,6 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for FlowState {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for Handshake {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Layout {}
@@ -363,7 +363,13 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for ResetRecord {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for Set {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Slot {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for Spoken {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Table {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Watch {}
 }

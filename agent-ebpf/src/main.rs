@@ -32,6 +32,7 @@ mod receive_reset;
 mod record;
 mod send_reset;
 mod signal;
+mod slots;
 mod sock_state;
 mod socket;
 mod tap;

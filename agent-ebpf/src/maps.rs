@@ -1,6 +1,7 @@
 //! Maps and counters. Names are at most 15 bytes: the kernel cuts them there.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
@@ -8,7 +9,8 @@ use rstblame_ebpf::{
     Config, Connection, Signal,
     amqp::Spoken,
     counter,
-    wire::{FlowKey, FlowState, Handshake},
+    table::{Set, Slot, WAYS},
+    wire::{FlowKey, Handshake},
 };
 
 use crate::{follow::Handover, headers::Segment};
@@ -44,9 +46,19 @@ pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
 
-/// What the tap remembers of the packets of watched connections; the least recently used make room. User space sets the size.
+/// What the tap remembers of the packets of watched connections: a [`table`](rstblame_ebpf::table). User space sets the size. Mappable, since the
+/// kernel has the slots of such an array begin with a page, and so each with a line of memory.
 #[map]
-pub static FLOWS: LruHashMap<FlowKey, FlowState> = LruHashMap::with_max_entries(131_072, 0);
+pub static FLOWS: Array<Slot> = Array::with_max_entries(WAYS, BPF_F_MMAPABLE);
+
+/// What stands in the sets of that table.
+#[map]
+pub static SETS: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Sets in which something is just being put down, by number: the map's own lock decides between two CPUs, since socket filters are not given
+/// `bpf_spin_lock()` and Linux 5.10 has no atomic exchange. There are never more than twice as many as CPUs.
+#[map]
+pub static TAKEN: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
 
 /// The latest SYNs and SYN-ACKs. As many as a burst of new connections, or some of a flood.
 #[map]

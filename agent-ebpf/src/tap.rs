@@ -8,7 +8,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
-    helpers::generated::{bpf_jiffies64, bpf_skb_load_bytes_relative},
+    helpers::generated::{bpf_jiffies64, bpf_skb_load_bytes, bpf_skb_load_bytes_relative},
     macros::socket_filter,
     programs::SkBuffContext,
 };
@@ -23,10 +23,11 @@ use crate::{
     budget,
     flow::{self, RST, SYN, second},
     follow, handshake,
-    headers::{self, Segment, load, load_into},
+    headers::{self, Segment, load},
     maps::{EVENTS, count},
     memory::zero,
     record::{boottime_ns, header},
+    slots,
 };
 
 /// Packets reported after a RST at most.
@@ -72,7 +73,7 @@ pub fn tap_ipv6(ctx: SkBuffContext) -> i64 {
 fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_jiffies64() } as u32;
-    let known = flow::of(&segment.key);
+    let known = slots::of(&segment.key);
     if segment.packet.flags & RST != 0 {
         rst(skb, segment, known, now);
         return;
@@ -143,7 +144,7 @@ fn read_mac(skb: u64, packet: &mut Packet) {
 }
 
 /// What is dear to read and matters only for a RST and what follows it.
-#[inline(always)]
+#[inline(never)]
 fn complete(skb: u64, packet: &mut Packet) {
     packet.boottime_ns = boottime_ns();
     read_mac(skb, packet);
@@ -178,20 +179,15 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
-    copy_flow(key, flow::of(key), &mut record.sent);
-    // Options come in words of four bytes, ten at most.
-    for (index, word) in record.options.iter_mut().enumerate() {
-        let at = *tcp_at + 20 + index as u32 * 4;
-        if at + 4 > *payload_at || !load_into(skb, at, word) {
-            break;
-        }
-    }
+    copy_flow(key, slots::seldom_of(key), &mut record.sent);
+    let options_at = *tcp_at + 20;
+    load_upto(skb, options_at, payload_at.wrapping_sub(options_at), &mut record.options);
     read_vendor_text(skb, *payload_at, packet.payload, &mut record.text);
     entry.submit(0);
 }
 
 /// What is known of a direction: its packets, or its handshake alone.
-#[inline(always)]
+#[inline(never)]
 fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
     // SAFETY: null, or a map value, which stays readable while the program runs.
     match unsafe { known.as_ref() } {
@@ -205,15 +201,23 @@ fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
 #[inline(always)]
 fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
     const MARK: [u8; 7] = *b"BIG-IP:";
-    if load::<[u8; 7]>(skb, at) != Some(MARK) {
+    if load::<[u8; 7]>(skb, at) == Some(MARK) {
+        load_upto(skb, at, length, text);
+    }
+}
+
+/// Loads so many bytes, or as many as there is room for; nothing where the packet ends earlier.
+#[inline(always)]
+fn load_upto<T: Copy>(skb: u64, at: u32, length: u32, room: &mut T) {
+    let most = size_of::<T>() as u32;
+    // One less, which is one more in the end: so the verifier sees that it is never zero.
+    let less = length.wrapping_sub(1);
+    if less > u32::MAX / 2 {
         return;
     }
-    for (index, part) in text.iter_mut().enumerate() {
-        let from = index as u32 * 16;
-        if from + 16 > length || !load_into(skb, at + from, part) {
-            break;
-        }
-    }
+    let length = if less < most - 1 { less } else { most - 1 } + 1;
+    // SAFETY: the room is at least as large as is told; the helper checks the bounds of the packet, and writes zeros where it fails.
+    unsafe { bpf_skb_load_bytes(skb as *const _, at, core::ptr::from_mut(room).cast(), length) };
 }
 
 #[inline(always)]

@@ -14,24 +14,44 @@ const ROOM: usize = MASK as usize + 1 + size_of::<u64>();
 /// What is looked at of a payload, closed between two segments. In a map, since the stack has no room for it.
 #[repr(C, align(8))]
 pub struct Window {
-    /// Offset in the payload of its first byte.
-    from: u32,
-    /// Bytes that were loaded.
-    length: u32,
+    bytes: [u8; ROOM],
     /// See [`Window::unknown`].
     number: u32,
     reserved: u32,
-    bytes: [u8; ROOM],
 }
 
-const _: () = assert!(core::mem::offset_of!(Window, bytes).is_multiple_of(size_of::<u64>()));
+/// Which part of a segment's payload stands in its window.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// Bytes of the segment from its first byte on.
+    left: u32,
+    /// Bytes that were loaded; none when that failed.
+    length: u32,
+}
+
+impl Seen {
+    /// Whether so many bytes are among it of those that begin where `left` bytes of the segment are left.
+    #[inline(always)]
+    pub const fn has(self, left: u32, bytes: u32) -> bool {
+        self.left.wrapping_sub(left).wrapping_add(bytes) <= self.length
+    }
+}
 
 impl Window {
-    /// Forgets what was loaded, and wipes it: what applications say to each other stays in no map.
+    /// Loads what comes where `left` bytes are left of a segment that ends at this offset of the packet.
+    #[inline(always)]
+    pub fn open(&mut self, skb: u64, behind: u32, left: u32) -> Seen {
+        // One less, which is one more in the end: so the verifier sees that it is never zero.
+        let most = left.wrapping_sub(1);
+        let length = if most < SIZE - 1 { most } else { SIZE - 1 } + 1;
+        // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the packet.
+        let failed = unsafe { bpf_skb_load_bytes(skb as *const _, behind.wrapping_sub(left), self.bytes.as_mut_ptr().cast(), length) };
+        Seen { left, length: if failed == 0 { length } else { 0 } }
+    }
+
+    /// Wipes what was loaded: what applications say to each other stays in no map.
     #[inline(always)]
     pub fn close(&mut self) {
-        self.from = 0;
-        self.length = 0;
         let words = self.bytes.as_mut_ptr();
         for index in (0..SIZE as usize).step_by(size_of::<u64>()) {
             // SAFETY: within the bytes, and aligned to 8 as they are. Volatile, lest the compiler make a call of it.
@@ -54,29 +74,14 @@ impl Window {
         }
     }
 
-    /// The word at `offset` of the payload, of which `left` bytes are left from there; what is beyond them in it means nothing. `None` when
-    /// the packet ends earlier.
+    /// The word that begins where `left` bytes of the segment are left; what is beyond the part that was loaded means nothing.
     #[inline(always)]
-    pub fn look(&mut self, skb: u64, payload_at: u32, offset: u32, left: u32) -> Option<u64> {
-        let wanted = if left < 8 { left } else { 8 };
-        let mut within = offset.wrapping_sub(self.from);
-        if within > SIZE || within + wanted > self.length {
-            // One less, which is one more in the end: so the verifier sees that it is never zero.
-            let most = left.wrapping_sub(1);
-            let length = if most < SIZE - 1 { most } else { SIZE - 1 } + 1;
-            // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the packet.
-            let failed =
-                unsafe { bpf_skb_load_bytes(skb as *const _, payload_at.wrapping_add(offset), self.bytes.as_mut_ptr().cast(), length) };
-            if failed != 0 {
-                return None;
-            }
-            self.from = offset;
-            self.length = length;
-            within = 0;
-        }
-        Some(word(&self.bytes, within))
+    pub fn word(&self, seen: Seen, left: u32) -> u64 {
+        word(&self.bytes, seen.left.wrapping_sub(left))
     }
 }
+
+const _: () = assert!(core::mem::offset_of!(Window, bytes).is_multiple_of(size_of::<u64>()));
 
 /// The word at an offset, at most [`MASK`], in host byte order.
 ///

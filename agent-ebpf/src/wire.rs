@@ -1,9 +1,13 @@
 //! What the packet tap keeps of a connection and tells of its RSTs: header facts only.
 
-use crate::Header;
+#![expect(clippy::inline_always, reason = "as for the table that these keys are of")]
+
+use crate::{Header, table::WORDS};
 
 /// One direction of a connection in one network namespace. IPv4 addresses are the first four bytes.
-#[repr(C)]
+///
+/// Aligned so that it is compared in six words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowKey {
     /// Destination of packets that arrive, source of those that leave.
@@ -21,6 +25,26 @@ pub struct FlowKey {
     /// Inode number of the network namespace; 0 when it could not be read. A host that routes for its containers sees the packets of one
     /// connection in several, with another TTL in each.
     pub netns: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
+}
+
+impl FlowKey {
+    /// All that tells one key from another.
+    #[inline(always)]
+    pub const fn words(&self) -> &[u32; WORDS] {
+        const { assert!(WORDS * size_of::<u32>() <= size_of::<Self>() && align_of::<u32>() <= align_of::<Self>()) };
+        // SAFETY: as long and as aligned as asserted, and integers without holes.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    /// Whether two keys are the same one. As words: the compiler would make a loop over the bytes of it.
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        // SAFETY: as long and as aligned as asserted beside their size, and integers without holes.
+        let [ours, theirs] = [self, other].map(|key| unsafe { &*core::ptr::from_ref(key).cast::<[u64; 6]>() });
+        ours.iter().zip(theirs).fold(0, |differ, (ours, theirs)| differ | (ours ^ theirs)) == 0
+    }
 }
 
 /// `FlowKey::direction`. On loopback a packet leaves one end and arrives at the other in the same namespace.
@@ -118,14 +142,13 @@ pub mod seen {
 pub const CARRY: usize = 24;
 
 /// What fills `FlowState` up to the size of which its docstring tells.
-pub const RESERVED: usize = 32;
+pub const RESERVED: usize = 20;
 
 /// What the packets of one direction have in common. Times are jiffies, low 32 bits.
 ///
-/// Most of what a packet costs is waiting for lines of memory that were used for something else since the packet before. What each packet
-/// touches stands first, in 96 bytes, and the size is such that an element of the map is five lines of 64 bytes: these 96 are half a line that
-/// the key is in, and one more (`struct htab_elem`, <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/hashtab.c>: 48 bytes, the key,
-/// the value).
+/// Most of what a packet costs is waiting for lines of memory that were used for something else since the packet before. With its key this is four
+/// lines of 64 bytes ([`Slot`](crate::table::Slot)). What each packet touches stands first, so that it is in two of them with the key; what
+/// following the conversation takes, and the flow label, stand in the third.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState {
@@ -146,18 +169,12 @@ pub struct FlowState {
     pub last_ts_echo: u32,
     pub last_ts: u32,
     pub ifindex: u32,
-    /// Packets after the handshake.
-    pub ttl_count: u32,
     pub ttl_votes: u32,
     pub id_by_one: u32,
     /// Until when packets are reported after a RST; 0 when there was none.
     pub watch_until: u32,
-    /// The sequence number of the next byte that is needed to follow what is spoken.
-    pub next: u32,
     pub id_last: u16,
     pub window: u16,
-    /// [`method`](crate::amqp::method): a frame that counts once its end octet is there.
-    pub pending: u16,
     pub ttl_mode: u8,
     pub ttl_last: u8,
     pub ttl_lowest: u8,
@@ -169,14 +186,18 @@ pub struct FlowState {
     pub stage: u8,
     /// Bytes that this stage needs.
     pub want: u8,
-    /// How many of them are there.
-    pub have: u8,
-    /// Not 0 once frames on channels may come: what [`Spoken`](crate::amqp::Spoken) says of them is all there.
-    pub channels: u8,
+    /// The sequence number of the next byte that is needed to follow what is spoken.
+    pub next: u32,
     /// Where the next frame begins, with the end octet of this one.
     pub resume: u32,
     /// Those bytes: of headers, and of the methods that are looked at.
     pub carry: [u8; CARRY],
+    /// [`method`](crate::amqp::method): a frame that counts once its end octet is there.
+    pub pending: u16,
+    /// How many of the bytes that the stage needs are there.
+    pub have: u8,
+    /// Not 0 once frames on channels may come: what [`Spoken`](crate::amqp::Spoken) says of them is all there.
+    pub channels: u8,
     pub flow_label: u32,
     pub first: u32,
     pub initial_seq: u32,
@@ -208,6 +229,13 @@ pub struct FlowState {
     pub reserved: [u8; RESERVED],
 }
 
+impl FlowState {
+    /// Packets after the handshake, which was the first if it was seen.
+    pub const fn established(&self) -> u64 {
+        self.packets.saturating_sub((self.seen & seen::HANDSHAKE != 0) as u64)
+    }
+}
+
 /// A RST arrived.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +244,8 @@ pub struct ArrivedRst {
     pub key: FlowKey,
     /// Jiffies now, low 32 bits: `flow` and `sent` count in them.
     pub now: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
     pub packet: Packet,
     /// The packets before it, of the same direction.
     pub flow: FlowState,
@@ -233,14 +263,12 @@ pub struct ArrivedRst {
 pub struct Followed {
     pub header: Header,
     pub key: FlowKey,
-    /// Explicit padding, zero.
-    pub reserved: u32,
     pub packet: Packet,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44);
+const _: () = assert!(size_of::<FlowKey>() == 48 && align_of::<FlowKey>() == 8);
 const _: () = assert!(size_of::<Handshake>() == 12);
 const _: () = assert!(size_of::<Packet>() == 56);
-const _: () = assert!(size_of::<FlowState>() == 224);
-const _: () = assert!(size_of::<ArrivedRst>() == 16 + 44 + 4 + 56 + 2 * 224 + 40 + 64);
-const _: () = assert!(size_of::<Followed>() == 16 + 44 + 4 + 56);
+const _: () = assert!(size_of::<FlowState>() == 208);
+const _: () = assert!(size_of::<ArrivedRst>() == 16 + 48 + 8 + 56 + 2 * 208 + 40 + 64);
+const _: () = assert!(size_of::<Followed>() == 16 + 48 + 56);

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -212,9 +213,17 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`LabError::Io`].
+    /// [`LabError::Io`], and [`LabError::Timeout`] when another listens there.
     pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
-        self.inside(|| TcpListener::bind(address).map_err(|error| LabError::io(format!("listen on {address}"), error)))
+        // A listener that is closed may be open for a moment still in a child that another test has forked and that has not become its program
+        // yet: descriptors are closed at that, not before.
+        poll::until(&format!("{address} to be free"), Duration::from_secs(5), || {
+            self.inside(|| match TcpListener::bind(address) {
+                Ok(listener) => Ok(Some(listener)),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+                Err(error) => Err(LabError::io(format!("listen on {address}"), error)),
+            })
+        })
     }
 
     /// Connects from this host, giving up after 10 s.
@@ -242,7 +251,7 @@ impl Host {
             let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
             let column = rows.next().and_then(|header| header.split(' ').position(|name| name == "OutRsts"));
             let value = column.and_then(|column| rows.next()?.split(' ').nth(column)?.parse().ok());
-            value.ok_or_else(|| LabError::io(format!("find OutRsts in {path}"), std::io::ErrorKind::InvalidData))
+            value.ok_or_else(|| LabError::io(format!("find OutRsts in {path}"), ErrorKind::InvalidData))
         })
     }
 

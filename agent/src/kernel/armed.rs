@@ -9,6 +9,7 @@ use aya::{
 use rstblame_ebpf::{
     ABSENT, counter,
     flood::{Budget, class},
+    table::Table,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -19,6 +20,7 @@ use super::{
     error::KernelError,
     filter,
     floods::Floods,
+    flows,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
     memlock,
@@ -80,8 +82,8 @@ pub struct Counters {
     pub tasks_lost: u64,
     /// Packets of the tap that found no room.
     pub packets_lost: u64,
-    /// Directions of connections that the tap began to remember.
-    pub flows_begun: u64,
+    /// Directions of connections that the tap forgot, to make room for others.
+    pub flows_gone: u64,
     /// Handshakes that were put down to wait for their connection.
     pub handshakes_begun: u64,
     /// Those of them that a connection was begun with.
@@ -150,7 +152,8 @@ impl Armed {
         if options.netns.is_some() && !picks_netns {
             return Err(KernelError::NetnsWithoutBtf);
         }
-        let mut ebpf = load(options, ring_size, &knowledge)?;
+        let table = flows::table(options.max_connections);
+        let mut ebpf = load(options, ring_size, &knowledge, &table)?;
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
@@ -174,7 +177,7 @@ impl Armed {
         }
 
         let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| hooks::explain(&error));
-        let talk = Talk::new(&mut ebpf)?;
+        let talk = Talk::new(&mut ebpf, table)?;
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
@@ -302,7 +305,7 @@ impl Armed {
             connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
             tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
             packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
-            flows_begun: read(counter::FLOWS_BEGUN)?.iter().sum(),
+            flows_gone: read(counter::FLOWS_GONE)?.iter().sum(),
             handshakes_begun: read(counter::HANDSHAKES_BEGUN)?.iter().sum(),
             handshakes_taken: read(counter::HANDSHAKES_TAKEN)?.iter().sum(),
             conversations_gone: read(counter::CONVERSATIONS_GONE)?.iter().sum(),
@@ -316,8 +319,8 @@ impl Armed {
         self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
     }
 
-    /// Directions of connections that the tap forgot to make room for others, and handshakes that it forgot before their connections began. To
-    /// be asked after [`Armed::detach`], when none is added any more.
+    /// Handshakes that the tap forgot to make room for others, before their connections began. To be asked after [`Armed::detach`], when none is
+    /// added any more.
     ///
     /// The kernel does not tell what it evicts from such maps. Nothing else takes entries out, so that it is what was put in and is not there
     /// any more.
@@ -325,12 +328,9 @@ impl Armed {
     /// # Errors
     ///
     /// When a map cannot be read.
-    pub fn evicted(&self) -> Result<(u64, u64), KernelError> {
+    pub fn handshakes_gone(&self) -> Result<u64, KernelError> {
         let counters = self.counters()?;
-        let flows = counters.flows_begun.saturating_sub(self.talk.flows()?);
-        let handshakes =
-            counters.handshakes_begun.saturating_sub(counters.handshakes_taken).saturating_sub(self.talk.waiting_handshakes()?);
-        Ok((flows, handshakes))
+        Ok(counters.handshakes_begun.saturating_sub(counters.handshakes_taken).saturating_sub(self.talk.waiting_handshakes()?))
     }
 
     /// Listens for packets in these namespaces, and says in `coverage` how far that went.
@@ -425,7 +425,7 @@ pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
         .ok_or(KernelError::RingSize(options.ring_size))
 }
 
-pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) -> Result<Ebpf, KernelError> {
+pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, table: &Table) -> Result<Ebpf, KernelError> {
     let (second, level) = (clock::jiffies_a_second(), options.diagnostics.level());
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
     let mut loader = EbpfLoader::new();
@@ -435,7 +435,9 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge) 
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
-        .map_max_entries("FLOWS", options.max_connections.max(1))
+        .map_max_entries("FLOWS", table.slots())
+        .map_max_entries("SETS", table.sets)
+        .override_global("TABLE", table, true)
         .map_max_entries("SPOKEN", if options.extras.amqp { options.max_conversations.saturating_mul(2).max(1) } else { 1 })
         .override_global("LAYOUT", &knowledge.layout, true)
         .override_global(aya_log::LEVEL, &level, true)

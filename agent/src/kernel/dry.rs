@@ -11,7 +11,7 @@ use super::{
     armed::{self, ArmOptions},
     decode::said::{Jiffies, conversation},
     error::{KernelError, first_line},
-    filter,
+    filter, flows,
     knowledge::Knowledge,
     talk::Talk,
     tap::{Tap, program},
@@ -54,13 +54,14 @@ impl DryRun {
     /// When they, or one of them that `options` asks for, cannot be loaded.
     pub fn new(options: &ArmOptions) -> Result<Self, DryError> {
         let knowledge = Knowledge::gather(options);
-        let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge)?;
+        let table = flows::table(options.max_connections);
+        let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge, &table)?;
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
         let tap = Tap::load(&mut ebpf, options.extras, &mut Verified::default())?;
         if options.extras.amqp {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;
         }
-        let talk = Talk::new(&mut ebpf)?;
+        let talk = Talk::new(&mut ebpf, table)?;
         let ring = RingBuf::try_from(armed::take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         Ok(Self { ebpf, _tap: tap, talk, ring })
     }

@@ -11,6 +11,7 @@ pub mod dry;
 pub mod error;
 mod filter;
 pub mod floods;
+mod flows;
 pub mod hooks;
 mod knowledge;
 pub mod layout;

@@ -7,6 +7,7 @@ use aya::maps::RingBuf;
 use super::{
     armed::{ArmOptions, load, ring_size, take},
     error::{KernelError, first_line},
+    flows,
     hooks::{self, Hook, Ladder},
     knowledge::{Knowledge, coverage},
     verified::Verified,
@@ -48,7 +49,7 @@ pub fn probe(options: &ArmOptions) -> Probe {
 }
 
 fn programs(options: &ArmOptions, knowledge: &Knowledge) -> Result<Programs, KernelError> {
-    let mut ebpf = load(options, ring_size(options)?, knowledge)?;
+    let mut ebpf = load(options, ring_size(options)?, knowledge, &flows::table(options.max_connections))?;
     let mut rungs = Vec::new();
     for hook in hooks::ALL {
         let format = knowledge.format(hook);

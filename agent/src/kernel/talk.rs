@@ -6,7 +6,8 @@ use aya::{
 };
 use rstblame_ebpf::{
     amqp::Spoken,
-    wire::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, direction},
+    table::Table,
+    wire::{FlowKey, HANDSHAKE_TAKEN, Handshake, direction},
 };
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
         said::{Direction, Jiffies, conversation},
     },
     error::KernelError,
+    flows::Flows,
 };
 use crate::{
     amqp::Conversation,
@@ -31,22 +33,22 @@ const SLACK_NS: u64 = 1_000_000_000;
 /// The maps of the kernel side that tell.
 pub struct Talk {
     spoken: HashMap<MapData, FlowKey, Spoken>,
-    flows: HashMap<MapData, FlowKey, FlowState>,
+    flows: Flows,
     handshakes: HashMap<MapData, FlowKey, Handshake>,
     /// The second of the last stray lookup, and how many there were in it.
     strays: (u64, u32),
 }
 
 impl Talk {
-    /// Takes the maps.
+    /// Takes the maps, of which that of flows is a table of this form.
     ///
     /// # Errors
     ///
     /// When the object has none such.
-    pub fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
+    pub fn new(ebpf: &mut Ebpf, table: Table) -> Result<Self, KernelError> {
         Ok(Self {
             spoken: HashMap::try_from(take(ebpf, "SPOKEN")?).map_err(|error| KernelError::map("SPOKEN", error))?,
-            flows: HashMap::try_from(take(ebpf, "FLOWS")?).map_err(|error| KernelError::map("FLOWS", error))?,
+            flows: Flows::new(ebpf, table)?,
             handshakes: HashMap::try_from(take(ebpf, "HANDSHAKES")?).map_err(|error| KernelError::map("HANDSHAKES", error))?,
             strays: (0, 0),
         })
@@ -77,21 +79,7 @@ impl Talk {
         if said.iter().all(|(_, said)| said.is_none()) {
             return [Direction::default(); 2];
         }
-        said.map(|(key, said)| Direction { flow: self.flows.get(&key, 0).ok(), said })
-    }
-
-    /// Directions that the tap remembers.
-    ///
-    /// # Errors
-    ///
-    /// When the map cannot be read.
-    pub fn flows(&self) -> Result<u64, KernelError> {
-        let mut flows = 0;
-        for key in self.flows.keys() {
-            key.map_err(|error| KernelError::map("FLOWS", error))?;
-            flows += 1;
-        }
-        Ok(flows)
+        said.map(|(key, said)| Direction { flow: self.flows.get(&key), said })
     }
 
     /// Handshakes that the tap remembers and of which no connection was begun yet.

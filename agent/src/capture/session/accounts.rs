@@ -85,7 +85,7 @@ impl Session {
     pub(super) fn totals(&self) -> Result<Stopped, CaptureError> {
         let counters = self.armed.counters()?;
         let lost_by = self.tally.lost(&counters);
-        let (flows, handshakes) = self.armed.evicted()?;
+        let handshakes = self.armed.handshakes_gone()?;
         Ok(Stopped {
             schema: SCHEMA.to_owned(),
             timestamp: Timestamp::now(),
@@ -99,20 +99,20 @@ impl Session {
             lost_by,
             sinks: self.sinks.totals(),
             skipped_by_kernel: self.armed.skipped(),
-            fell_out: FellOut { flows, handshakes, ..self.fell_out(&counters) },
+            fell_out: FellOut { handshakes, ..self.fell_out(&counters) },
             by_origin: self.tally.by_origin.clone(),
             by_cause: self.tally.by_cause.clone(),
         })
     }
 
-    /// What had to make room, but for flows and handshakes: to count those takes a walk through them all.
+    /// What had to make room, but for handshakes: to count those takes a walk through them all.
     pub(super) fn fell_out(&self, counters: &Counters) -> FellOut {
         FellOut {
             connections: counters.connections_full,
             processes: self.owners.evicted(),
             process_records: counters.tasks_lost,
             packets: counters.packets_lost,
-            flows: 0,
+            flows: counters.flows_gone,
             handshakes: 0,
             conversations: counters.conversations_gone,
             rsts: self.wires.evicted(),

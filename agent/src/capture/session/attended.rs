@@ -84,12 +84,13 @@ impl Session {
     }
 
     fn forgotten(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
-        let FellOut { connections, processes, process_records, packets, conversations, rsts, peers, .. } = self.fell_out(counters);
+        let FellOut { connections, processes, process_records, packets, flows, conversations, rsts, peers, .. } = self.fell_out(counters);
         vec![
             ("connections", connections),
             ("processes", processes),
             ("process_records", process_records),
             ("packets", packets),
+            ("flows", flows),
             ("conversations", conversations),
             ("rsts", rsts),
             ("peers", peers),

@@ -45,7 +45,7 @@ pub fn key(tuple: Tuple, direction: u16, netns: u32) -> FlowKey {
     };
     let (family, local) = widen(tuple.local.ip());
     let (_, peer) = widen(tuple.peer.ip());
-    FlowKey { local, peer, local_port: tuple.local.port(), peer_port: tuple.peer.port(), family, direction, netns }
+    FlowKey { local, peer, local_port: tuple.local.port(), peer_port: tuple.peer.port(), family, direction, netns, reserved: 0 }
 }
 
 /// The header facts of one packet.
@@ -123,7 +123,7 @@ fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
         side.ttl.last = flow.ttl_last;
         side.ttl.lowest = flow.ttl_lowest;
         side.ttl.highest = flow.ttl_highest;
-        side.ttl.count = u64::from(flow.ttl_count);
+        side.ttl.count = flow.established();
     }
     if has(seen::HANDSHAKE) {
         side.handshake_ttl = Some(flow.handshake_ttl);
@@ -143,7 +143,7 @@ fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
     } else if !ipv4 && has(seen::ESTABLISHED) {
         side.flow_label = Some(flow.flow_label);
     }
-    let others = |those: u32| (u64::from(flow.ttl_count.wrapping_sub(those)), u64::from(those));
+    let others = |those: u32| (flow.established().saturating_sub(u64::from(those)), u64::from(those));
     if ipv4 {
         side.dont_fragment = others(flow.dont_fragment_clear);
     }

@@ -1,4 +1,4 @@
-//! What the kernel counts of BPF programs, and a program that does nothing to compare them with.
+//! What the kernel counts of BPF programs, and small ones to compare them with.
 
 use std::{
     collections::HashSet,
@@ -63,28 +63,57 @@ pub fn programs_of(pid: u32) -> Result<Vec<Count>> {
     Ok(counts)
 }
 
-/// A program that returns 0 at once, on packet sockets of one host like those of the tap.
-pub struct EmptyFilter {
+/// An instruction (RFC 9669, section 3), as it stands in memory.
+type Instruction = [u8; 8];
+
+/// `r0 = 0`, `exit` (RFC 9669, sections 4.1 and 4.3).
+const EMPTY: [Instruction; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+
+/// `r2 = 0`, `r3 = r10`, `r3 += -64`, `r4 = 52`, a call of `bpf_skb_load_bytes` (helper 26), and the same end.
+const READING: [Instruction; 7] = [
+    [0xb7, 2, 0, 0, 0, 0, 0, 0],
+    [0xbf, 0xa3, 0, 0, 0, 0, 0, 0],
+    [0x07, 3, 0, 0, 0xc0, 0xff, 0xff, 0xff],
+    [0xb7, 4, 0, 0, 52, 0, 0, 0],
+    [0x85, 0, 0, 0, 26, 0, 0, 0],
+    EMPTY[0],
+    EMPTY[1],
+];
+
+/// A small program on packet sockets of one host like those of the tap.
+pub struct Filter {
     id: u32,
+    name: &'static str,
     _program: OwnedFd,
     _sockets: [OwnedFd; 2],
 }
 
-impl EmptyFilter {
-    pub fn on(host: &Host) -> Result<Self> {
-        let program = load_empty().map_err(|error| LabError::io("load an empty socket filter", error))?;
-        let io = |error| LabError::io("listen with an empty socket filter", error);
+impl Filter {
+    /// One that returns 0 at once.
+    pub fn empty(host: &Host) -> Result<Self> {
+        Self::on(host, "empty", &EMPTY)
+    }
+
+    /// One that does nothing but load the headers of IPv4 and TCP, as everything must that asks for ports.
+    pub fn reading(host: &Host) -> Result<Self> {
+        Self::on(host, "reading", &READING)
+    }
+
+    fn on(host: &Host, name: &'static str, instructions: &[Instruction]) -> Result<Self> {
+        let program = load(instructions).map_err(|error| LabError::io(format!("load the {name} socket filter"), error))?;
+        let io = |error| LabError::io(format!("listen with the {name} socket filter"), error);
         let sockets = host.inside(|| Ok([listen(IPV4, &program).map_err(io)?, listen(IPV6, &program).map_err(io)?]))?;
         let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
         let text = fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {path}"), error))?;
         let id = text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
         let id = id.ok_or_else(|| LabError::Client(format!("no prog_id in {path}")))?;
-        Ok(Self { id, _program: program, _sockets: sockets })
+        Ok(Self { id, name, _program: program, _sockets: sockets })
     }
 
     pub fn count(&self) -> Result<Count> {
         let own = programs_of(std::process::id())?.into_iter().find(|count| count.id == self.id);
-        own.ok_or_else(|| LabError::Client("the empty socket filter is not among the loaded programs".to_owned()))
+        let count = own.ok_or_else(|| LabError::Client(format!("the {} socket filter is not among the loaded programs", self.name)))?;
+        Ok(Count { name: self.name.to_owned(), ..count })
     }
 }
 
@@ -101,11 +130,10 @@ struct LoadAttributes {
     license: u64,
 }
 
-fn load_empty() -> io::Result<OwnedFd> {
-    // `r0 = 0`, `exit` (RFC 9669, sections 4.1 and 4.3).
-    const EMPTY: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    let insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     let attributes =
-        LoadAttributes { prog_type: SOCKET_FILTER, insn_cnt: 2, insns: EMPTY.as_ptr() as u64, license: c"MIT".as_ptr() as u64 };
+        LoadAttributes { prog_type: SOCKET_FILTER, insn_cnt, insns: instructions.as_ptr() as u64, license: c"MIT".as_ptr() as u64 };
     // SAFETY: the attributes and what they point to outlive the call, and their size is the one given.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<LoadAttributes>()) };
     owned(libc::c_int::try_from(fd).unwrap_or(-1))
