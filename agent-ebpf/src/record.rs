@@ -153,7 +153,8 @@ impl RecordTuple<'_> {
             return (0, 0);
         }
         if self.holds_sockaddrs() {
-            let port = |address: u32| if address == ABSENT { 0 } else { u16::from_be_bytes(read_or_zero(self.base, address.wrapping_add(2))) };
+            let port =
+                |address: u32| if address == ABSENT { 0 } else { u16::from_be_bytes(read_or_zero(self.base, address.wrapping_add(2))) };
             return (port(record_offset!(self.format, saddr)), port(record_offset!(self.format, daddr)));
         }
         (read_or_zero(self.base, record_offset!(self.format, sport)), read_or_zero(self.base, record_offset!(self.format, dport)))
@@ -191,8 +192,7 @@ impl RecordTuple<'_> {
         ends.family = family;
         let done = match family {
             AF_INET => {
-                read_ipv4(self.base, saddr.wrapping_add(v4), &mut ends.local)
-                    & read_ipv4(self.base, daddr.wrapping_add(v4), &mut ends.peer)
+                read_ipv4(self.base, saddr.wrapping_add(v4), &mut ends.local) & read_ipv4(self.base, daddr.wrapping_add(v4), &mut ends.peer)
             }
             AF_INET6 => read_into(self.base, local6, &mut ends.local) & read_into(self.base, peer6, &mut ends.peer),
             _ => false,

@@ -7,6 +7,7 @@
 //! Format: <https://docs.kernel.org/bpf/btf.html>, with all kinds up to `BTF_KIND_ENUM64` (19), the last one known to
 //! [`include/uapi/linux/btf.h`](https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/btf.h).
 
+mod prototypes;
 mod raw;
 #[cfg(test)]
 pub(super) mod tests;
@@ -217,7 +218,7 @@ impl Btf {
     /// # Errors
     /// If there is no such enum, or several different ones.
     pub fn enum_values(&self, name: &str) -> Result<Vec<(&str, i64)>, BtfError> {
-        let enums = self.raw.named(name.as_bytes(), &[kind::ENUM, kind::ENUM64]);
+        let enums = self.raw.named(name.as_bytes(), &[kind::ENUM, kind::ENUM64]).map(|(_, ty)| ty);
         agreed("enum", name, enums, |ty| self.raw.enumerators(ty))
     }
 
@@ -232,9 +233,7 @@ impl Btf {
     /// If there is no such tracepoint, or its prototype has another shape.
     pub fn tracepoint_params(&self, name: &str) -> Result<Vec<Param<'_>>, BtfError> {
         const SHAPE: BtfError = BtfError::Malformed("a btf_trace_ typedef is no pointer to a function of `void *`");
-        let typedef = format!("btf_trace_{name}");
-        let typedefs = self.raw.named(typedef.as_bytes(), &[kind::TYPEDEF]);
-        agreed("tracepoint", name, typedefs, |ty| {
+        agreed("tracepoint", name, self.prototypes_of(name).into_iter().map(|(_, ty)| ty), |ty| {
             let pointer = self.resolve(ty.size_or_type)?.ok_or(SHAPE)?;
             if pointer.kind != kind::PTR {
                 return Err(SHAPE);
@@ -253,7 +252,7 @@ impl Btf {
     }
 
     fn composites(&self, name: &str) -> impl Iterator<Item = Record> {
-        self.raw.named(name.as_bytes(), &[kind::STRUCT, kind::UNION])
+        self.raw.named(name.as_bytes(), &[kind::STRUCT, kind::UNION]).map(|(_, ty)| ty)
     }
 
     fn walk(&self, name: &str, start: Record, path: &str) -> Result<Member, BtfError> {

@@ -14,6 +14,7 @@ pub mod floods;
 pub mod hooks;
 mod knowledge;
 pub mod layout;
+mod loader;
 pub mod memlock;
 pub mod ports;
 pub mod probe;
