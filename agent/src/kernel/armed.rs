@@ -154,7 +154,7 @@ impl Armed {
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
-        let wanted: Vec<_> = hooks::first_rungs(options.ladder, knowledge.btf()).into_iter().chain(tap::programs(options.extras)).collect();
+        let wanted: Vec<_> = tap::programs(options.extras).chain(hooks::first_rungs(options.ladder, knowledge.btf())).collect();
         let mut verified = Verified::ahead(&mut ebpf, &wanted);
         let mut attached: Vec<Attached> = hooks::ALL
             .into_iter()
