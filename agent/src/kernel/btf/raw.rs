@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::BtfError;
+use super::{BtfError, bytes::Bytes};
 
 /// Kinds of type records, `BTF_KIND_*` of
 /// [`include/uapi/linux/btf.h`](https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/btf.h).
@@ -123,7 +123,7 @@ pub(super) struct Array {
 
 #[derive(Debug)]
 pub(super) struct Raw {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     strings: Range<usize>,
     /// Where the record of type `index + 1` begins.
     types: Vec<u32>,
@@ -133,7 +133,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+    pub fn parse(bytes: Bytes) -> Result<Self, BtfError> {
         let magic = bytes.first_chunk::<2>().copied().map(u16::from_ne_bytes);
         match magic {
             Some(MAGIC) => {}
