@@ -38,7 +38,7 @@ impl Segment {
         let network: u16 = read_or_zero(skb, offset_of_member!(skb_network_header));
         let transport: u16 = read_or_zero(skb, offset_of_member!(skb_transport_header));
         segment.network = head.wrapping_add(u64::from(network));
-        segment.present = unknown(read_into(head, u32::from(transport), &mut segment.tcp) & (transport != 0));
+        segment.present = unknown((transport != 0) & read_into(head, u32::from(transport), &mut segment.tcp));
         segment
     }
 

@@ -46,7 +46,7 @@ fn handle(sock: u64, tuple: &RecordTuple<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    let mut ends = Ends::UNKNOWN;
+    let mut ends = Ends::none();
     socket::read_ends(sock, &mut ends);
     if !unknown(ends.present) {
         tuple.read_ends(&mut ends);

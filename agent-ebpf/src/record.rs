@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     budget, diagnose,
     maps::{EVENTS, count},
-    memory::{mark, marked, read_into, read_or, read_or_zero, unknown, zero},
+    memory::{mark, marked, read_into, read_or, read_or_zero, unknown, unknown_number, zero},
     socket, task,
 };
 
@@ -30,7 +30,11 @@ pub fn header(kind: u32) -> Header {
 }
 
 /// The two ends of a connection. Kept as a value with a mark, and not as an `Option`: see [`read_or`].
+#[repr(C, align(8))]
 pub struct Ends {
+    /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
+    pub local: [u8; 16],
+    pub peer: [u8; 16],
     /// They were read.
     pub present: bool,
     /// `AF_INET` (2) or `AF_INET6` (10).
@@ -38,13 +42,22 @@ pub struct Ends {
     /// Ports in host byte order.
     pub local_port: u16,
     pub peer_port: u16,
-    /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
-    pub local: [u8; 16],
-    pub peer: [u8; 16],
 }
 
 impl Ends {
-    pub const UNKNOWN: Self = Self { present: false, family: 0, local_port: 0, peer_port: 0, local: [0; 16], peer: [0; 16] };
+    /// None yet. Zero bytes, of which the verifier does not know that they are: else those that are read into and those that are not differ.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let zero = unknown_number(0) as u32;
+        let mut words = [0_u32; 4];
+        for word in &mut words {
+            // SAFETY: a valid, aligned reference. Volatile, so that it is written and each on its own.
+            unsafe { core::ptr::write_volatile(word, zero) };
+        }
+        // SAFETY: the same bytes.
+        let bytes: [u8; 16] = unsafe { core::mem::transmute(words) };
+        Self { local: bytes, peer: bytes, present: false, family: 0, local_port: 0, peer_port: 0 }
+    }
 }
 
 /// A reset that passed the filter.

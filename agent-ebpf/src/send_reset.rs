@@ -81,7 +81,7 @@ fn handle(firing: &Firing<'_>) {
     if !filter::netns_watched(netns) {
         return;
     }
-    let mut ends = Ends::UNKNOWN;
+    let mut ends = Ends::none();
     if unknown(segment.present) {
         segment.read_ends(&mut ends);
     } else {
