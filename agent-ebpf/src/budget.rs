@@ -15,6 +15,7 @@ use rstblame_ebpf::{
 use crate::{
     filter,
     maps::{CONFIG, add_one, count},
+    memory::unknown_number,
     record::{Ends, boottime_ns},
 };
 
@@ -88,6 +89,9 @@ pub fn admits_packet(class: u32) -> bool {
 /// keys.
 #[inline(always)]
 pub fn admits_reset(class: u32, ends: &Ends, netns: u32) -> bool {
+    // A number that is known makes two ways of all that follows; the mask is the bound that is lost with it.
+    const { assert!(class::COUNT.is_power_of_two()) };
+    let class = unknown_number(u64::from(class)) as u32 & (class::COUNT - 1);
     let Budget { class: limit, key: share } = budget(class);
     if limit == 0 {
         return true;

@@ -10,7 +10,7 @@ use rstblame_ebpf::{COMM_LEN, RecordFormat, Signal, signal_flag};
 use crate::{
     diagnose,
     maps::SIGNALS,
-    memory::{offset_of_member, read_or},
+    memory::{offset_of_member, read_or_zero},
     record::{boottime_ns, record_offset},
 };
 
@@ -27,14 +27,14 @@ pub fn oom_btf(ctx: BtfTracePointContext) -> i32 {
     let args = ctx.as_ptr() as u64;
     // SAFETY: a valid static.
     let has_task = unsafe { core::ptr::read_volatile(&raw const OOM_HAS_TASK) };
-    let first: u64 = read_or(args, 0, 0);
-    mark(if has_task == 1 { read_or(first, offset_of_member!(task_tgid), 0) } else { first as u32 });
+    let first: u64 = read_or_zero(args, 0);
+    mark(if has_task == 1 { read_or_zero(first, offset_of_member!(task_tgid)) } else { first as u32 });
     0
 }
 
 #[tracepoint]
 pub fn oom_tp(ctx: TracePointContext) -> u32 {
-    mark(read_or(ctx.as_ptr() as u64, record_offset!(OOM_FORMAT, pid), 0));
+    mark(read_or_zero(ctx.as_ptr() as u64, record_offset!(OOM_FORMAT, pid)));
     0
 }
 

@@ -5,7 +5,7 @@
 use rstblame_ebpf::{ResetRecord, valid};
 
 use crate::address::{AF_INET, AF_INET6, read_ipv4};
-use crate::memory::{mark, offset_of_member, read, read_into, read_or};
+use crate::memory::{mark, offset_of_member, read_into, read_or_zero, unknown};
 use crate::record::Ends;
 
 /// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order.
@@ -34,13 +34,11 @@ impl Segment {
     pub fn of(skb: u64) -> Self {
         let tcp = TcpHeader { source: [0; 2], destination: [0; 2], seq: [0; 4], ack: [0; 4], data_offset: 0, flags: 0 };
         let mut segment = Self { present: false, network: 0, tcp };
-        let head: u64 = read_or(skb, offset_of_member!(skb_head), 0);
-        let network: u16 = read_or(skb, offset_of_member!(skb_network_header), 0);
-        let transport: u16 = read_or(skb, offset_of_member!(skb_transport_header), 0);
-        if head != 0 && transport != 0 {
-            segment.network = head.wrapping_add(u64::from(network));
-            segment.present = read_into(head, u32::from(transport), &mut segment.tcp);
-        }
+        let head: u64 = read_or_zero(skb, offset_of_member!(skb_head));
+        let network: u16 = read_or_zero(skb, offset_of_member!(skb_network_header));
+        let transport: u16 = read_or_zero(skb, offset_of_member!(skb_transport_header));
+        segment.network = head.wrapping_add(u64::from(network));
+        segment.present = unknown((transport != 0) & read_into(head, u32::from(transport), &mut segment.tcp));
         segment
     }
 
@@ -68,31 +66,29 @@ impl Segment {
     /// Reads both ends.
     #[inline(always)]
     pub fn read_ends(&self, ends: &mut Ends) {
-        let Some(version) = read::<u8>(self.network, 0) else {
-            return;
-        };
+        let version: u8 = read_or_zero(self.network, 0);
         // RFC 791, section 3.1: source at byte 12. RFC 8200, section 3: source at byte 8.
         let done = match version >> 4 {
             4 => {
                 ends.family = AF_INET;
-                read_ipv4(self.network, 12, &mut ends.peer) && read_ipv4(self.network, 16, &mut ends.local)
+                read_ipv4(self.network, 12, &mut ends.peer) & read_ipv4(self.network, 16, &mut ends.local)
             }
             6 => {
                 ends.family = AF_INET6;
-                read_into(self.network, 8, &mut ends.peer) && read_into(self.network, 24, &mut ends.local)
+                read_into(self.network, 8, &mut ends.peer) & read_into(self.network, 24, &mut ends.local)
             }
             _ => false,
         };
         ends.local_port = self.local_port();
         ends.peer_port = self.peer_port();
-        ends.present = done;
+        ends.present = unknown(done);
     }
 }
 
 /// Network namespace of the device a packet came in by, for packets no socket wanted.
 #[inline(always)]
 pub fn netns_of(skb: u64) -> Option<u32> {
-    let device: u64 = read(skb, offset_of_member!(skb_dev))?;
-    let net: u64 = read(device, offset_of_member!(dev_net))?;
-    read(net, offset_of_member!(net_inum))
+    let device = read_or_zero(skb, offset_of_member!(skb_dev));
+    let netns = read_or_zero(read_or_zero(device, offset_of_member!(dev_net)), offset_of_member!(net_inum));
+    (netns != 0).then_some(netns)
 }

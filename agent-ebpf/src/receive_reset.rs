@@ -13,7 +13,7 @@ use rstblame_ebpf::{RecordFormat, flood::class, kind, valid};
 
 use crate::{
     filter,
-    memory::{mark, read_or},
+    memory::{mark, marked, read_or_zero, unknown},
     record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
     socket,
 };
@@ -24,7 +24,7 @@ static RECV_FORMAT: RecordFormat = RecordFormat::UNKNOWN;
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn recv_reset_btf(ctx: BtfTracePointContext) -> i32 {
-    let sock = read_or(ctx.as_ptr() as u64, 0, 0);
+    let sock = read_or_zero(ctx.as_ptr() as u64, 0);
     handle(sock, &RecordTuple { base: 0, format: &RECV_FORMAT });
     0
 }
@@ -32,34 +32,32 @@ pub fn recv_reset_btf(ctx: BtfTracePointContext) -> i32 {
 #[tracepoint]
 pub fn recv_reset_tp(ctx: TracePointContext) -> u32 {
     let base = ctx.as_ptr() as u64;
-    handle(read_or(base, record_offset!(RECV_FORMAT, skaddr), 0), &RecordTuple { base, format: &RECV_FORMAT });
+    handle(read_or_zero(base, record_offset!(RECV_FORMAT, skaddr)), &RecordTuple { base, format: &RECV_FORMAT });
     0
 }
 
 #[inline(always)]
 fn handle(sock: u64, tuple: &RecordTuple<'_>) {
-    let Some((local, peer)) = tuple.ports_of(sock) else {
-        return;
-    };
+    let (local, peer) = tuple.ports_of(sock);
     if !filter::ports_watched(local, peer) {
         return;
     }
-    let netns = socket::netns(sock).unwrap_or(0);
+    let netns = socket::netns(sock);
     if !filter::netns_watched(netns) {
         return;
     }
-    let mut ends = Ends::UNKNOWN;
+    let mut ends = Ends::none();
     socket::read_ends(sock, &mut ends);
-    if !ends.present {
+    if !unknown(ends.present) {
         tuple.read_ends(&mut ends);
     }
-    let state: u8 = socket::state(sock).unwrap_or(0);
-    let class = if state == socket::state::SYN_SENT { class::REFUSED } else { class::CONNECTED };
+    let state = socket::state(sock);
+    let class = if unknown(state == socket::state::SYN_SENT) { class::REFUSED } else { class::CONNECTED };
     submit_reset(&Seen { kind: kind::RECEIVE_RESET, class, ends: &ends, netns }, |record| {
         record.sock = sock;
         mark(&mut record.valid, valid::HAS_SOCK);
-        if state != 0 {
-            record.state = state;
+        record.state = state;
+        if marked(&record.state) != 0 {
             mark(&mut record.valid, valid::STATE);
         }
         socket::fill_facts(sock, record);

@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     budget, diagnose,
     maps::{EVENTS, count},
-    memory::{mark, marked, read, read_into, read_or, zero},
+    memory::{mark, marked, read_into, read_or, read_or_zero, unknown, unknown_number, zero},
     socket, task,
 };
 
@@ -30,7 +30,11 @@ pub fn header(kind: u32) -> Header {
 }
 
 /// The two ends of a connection. Kept as a value with a mark, and not as an `Option`: see [`read_or`].
+#[repr(C, align(8))]
 pub struct Ends {
+    /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
+    pub local: [u8; 16],
+    pub peer: [u8; 16],
     /// They were read.
     pub present: bool,
     /// `AF_INET` (2) or `AF_INET6` (10).
@@ -38,13 +42,22 @@ pub struct Ends {
     /// Ports in host byte order.
     pub local_port: u16,
     pub peer_port: u16,
-    /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
-    pub local: [u8; 16],
-    pub peer: [u8; 16],
 }
 
 impl Ends {
-    pub const UNKNOWN: Self = Self { present: false, family: 0, local_port: 0, peer_port: 0, local: [0; 16], peer: [0; 16] };
+    /// None yet. Zero bytes, of which the verifier does not know that they are: else those that are read into and those that are not differ.
+    #[inline(always)]
+    pub fn none() -> Self {
+        let zero = unknown_number(0) as u32;
+        let mut words = [0_u32; 4];
+        for word in &mut words {
+            // SAFETY: a valid, aligned reference. Volatile, so that it is written and each on its own.
+            unsafe { core::ptr::write_volatile(word, zero) };
+        }
+        // SAFETY: the same bytes.
+        let bytes: [u8; 16] = unsafe { core::mem::transmute(words) };
+        Self { local: bytes, peer: bytes, present: false, family: 0, local_port: 0, peer_port: 0 }
+    }
 }
 
 /// A reset that passed the filter.
@@ -86,7 +99,7 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
         record.netns = seen.netns;
         mark(&mut record.valid, valid::NETNS);
     }
-    if seen.ends.present {
+    if unknown(seen.ends.present) {
         record.family = seen.ends.family;
         record.local_port = seen.ends.local_port;
         record.peer_port = seen.ends.peer_port;
@@ -116,7 +129,7 @@ pub fn submit_task(kind: u32, sock: u64) {
     };
     record.header = header(kind);
     record.sock = sock;
-    record.netns = socket::netns(sock).unwrap_or(0);
+    record.netns = socket::netns(sock);
     task::fill_current(&mut record.task);
     task::fill_signal(record.task.tgid, &mut record.signal);
     entry.submit(0);
@@ -145,39 +158,41 @@ impl RecordTuple<'_> {
         record_offset!(self.format, sport) == ABSENT
     }
 
-    /// Ports in host byte order: local, peer.
+    /// Ports in host byte order: local, peer. Zeros where there are none.
     #[inline(always)]
-    pub fn ports(&self) -> Option<(u16, u16)> {
-        if self.holds_sockaddrs() {
-            let local: [u8; 2] = read(self.base, record_offset!(self.format, saddr).checked_add(2)?)?;
-            let peer: [u8; 2] = read(self.base, record_offset!(self.format, daddr).checked_add(2)?)?;
-            return Some((u16::from_be_bytes(local), u16::from_be_bytes(peer)));
+    pub fn ports(&self) -> (u16, u16) {
+        // The BTF tracepoint has no record: said here, the compiler leaves all this out.
+        if self.base == 0 {
+            return (0, 0);
         }
-        Some((read(self.base, record_offset!(self.format, sport))?, read(self.base, record_offset!(self.format, dport))?))
+        if self.holds_sockaddrs() {
+            let port =
+                |address: u32| if address == ABSENT { 0 } else { u16::from_be_bytes(read_or_zero(self.base, address.wrapping_add(2))) };
+            return (port(record_offset!(self.format, saddr)), port(record_offset!(self.format, daddr)));
+        }
+        (read_or_zero(self.base, record_offset!(self.format, sport)), read_or_zero(self.base, record_offset!(self.format, dport)))
     }
 
-    /// The ports of a socket, or where it has none those of the record. Not `or_else`: a closure that the compiler does not inline hands an
-    /// `Option` back in parts, of which some are never written.
+    /// The ports of a socket, or where it has none those of the record.
     #[inline(always)]
-    pub fn ports_of(&self, sock: u64) -> Option<(u16, u16)> {
-        match socket::ports(sock) {
-            Some(ports) => Some(ports),
-            None => self.ports(),
-        }
+    pub fn ports_of(&self, sock: u64) -> (u16, u16) {
+        let (local, peer) = socket::ports(sock);
+        if local | peer == 0 { self.ports() } else { (local, peer) }
     }
 
     /// Reads both ends.
     #[inline(always)]
     pub fn read_ends(&self, ends: &mut Ends) {
-        let Some((local_port, peer_port)) = self.ports() else {
+        if self.base == 0 {
             return;
-        };
+        }
+        let (local_port, peer_port) = self.ports();
         let saddr = record_offset!(self.format, saddr);
         let daddr = record_offset!(self.format, daddr);
         // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/in.h>,
         // in6.h).
         let (family, v4, local6, peer6) = if self.holds_sockaddrs() {
-            (read_or(self.base, saddr, 0), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
+            (read_or_zero(self.base, saddr), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
         } else {
             (
                 // Before Linux 5.18 there is none; the long addresses are there for both families, mapped for IPv4.
@@ -190,14 +205,13 @@ impl RecordTuple<'_> {
         ends.family = family;
         let done = match family {
             AF_INET => {
-                read_ipv4(self.base, saddr.wrapping_add(v4), &mut ends.local)
-                    && read_ipv4(self.base, daddr.wrapping_add(v4), &mut ends.peer)
+                read_ipv4(self.base, saddr.wrapping_add(v4), &mut ends.local) & read_ipv4(self.base, daddr.wrapping_add(v4), &mut ends.peer)
             }
-            AF_INET6 => read_into(self.base, local6, &mut ends.local) && read_into(self.base, peer6, &mut ends.peer),
+            AF_INET6 => read_into(self.base, local6, &mut ends.local) & read_into(self.base, peer6, &mut ends.peer),
             _ => false,
         };
         ends.local_port = local_port;
         ends.peer_port = peer_port;
-        ends.present = done;
+        ends.present = unknown(done);
     }
 }

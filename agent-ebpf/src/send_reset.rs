@@ -12,7 +12,7 @@ use rstblame_ebpf::{ABSENT, RecordFormat, ResetRecord, flood::class, kind, valid
 
 use crate::{
     filter,
-    memory::{mark, read_or},
+    memory::{mark, marked, read_or, read_or_zero, unknown},
     packet,
     packet::Segment,
     record::{Ends, RecordTuple, Seen, record_offset, submit_reset},
@@ -44,8 +44,8 @@ pub fn send_reset_btf(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a valid static.
     let reason_arg = unsafe { core::ptr::read_volatile(&raw const SEND_REASON_ARG) };
     handle(&Firing {
-        sock: read_or(args, 0, 0),
-        skb: read_or(args, 8, 0),
+        sock: read_or_zero(args, 0),
+        skb: read_or_zero(args, 8),
         reason: if reason_arg == ABSENT { ABSENT } else { read_or(args, reason_arg * 8, ABSENT) },
         state: 0,
         record: RecordTuple { base: 0, format: &SEND_FORMAT },
@@ -57,10 +57,10 @@ pub fn send_reset_btf(ctx: BtfTracePointContext) -> i32 {
 pub fn send_reset_tp(ctx: TracePointContext) -> u32 {
     let base = ctx.as_ptr() as u64;
     handle(&Firing {
-        sock: read_or(base, record_offset!(SEND_FORMAT, skaddr), 0),
-        skb: read_or(base, record_offset!(SEND_FORMAT, skbaddr), 0),
+        sock: read_or_zero(base, record_offset!(SEND_FORMAT, skaddr)),
+        skb: read_or_zero(base, record_offset!(SEND_FORMAT, skbaddr)),
         reason: read_or(base, record_offset!(SEND_FORMAT, reason), ABSENT),
-        state: read_or::<u32>(base, record_offset!(SEND_FORMAT, state), 0) as u8,
+        state: read_or_zero::<u32>(base, record_offset!(SEND_FORMAT, state)) as u8,
         record: RecordTuple { base, format: &SEND_FORMAT },
     });
     0
@@ -69,29 +69,33 @@ pub fn send_reset_tp(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn handle(firing: &Firing<'_>) {
     let segment = Segment::of(firing.skb);
-    let ports = if segment.present { Some((segment.local_port(), segment.peer_port())) } else { firing.record.ports_of(firing.sock) };
-    let Some((local, peer)) = ports else {
-        return;
-    };
+    let (local, peer) =
+        if unknown(segment.present) { (segment.local_port(), segment.peer_port()) } else { firing.record.ports_of(firing.sock) };
     if !filter::ports_watched(local, peer) {
         return;
     }
-    let netns = socket::netns(firing.sock).or_else(|| packet::netns_of(firing.skb)).unwrap_or(0);
+    let netns = match socket::netns(firing.sock) {
+        0 => packet::netns_of(firing.skb).unwrap_or(0),
+        netns => netns,
+    };
     if !filter::netns_watched(netns) {
         return;
     }
-    let mut ends = Ends::UNKNOWN;
-    if segment.present {
+    let mut ends = Ends::none();
+    if unknown(segment.present) {
         segment.read_ends(&mut ends);
     } else {
         socket::read_ends(firing.sock, &mut ends);
     }
-    if !ends.present {
+    if !unknown(ends.present) {
         firing.record.read_ends(&mut ends);
     }
-    let state = socket::state(firing.sock).unwrap_or(firing.state);
-    let connected = firing.sock != 0 && socket::is_full(state) && state != socket::state::LISTEN;
-    let class = if connected { class::CONNECTED } else { class::REFUSED };
+    let state = match socket::state(firing.sock) {
+        0 => firing.state,
+        state => state,
+    };
+    let connected = unknown(firing.sock != 0 && socket::is_full(state) && state != socket::state::LISTEN);
+    let class = if unknown(connected) { class::CONNECTED } else { class::REFUSED };
     let seen = Seen { kind: kind::SEND_RESET, class, ends: &ends, netns };
     submit_reset(&seen, |record| fill(firing, &segment, state, connected, record));
 }
@@ -103,23 +107,22 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
         record.reason = firing.reason;
         mark(&mut record.valid, valid::REASON);
     }
-    if firing.skb != 0 {
-        mark(&mut record.valid, valid::HAS_SKB);
-    }
-    if firing.sock != 0 {
+    if marked(&record.sock) != 0 {
         mark(&mut record.valid, valid::HAS_SOCK);
-        if state != 0 {
-            record.state = state;
+        record.state = state;
+        if marked(&record.state) != 0 {
             mark(&mut record.valid, valid::STATE);
         }
     }
-    if segment.present {
+    if unknown(segment.present) {
         segment.fill(record);
     }
-    if connected && state != 0 {
+    if unknown(connected) && marked(&record.state) != 0 {
         socket::fill_facts(firing.sock, record);
     }
-    if firing.skb == 0 {
+    if firing.skb != 0 {
+        mark(&mut record.valid, valid::HAS_SKB);
+    } else {
         // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
         task::fill_current(&mut record.current);
         task::fill_signal(record.current.tgid, &mut record.signal);

@@ -11,7 +11,7 @@ use rstblame_ebpf::{COMM_LEN, RecordFormat, Signal, signal_flag};
 use crate::{
     diagnose,
     maps::SIGNALS,
-    memory::{offset_of_member, read_or},
+    memory::{offset_of_member, read_or, read_or_zero},
     record::{boottime_ns, record_offset},
 };
 
@@ -49,10 +49,10 @@ pub fn signal_btf(ctx: BtfTracePointContext) -> i32 {
     let code: i32 = match info {
         NO_INFO => 0,
         PRIVILEGED => 1,
-        info => read_or(info, offset_of_member!(siginfo_code), 0),
+        info => read_or_zero(info, offset_of_member!(siginfo_code)),
     };
-    let target = read_or(args, 16, 0);
-    handle(read_or(args, 0, 0), code, read_or(target, offset_of_member!(task_tgid), 0));
+    let target = read_or_zero(args, 16);
+    handle(read_or_zero(args, 0), code, read_or_zero(target, offset_of_member!(task_tgid)));
     0
 }
 
@@ -60,9 +60,9 @@ pub fn signal_btf(ctx: BtfTracePointContext) -> i32 {
 pub fn signal_tp(ctx: TracePointContext) -> u32 {
     let base = ctx.as_ptr() as u64;
     handle(
-        read_or(base, record_offset!(SIGNAL_FORMAT, sig), 0),
-        read_or(base, record_offset!(SIGNAL_FORMAT, code), 0),
-        read_or(base, record_offset!(SIGNAL_FORMAT, pid), 0),
+        read_or_zero(base, record_offset!(SIGNAL_FORMAT, sig)),
+        read_or_zero(base, record_offset!(SIGNAL_FORMAT, code)),
+        read_or_zero(base, record_offset!(SIGNAL_FORMAT, pid)),
     );
     0
 }

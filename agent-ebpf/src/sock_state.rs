@@ -13,7 +13,7 @@ use rstblame_ebpf::{Connection, RecordFormat, counter, owner};
 use crate::{
     diagnose, filter,
     maps::{CONNECTIONS, count},
-    memory::{offset_of_member, read_or},
+    memory::{offset_of_member, read_or, read_or_zero},
     record::{RecordTuple, boottime_ns, record_offset},
     socket, task,
 };
@@ -27,11 +27,11 @@ const IPPROTO_TCP: u16 = 6;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 pub fn sock_state_btf(ctx: BtfTracePointContext) -> i32 {
     let args = ctx.as_ptr() as u64;
-    let sock = read_or(args, 0, 0);
+    let sock = read_or_zero(args, 0);
     handle(
         sock,
-        read_or::<u32>(args, 8, 0) as u8,
-        read_or::<u32>(args, 16, 0) as u8,
+        read_or_zero::<u32>(args, 8) as u8,
+        read_or_zero::<u32>(args, 16) as u8,
         read_or(sock, offset_of_member!(sk_protocol), IPPROTO_TCP),
         &RecordTuple { base: 0, format: &STATE_FORMAT },
     );
@@ -42,9 +42,9 @@ pub fn sock_state_btf(ctx: BtfTracePointContext) -> i32 {
 pub fn sock_state_tp(ctx: TracePointContext) -> u32 {
     let base = ctx.as_ptr() as u64;
     handle(
-        read_or(base, record_offset!(STATE_FORMAT, skaddr), 0),
-        read_or::<u32>(base, record_offset!(STATE_FORMAT, oldstate), 0) as u8,
-        read_or::<u32>(base, record_offset!(STATE_FORMAT, newstate), 0) as u8,
+        read_or_zero(base, record_offset!(STATE_FORMAT, skaddr)),
+        read_or_zero::<u32>(base, record_offset!(STATE_FORMAT, oldstate)) as u8,
+        read_or_zero::<u32>(base, record_offset!(STATE_FORMAT, newstate)) as u8,
         read_or(base, record_offset!(STATE_FORMAT, protocol), IPPROTO_TCP),
         &RecordTuple { base, format: &STATE_FORMAT },
     );
@@ -69,10 +69,8 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
     if !closes && new != socket::state::SYN_SENT && new != socket::state::ESTABLISHED && new != socket::state::LISTEN {
         return;
     }
-    let Some((local, peer)) = tuple.ports_of(sock) else {
-        return;
-    };
-    if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock).unwrap_or(0)) {
+    let (local, peer) = tuple.ports_of(sock);
+    if !filter::ports_watched(local, peer) || !filter::netns_watched(socket::netns(sock)) {
         return;
     }
     if new == socket::state::LISTEN {

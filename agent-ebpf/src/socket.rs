@@ -7,7 +7,7 @@ use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
     diagnose,
     maps::{CONNECTIONS, count},
-    memory::{mark, marked, offset_of_member, read, read_into, read_or},
+    memory::{mark, marked, offset_of_member, read, read_into, read_or_zero, unknown},
     record::Ends,
     task,
 };
@@ -23,25 +23,24 @@ pub mod state {
     pub const NEW_SYN_RECV: u8 = 12;
 }
 
-/// Ports of a full socket in host byte order: local, peer.
+/// Ports of a full socket in host byte order: local, peer. Each is 0 while there is none, and both where they cannot be read.
 #[inline(always)]
-pub fn ports(sock: u64) -> Option<(u16, u16)> {
-    let local: [u8; 2] = read(sock, offset_of_member!(inet_sport))?;
-    let peer: [u8; 2] = read(sock, offset_of_member!(skc_dport))?;
-    Some((u16::from_be_bytes(local), u16::from_be_bytes(peer)))
+pub fn ports(sock: u64) -> (u16, u16) {
+    let local = read_or_zero(sock, offset_of_member!(inet_sport));
+    let peer = read_or_zero(sock, offset_of_member!(skc_dport));
+    (u16::from_be_bytes(local), u16::from_be_bytes(peer))
 }
 
-/// Network namespace; every kind of socket has it, `struct sock_common` comes first in all of them.
+/// Network namespace, 0 where it cannot be read; every kind of socket has it, `struct sock_common` comes first in all of them.
 #[inline(always)]
-pub fn netns(sock: u64) -> Option<u32> {
-    let net: u64 = read(sock, offset_of_member!(skc_net))?;
-    read(net, offset_of_member!(net_inum))
+pub fn netns(sock: u64) -> u32 {
+    read_or_zero(read_or_zero(sock, offset_of_member!(skc_net)), offset_of_member!(net_inum))
 }
 
-/// State; every kind of socket has it.
+/// State, 0 where it cannot be read; every kind of socket has it.
 #[inline(always)]
-pub fn state(sock: u64) -> Option<u8> {
-    read(sock, offset_of_member!(skc_state))
+pub fn state(sock: u64) -> u8 {
+    read_or_zero(sock, offset_of_member!(skc_state))
 }
 
 /// Whether a `struct tcp_sock` lies behind the pointer; request and TIME_WAIT sockets are smaller
@@ -54,26 +53,20 @@ pub fn is_full(state: u8) -> bool {
 /// Reads both ends of a full socket.
 #[inline(always)]
 pub fn read_ends(sock: u64, ends: &mut Ends) {
-    let Some((local_port, peer_port)) = ports(sock) else {
-        return;
-    };
-    if !read_into(sock, offset_of_member!(skc_family), &mut ends.family) {
-        return;
-    }
+    (ends.local_port, ends.peer_port) = ports(sock);
+    ends.family = read_or_zero(sock, offset_of_member!(skc_family));
     let done = match ends.family {
         AF_INET => {
             read_ipv4(sock, offset_of_member!(skc_rcv_saddr), &mut ends.local)
-                && read_ipv4(sock, offset_of_member!(skc_daddr), &mut ends.peer)
+                & read_ipv4(sock, offset_of_member!(skc_daddr), &mut ends.peer)
         }
         AF_INET6 => {
             read_into(sock, offset_of_member!(skc_v6_rcv_saddr), &mut ends.local)
-                && read_into(sock, offset_of_member!(skc_v6_daddr), &mut ends.peer)
+                & read_into(sock, offset_of_member!(skc_v6_daddr), &mut ends.peer)
         }
         _ => false,
     };
-    ends.local_port = local_port;
-    ends.peer_port = peer_port;
-    ends.present = done;
+    ends.present = unknown(done);
 }
 
 /// Fills in options, queues and counters of a full socket, and what was remembered of its connection.
@@ -173,7 +166,7 @@ fn fill_tcp(sock: u64, record: &mut ResetRecord) {
     read_into(sock, offset_of_member!(total_retrans), &mut record.retransmits);
     read_into(sock, offset_of_member!(bytes_received), &mut record.bytes_received);
     read_into(sock, offset_of_member!(bytes_sent), &mut record.bytes_sent);
-    let again: u64 = read_or(sock, offset_of_member!(bytes_retrans), 0);
+    let again: u64 = read_or_zero(sock, offset_of_member!(bytes_retrans));
     record.bytes_sent = record.bytes_sent.saturating_sub(again);
 
     // SAFETY: a helper without arguments. tcp_jiffies32 is the low half of jiffies_64

@@ -6,7 +6,7 @@ use rstblame_ebpf::{Signal, Task, kind};
 use crate::{
     diagnose,
     maps::{PROCESSES, SIGNALS},
-    memory::{offset_of_member, read_into, read_or},
+    memory::{offset_of_member, read_into, read_or_zero},
     record::submit_task,
 };
 
@@ -26,7 +26,7 @@ pub fn fill_current(task: &mut Task) {
     read_into(current, offset_of_member!(task_exit_code), &mut task.exit_code);
 
     // A thread is named after its work ("3_scheduler"), the process after its program: take the leader's name.
-    let leader = read_or(current, offset_of_member!(task_group_leader), 0);
+    let leader = read_or_zero(current, offset_of_member!(task_group_leader));
     read_into(leader, offset_of_member!(task_start_boottime), &mut task.start_boottime_ns);
     if !read_into(leader, offset_of_member!(task_comm), &mut task.comm)
         && let Ok(comm) = bpf_get_current_comm()

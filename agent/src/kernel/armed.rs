@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use rstblame_ebpf::{
@@ -23,7 +23,7 @@ use super::{
     flows,
     hooks::{self, Attached, Ladder},
     knowledge::{Knowledge, coverage},
-    memlock,
+    loader, memlock,
     ports::PortSet,
     pulse::{self, Beat, HookState, Link},
     talk::Talk,
@@ -157,7 +157,7 @@ impl Armed {
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
-        let wanted: Vec<_> = hooks::first_rungs(options.ladder, knowledge.btf()).into_iter().chain(tap::programs(options.extras)).collect();
+        let wanted: Vec<_> = tap::programs(options.extras).chain(hooks::first_rungs(options.ladder, knowledge.btf())).collect();
         let mut verified = Verified::ahead(&mut ebpf, &wanted);
         let mut attached: Vec<Attached> = hooks::ALL
             .into_iter()
@@ -428,9 +428,8 @@ pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
 pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, table: &Table) -> Result<Ebpf, KernelError> {
     let (second, level) = (clock::jiffies_a_second(), options.diagnostics.level());
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
-    let mut loader = EbpfLoader::new();
+    let mut loader = loader::without_types();
     loader
-        .btf(knowledge.btf.as_ref())
         // A refused program is verified anew for its log, which with every instruction in it takes long and is not read.
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", ring_size)

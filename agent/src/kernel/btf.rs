@@ -7,16 +7,19 @@
 //! Format: <https://docs.kernel.org/bpf/btf.html>, with all kinds up to `BTF_KIND_ENUM64` (19), the last one known to
 //! [`include/uapi/linux/btf.h`](https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/btf.h).
 
+mod bytes;
+mod prototypes;
 mod raw;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use bytes::Bytes;
 use raw::{Raw, Record, kind};
 
 /// Where the kernel shows its own BTF (`CONFIG_DEBUG_INFO_BTF`, Linux 5.4 and later).
@@ -166,7 +169,7 @@ impl Btf {
     /// # Errors
     /// If the bytes are not BTF of this machine's byte order, are damaged, or hold a kind that is not known.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
-        Ok(Self { raw: Raw::parse(bytes.into())? })
+        Ok(Self { raw: Raw::parse(bytes.into().into())? })
     }
 
     /// Reads BTF from a file, [`VMLINUX`] most of the time.
@@ -176,13 +179,16 @@ impl Btf {
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
         let read = |source| BtfError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(read)?;
-        let length = file.metadata().map_err(read)?.len().min(MAX_FILE);
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read)?;
+        // A file of anybody else's may become shorter while it is mapped.
+        let mapped = if path == Path::new(VMLINUX) { Bytes::of_kernel(&file).ok() } else { None };
+        let bytes = match mapped {
+            Some(bytes) => bytes,
+            None => Bytes::read(file, MAX_FILE + 1).map_err(read)?,
+        };
         if bytes.len() as u64 > MAX_FILE {
             return Err(BtfError::TooLarge { path: path.to_owned() });
         }
-        Self::from_bytes(bytes)
+        Ok(Self { raw: Raw::parse(bytes)? })
     }
 
     /// Where `struct name` (or `union name`) keeps the member `path`: names joined by dots, such as
@@ -217,7 +223,7 @@ impl Btf {
     /// # Errors
     /// If there is no such enum, or several different ones.
     pub fn enum_values(&self, name: &str) -> Result<Vec<(&str, i64)>, BtfError> {
-        let enums = self.raw.named(name.as_bytes(), &[kind::ENUM, kind::ENUM64]);
+        let enums = self.raw.named(name.as_bytes(), &[kind::ENUM, kind::ENUM64]).map(|(_, ty)| ty);
         agreed("enum", name, enums, |ty| self.raw.enumerators(ty))
     }
 
@@ -232,9 +238,7 @@ impl Btf {
     /// If there is no such tracepoint, or its prototype has another shape.
     pub fn tracepoint_params(&self, name: &str) -> Result<Vec<Param<'_>>, BtfError> {
         const SHAPE: BtfError = BtfError::Malformed("a btf_trace_ typedef is no pointer to a function of `void *`");
-        let typedef = format!("btf_trace_{name}");
-        let typedefs = self.raw.named(typedef.as_bytes(), &[kind::TYPEDEF]);
-        agreed("tracepoint", name, typedefs, |ty| {
+        agreed("tracepoint", name, self.prototypes_of(name).into_iter().map(|(_, ty)| ty), |ty| {
             let pointer = self.resolve(ty.size_or_type)?.ok_or(SHAPE)?;
             if pointer.kind != kind::PTR {
                 return Err(SHAPE);
@@ -253,7 +257,7 @@ impl Btf {
     }
 
     fn composites(&self, name: &str) -> impl Iterator<Item = Record> {
-        self.raw.named(name.as_bytes(), &[kind::STRUCT, kind::UNION])
+        self.raw.named(name.as_bytes(), &[kind::STRUCT, kind::UNION]).map(|(_, ty)| ty)
     }
 
     fn walk(&self, name: &str, start: Record, path: &str) -> Result<Member, BtfError> {

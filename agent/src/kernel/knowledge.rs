@@ -25,6 +25,7 @@ pub(super) struct Knowledge {
     pub(super) reasons: Reasons,
     /// `None` when tracefs is not mounted.
     pub(super) formats: Option<HashMap<&'static str, Result<Format, FormatError>>>,
+    /// The numbers of the tracepoints' prototypes.
     pub(super) btf: Option<AyaBtf>,
     pub(super) btf_error: Option<String>,
 }
@@ -56,12 +57,10 @@ impl Knowledge {
                 let victim = own.tracepoint_params(hooks::OOM.tracepoint).unwrap_or_default();
                 knowledge.oom_has_task = u32::from(victim.first() == Some(&Param::StructPointer("task_struct")));
                 knowledge.reasons = Reasons::from_btf(&own);
-            }
-        }
-        if let (Some(path), None) = (&options.btf, &knowledge.btf_error) {
-            match AyaBtf::parse_file(path, aya::Endianness::default()) {
-                Ok(btf) => knowledge.btf = Some(btf),
-                Err(error) => knowledge.btf_error = Some(super::error::first_line(&error)),
+                match own.prototypes(hooks::ALL.map(|hook| hook.tracepoint)) {
+                    Ok(btf) => knowledge.btf = Some(btf),
+                    Err(error) => knowledge.btf_error = Some(super::error::first_line(&error)),
+                }
             }
         }
         if knowledge.reasons.is_empty()

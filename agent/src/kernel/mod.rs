@@ -15,6 +15,7 @@ mod flows;
 pub mod hooks;
 mod knowledge;
 pub mod layout;
+mod loader;
 pub mod memlock;
 pub mod ports;
 pub mod probe;

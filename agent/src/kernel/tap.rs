@@ -61,7 +61,8 @@ pub struct Tap {
 /// The programs that [`Tap::load`] will load.
 pub(super) fn programs<'a>(extras: Extras) -> impl Iterator<Item = (&'static str, Load<'a>)> {
     let follower = (extras.amqp && !preempts_softirqs()).then_some(FOLLOWER);
-    let names = ARRIVING.map(|(name, _)| name).into_iter().chain(follower).chain(extras.egress.then_some(EGRESS));
+    // The one that takes longest to verify first.
+    let names = follower.into_iter().chain(ARRIVING.map(|(name, _)| name)).chain(extras.egress.then_some(EGRESS));
     names.map(|name| (name, Load::SocketFilter))
 }
 

@@ -3,7 +3,7 @@
 
 pub mod capabilities;
 mod coverage;
-mod seccomp;
+pub(crate) mod seccomp;
 mod user;
 
 use std::{io, path::PathBuf};

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, io};
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
     apply_filter_all_threads,
 };
 
@@ -121,6 +121,22 @@ pub fn deny(follows_namespaces: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread open no file any more: that fails with `EACCES`. Sets its `no_new_privs` on the way.
+///
+/// # Errors
+///
+/// When this kernel has no system call filters, or not for this architecture.
+pub fn open_no_files() -> io::Result<()> {
+    let calls = [
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open,
+    ];
+    let rules = calls.into_iter().map(|number| (number, Vec::new())).collect();
+    apply_filter(&compile(rules, libc::EACCES)?).map_err(io::Error::other)
+}
+
 fn programs(follows_namespaces: bool) -> io::Result<[BpfProgram; 2]> {
     // The flags of clone3(2) are in memory, where a filter cannot look. The C library goes on with clone(2), whose flags are not.
     let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
@@ -177,7 +193,7 @@ fn rule(all: Vec<SeccompCondition>) -> io::Result<SeccompRule> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::{io, net::TcpListener, thread};
+    use std::{fs::File, io, net::TcpListener, thread};
 
     use super::programs;
 
@@ -223,6 +239,18 @@ mod tests {
             }
             assert_eq!(errno(libc::SYS_clone3, [0; 3]), Some(libc::ENOSYS));
         });
+    }
+
+    #[test]
+    fn a_thread_that_may_open_no_files_can_do_all_else() {
+        let path = std::env::current_exe().unwrap();
+        let confined = path.clone();
+        let thread = thread::spawn(move || {
+            super::open_no_files().unwrap();
+            (File::open(&confined).unwrap_err().raw_os_error(), confined.metadata().is_ok())
+        });
+        assert_eq!(thread.join().unwrap(), (Some(libc::EACCES), true));
+        File::open(path).unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::BtfError;
+use super::{BtfError, bytes::Bytes};
 
 /// Kinds of type records, `BTF_KIND_*` of
 /// [`include/uapi/linux/btf.h`](https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/btf.h).
@@ -123,7 +123,7 @@ pub(super) struct Array {
 
 #[derive(Debug)]
 pub(super) struct Raw {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     strings: Range<usize>,
     /// Where the record of type `index + 1` begins.
     types: Vec<u32>,
@@ -133,7 +133,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
+    pub fn parse(bytes: Bytes) -> Result<Self, BtfError> {
         let magic = bytes.first_chunk::<2>().copied().map(u16::from_ne_bytes);
         match magic {
             Some(MAGIC) => {}
@@ -178,7 +178,9 @@ impl Raw {
         while at < section.end {
             let id = u32::try_from(types.len() + 1).map_err(|_| SHORT)?;
             let ty = self.record(at)?;
-            let length = ty.body_length().ok_or(BtfError::UnknownKind { id, kind: ty.kind })?;
+            let Some(length) = ty.body_length() else {
+                return Err(BtfError::UnknownKind { id, kind: ty.kind });
+            };
             types.push(u32::try_from(at).map_err(|_| SHORT)?);
             if ty.is_indexed() {
                 names.push((hash(self.name(ty.name_offset)?), id));
@@ -194,16 +196,16 @@ impl Raw {
         Ok(())
     }
 
-    /// The types of one of these kinds that bear this name.
-    pub fn named(&self, name: &[u8], kinds: &[u8]) -> impl Iterator<Item = Record> {
+    /// The types of one of these kinds that bear this name, with their numbers, lowest first.
+    pub fn named(&self, name: &[u8], kinds: &[u8]) -> impl Iterator<Item = (u32, Record)> {
         let hash = hash(name);
         let first = self.names.partition_point(|entry| entry.0 < hash);
         let entries = self.names.get(first..).unwrap_or_default();
         entries
             .iter()
             .take_while(move |entry| entry.0 == hash)
-            .filter_map(|entry| self.ty(entry.1).ok().flatten())
-            .filter(move |ty| kinds.contains(&ty.kind) && self.is_named(ty.name_offset, name))
+            .filter_map(|entry| Some((entry.1, self.ty(entry.1).ok()??)))
+            .filter(move |(_, ty)| kinds.contains(&ty.kind) && self.is_named(ty.name_offset, name))
     }
 
     /// The type of this number; `None` for number 0, which is `void`.
@@ -231,9 +233,10 @@ impl Raw {
 
     /// A name without its NUL.
     pub fn name(&self, offset: u32) -> Result<&[u8], BtfError> {
-        const OUTSIDE: BtfError = BtfError::Malformed("a name lies outside the strings");
-        let tail = self.tail(offset).ok_or(OUTSIDE)?;
-        tail.split(|&byte| byte == 0).next().ok_or(OUTSIDE)
+        match self.tail(offset).and_then(|tail| tail.split(|&byte| byte == 0).next()) {
+            Some(name) => Ok(name),
+            None => Err(BtfError::Malformed("a name lies outside the strings")),
+        }
     }
 
     /// Whether the name at this offset is `name`, without looking for its end.
@@ -299,12 +302,13 @@ impl Raw {
     }
 
     fn words<const N: usize>(&self, at: usize) -> Result<[u32; N], BtfError> {
-        let mut tail = self.bytes.get(at..).ok_or(SHORT)?;
+        // Once for each of a hundred thousand records: an error that is made to be dropped would be a good part of it all.
+        let Some(bytes) = self.bytes.get(at..).and_then(|tail| tail.get(..N * size_of::<u32>())) else {
+            return Err(SHORT);
+        };
         let mut words = [0; N];
-        for word in &mut words {
-            let (first, rest) = tail.split_first_chunk().ok_or(SHORT)?;
-            *word = u32::from_ne_bytes(*first);
-            tail = rest;
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_ne_bytes(*bytes);
         }
         Ok(words)
     }
