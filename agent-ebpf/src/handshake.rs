@@ -8,7 +8,7 @@ use rstblame_ebpf::{
 
 use crate::{
     maps::{HANDSHAKES, SPOKEN, count},
-    memory::zero,
+    slots::clear,
 };
 
 /// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
@@ -32,8 +32,7 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     // SAFETY: null, or a value that stays valid while the program runs.
     if let Some(flow) = unsafe { known.as_mut() } {
         let _none_perhaps = SPOKEN.remove(key);
-        // SAFETY: a valid, aligned value of integers.
-        unsafe { zero(flow) };
+        clear(flow);
         take(key, flow);
     }
 }

@@ -198,19 +198,27 @@ fn fill(set: u32, way: u32, key: &FlowKey, place: Place) -> *mut FlowState {
     let Some(slot) = FLOWS.get_ptr_mut(set * WAYS + way) else {
         return core::ptr::null_mut();
     };
-    // SAFETY: the value stays valid while the program runs; it is a multiple of words long, and aligned to them.
-    unsafe {
-        zero(slot);
-        // It is not the least recently used of its set from the beginning.
-        (*slot).state.last = now();
-        (*slot).key = *key;
-    }
+    // SAFETY: the value stays valid while the program runs.
+    let slot = unsafe { &mut *slot };
+    // No key is like that: what stands here is found no more from now on.
+    // SAFETY: a valid, aligned member. Volatile, or the compiler would leave it out: the key is written again below.
+    unsafe { core::ptr::write_volatile(&raw mut slot.key.family, 0) };
+    clear(&mut slot.state);
+    // It is not the least recently used of its set from the beginning.
+    slot.state.last = now();
+    slot.key = *key;
     if let Some(tags) = SETS.get_ptr_mut(set) {
         // SAFETY: as above.
         if let Some(tag) = unsafe { (*tags).tags.get_mut(way as usize) } {
             *tag = place.tag();
         }
     }
-    // SAFETY: as above.
-    unsafe { &raw mut (*slot).state }
+    &raw mut slot.state
+}
+
+/// Forgets all that is remembered of a direction.
+#[inline(never)]
+pub fn clear(state: &mut FlowState) {
+    // SAFETY: valid and aligned to words, as it comes from a reference to what is a multiple of them long.
+    unsafe { zero(state) };
 }
