@@ -1,6 +1,6 @@
 //! Fifty thousand resets at once: every one of them written, folded or counted as lost.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use rstblame_lab::{
     LabError, Result,
@@ -26,9 +26,9 @@ fn a_ring_that_is_large_enough_loses_nothing() -> Result<()> {
     let host = lone_host()?;
     // Room for every record of the burst, so that nothing depends on how fast the agent reads.
     let agent = Agent::on(&host).args(&["--ring-size", "64MiB"]).whole().start()?;
-    abort_connections(&host, MANY)?;
+    let resets = abort_connections(&host, MANY)?;
     let totals = totals(agent)?;
-    assert_eq!((totals.seen, totals.lost), (VIEWS * MANY, 0), "{totals:?}");
+    assert!(resets.contains(&totals.seen) && totals.lost == 0, "{resets:?}: {totals:?}");
     Ok(())
 }
 
@@ -36,9 +36,9 @@ fn a_ring_that_is_large_enough_loses_nothing() -> Result<()> {
 fn resets_that_are_alike_are_folded() -> Result<()> {
     let host = lone_host()?;
     let agent = Agent::on(&host).args(&["--ring-size", "64MiB"]).start()?;
-    abort_connections(&host, SOME)?;
+    let resets = abort_connections(&host, SOME)?;
     let totals = totals(agent)?;
-    assert_eq!((totals.seen, totals.lost), (VIEWS * SOME, 0), "{totals:?}");
+    assert!(resets.contains(&totals.seen) && totals.lost == 0, "{resets:?}: {totals:?}");
     // That the counts of the lines come to this is checked where the agent is stopped.
     assert!(totals.suppressed > 0 && totals.emitted >= 100, "{totals:?}");
     Ok(())
@@ -51,10 +51,10 @@ fn a_ring_that_overflows_counts_what_it_lost() -> Result<()> {
     // A stopped reader is the only one that is certain to be too slow.
     agent.signal(Signal::STOP)?;
     wait_stopped(agent.pid())?;
-    abort_connections(&host, SOME)?;
+    let resets = abort_connections(&host, SOME)?;
     agent.signal(Signal::CONT)?;
     let totals = totals(agent)?;
-    assert_eq!(totals.seen, VIEWS * SOME, "{totals:?}");
+    assert!(resets.contains(&totals.seen), "{resets:?}: {totals:?}");
     // No event is smaller than its two addresses of 16 bytes and ports, so no more than these fit.
     let fit = 64 * 1024 / 36;
     assert!(totals.lost >= VIEWS * SOME - fit, "{totals:?}");
@@ -70,8 +70,9 @@ fn totals(agent: Agent) -> Result<Totals> {
     record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))
 }
 
-/// Opens and aborts connections, and checks against the kernel's own counter that each was one RST.
-fn abort_connections(host: &Host, count: u64) -> Result<()> {
+/// Opens and aborts connections; how many resets that may be. By the kernel's own counter mostly just one of each: an emulated processor may stand
+/// still for so long that a handshake is sent again, which is answered by one more, and of such a one not every kernel tells.
+fn abort_connections(host: &Host, count: u64) -> Result<RangeInclusive<u64>> {
     let address = SocketAddr::new(host.v4(), AMQP);
     let listener = host.listen(address)?;
     host.inside(|| {
@@ -84,8 +85,9 @@ fn abort_connections(host: &Host, count: u64) -> Result<()> {
         }
         Ok(())
     })?;
-    assert_eq!(host.resets_sent()?, count);
-    Ok(())
+    let sent = host.resets_sent()?;
+    assert!((count..=count + count / 100).contains(&sent), "{sent} RSTs of {count} connections");
+    Ok(VIEWS * count..=VIEWS * sent)
 }
 
 fn wait_stopped(pid: u32) -> Result<()> {
