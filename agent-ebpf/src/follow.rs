@@ -212,7 +212,7 @@ fn lose(said: &mut Spoken, flow: &mut FlowState) {
 }
 
 /// Takes in the next unit, as far as the segment goes; false when there is nothing more to do in it.
-#[inline(always)]
+#[inline(never)]
 fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &mut FlowState) -> bool {
     let left = handover.end.wrapping_sub(flow.next);
     if left.cast_signed() <= 0 || flow.stage == stage::NONE {
