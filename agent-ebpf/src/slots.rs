@@ -9,7 +9,7 @@ use rstblame_ebpf::{
 
 use crate::{
     maps::{FLOWS, SETS, TAKEN, count},
-    memory::zero,
+    memory::{unknown_number, zero},
 };
 
 /// The form of the table; overwritten and frozen by user space before load.
@@ -172,17 +172,18 @@ fn free(set: u32, preferred: u32) -> u32 {
 #[inline(never)]
 fn least_recent(set: u32) -> u32 {
     let now = now();
-    let (mut oldest, mut age) = (0, 0);
+    // Age and way in one number, of which the verifier knows nothing: of a way that it knows it would follow each that could be the oldest.
+    let mut oldest = 0;
     for way in 0..not_written_out(WAYS) {
-        let way = way as u32;
-        if let Some(slot) = FLOWS.get(set * WAYS + way) {
-            let since = now.wrapping_sub(slot.state.last);
-            if since >= age {
-                (oldest, age) = (way, since);
+        if let Some(slot) = FLOWS.get(set * WAYS + way as u32) {
+            let since = u64::from(now.wrapping_sub(slot.state.last)) << 32 | way;
+            if since > oldest {
+                oldest = since;
             }
         }
+        oldest = unknown_number(oldest);
     }
-    oldest
+    oldest as u32 % WAYS
 }
 
 /// Jiffies, low 32 bits.
