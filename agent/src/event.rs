@@ -4,7 +4,7 @@
 //! guessed. Adding a field is fine; renaming, removing or retyping one raises the number in [`SCHEMA`]. `rstblame schema` prints the
 //! JSON Schema of these types, and a test fails when the copy in the repository drifts.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -27,6 +27,9 @@ pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};
 
 /// Version of the contract, in every line.
 pub const SCHEMA: &str = "rstblame/1";
+
+/// Text of a line. Much of it is the same in every one, and is not copied for each.
+pub type Text = Cow<'static, str>;
 
 /// One line of output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

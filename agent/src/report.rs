@@ -57,7 +57,7 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             confidence: verdict.cause.confidence,
             summary: verdict.cause.summary,
             advice: verdict.cause.advice,
-            more: Some(format!("README.md#{}", verdict.cause.id.token())),
+            more: Some(verdict.cause.id.page().into()),
         },
         evidence: verdict.evidence,
         pattern: verdict.patterns,
@@ -65,7 +65,7 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
         packet: packet(reset),
         container: cgroup
             .and_then(|cgroup| cgroup.container.as_ref())
-            .map(|container| Container { id: container.id.clone(), runtime: container.runtime.map(|runtime| runtime.as_str().to_owned()) }),
+            .map(|container| Container { id: container.id.clone(), runtime: container.runtime.map(|runtime| runtime.as_str().into()) }),
         k8s: cgroup.and_then(|cgroup| cgroup.k8s_pod_uid.clone()).map(|uid| Kubernetes { pod: Pod { uid } }),
         systemd: cgroup.and_then(|cgroup| cgroup.systemd_unit.clone()).map(|unit| Systemd { unit }),
         process,
@@ -133,7 +133,7 @@ fn microseconds(duration: Duration) -> u32 {
 
 fn tcp(reset: &Reset) -> Option<Tcp> {
     let mut tcp = Tcp {
-        state: reset.state.map(|state| state.name().to_owned()),
+        state: reset.state.map(|state| state.name().into()),
         kernel_reason: reset.reason_name().map(ToOwned::to_owned),
         kernel_reason_code: reset.reason.as_ref().map(|reason| reason.code),
         age_ms: reset.connection.as_ref().and_then(|connection| connection.age).map(milliseconds),

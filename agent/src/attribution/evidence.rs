@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use crate::{
-    event::{Direction, Evidence, OriginKind, Strength},
+    event::{Direction, Evidence, OriginKind, Strength, Text},
     flow::{Reset, SocketKind, TcpState},
     signal,
 };
 
-fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
-    Evidence { signal: name.into(), points_to, strength, detail }
+pub(super) fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: impl Into<Text>) -> Evidence {
+    Evidence { signal: name.into(), points_to, strength, detail: detail.into() }
 }
 
 /// The kernel made the RST for a socket of its own accord. Proof that this host sent it: `tcp_send_reset` fired without a packet.
@@ -53,7 +53,7 @@ pub fn linger_zero(reset: &Reset) -> Option<Evidence> {
         .socket
         .as_ref()
         .filter(|socket| socket.linger_zero)
-        .map(|_| evidence("linger_zero", OriginKind::LocalProcess, Strength::Proof, "SO_LINGER {on, 0} was set on the socket".to_owned()))
+        .map(|_| evidence("linger_zero", OriginKind::LocalProcess, Strength::Proof, "SO_LINGER {on, 0} was set on the socket"))
 }
 
 /// The RST went out in the context of the task that closed.
@@ -70,9 +70,11 @@ pub fn closed_by(reset: &Reset) -> Option<Evidence> {
 
 /// The peer's FIN had been processed: it had already finished its half.
 pub fn fin_received(reset: &Reset) -> Option<Evidence> {
-    reset.socket.as_ref().filter(|socket| socket.fin_received).map(|_| {
-        evidence("fin_received", OriginKind::RemotePeer, Strength::Strong, "the peer's FIN had arrived before the reset".to_owned())
-    })
+    reset
+        .socket
+        .as_ref()
+        .filter(|socket| socket.fin_received)
+        .map(|_| evidence("fin_received", OriginKind::RemotePeer, Strength::Strong, "the peer's FIN had arrived before the reset"))
 }
 
 /// This host's FIN was out: it had already finished its half.

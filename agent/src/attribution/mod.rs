@@ -22,7 +22,7 @@ use std::net::IpAddr;
 pub use memory::Memory;
 
 use crate::{
-    event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity},
+    event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
     flow::Reset,
 };
 
@@ -62,8 +62,8 @@ pub struct Cause {
     /// Probability that `id` is right; `None` for [`CauseId::Unknown`].
     pub confidence: Option<f64>,
     /// One sentence, without a full stop.
-    pub summary: String,
-    pub advice: Option<String>,
+    pub summary: Text,
+    pub advice: Option<Text>,
 }
 
 /// Decides one reset.
@@ -81,7 +81,7 @@ pub fn attribute(reset: &Reset) -> Verdict {
 impl Verdict {
     /// A verdict that lacks its cause.
     fn undecided(effect: Effect, origin: Origin, evidence: Vec<Evidence>) -> Self {
-        Self { effect, origin, cause: Cause::unknown(String::new()), severity: Severity::Warning, evidence, patterns: Vec::new() }
+        Self { effect, origin, cause: Cause::unknown(""), severity: Severity::Warning, evidence, patterns: Vec::new() }
     }
 
     /// The same, as part of patterns: what repeats is an error, unless it is routine.
@@ -108,15 +108,15 @@ impl Origin {
 }
 
 impl Cause {
-    fn new(id: CauseId, confidence: f64, summary: impl Into<String>) -> Self {
+    fn new(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
         Self { id, confidence: Some(confidence), summary: summary.into(), advice: None }
     }
 
-    fn unknown(summary: impl Into<String>) -> Self {
+    fn unknown(summary: impl Into<Text>) -> Self {
         Self { id: CauseId::Unknown, confidence: None, summary: summary.into(), advice: None }
     }
 
-    fn advise(mut self, advice: impl Into<String>) -> Self {
+    fn advise(mut self, advice: impl Into<Text>) -> Self {
         self.advice = Some(advice.into());
         self
     }

@@ -36,7 +36,8 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
             wire.rst.flags.letters(),
             wire.rst.window,
             if wire.rst.options.is_empty() { "no" } else { "with" }
-        ),
+        )
+        .into(),
     });
     let mut verdict = Verdict::undecided(effect, origin, seen.into_iter().collect());
     causes::decide(reset, &Source::Capture(shape), &mut verdict);

@@ -42,7 +42,7 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
         verdict.effect = Effect::Ignored;
     }
     causes::decide(reset, &Source::Arrived(Some(Testimony { scene: &scene, findings: &findings, probability })), verdict);
-    let others = std::mem::replace(&mut verdict.evidence, findings.evidence());
+    let others = std::mem::replace(&mut verdict.evidence, findings.into_evidence());
     verdict.evidence.extend(others);
     verdict.evidence.extend(assumption(reset));
 }
@@ -112,6 +112,6 @@ fn assumption(reset: &Reset) -> Option<Evidence> {
         points_to: OriginKind::Unknown,
         strength: Strength::Weak,
         detail: "the capture does not show which end it was taken at; the end that the RST was sent to is taken for local (see --local)"
-            .to_owned(),
+            .into(),
     })
 }

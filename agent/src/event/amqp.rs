@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Text;
+
 /// What was seen of the AMQP conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Amqp {
     /// `0-9-1` or `1.0`.
-    pub version: String,
+    pub version: Text,
     /// What this host's end is.
     pub role: AmqpRole,
     /// How far the connection had come; of 0-9-1 only.

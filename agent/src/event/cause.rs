@@ -98,38 +98,54 @@ pub enum CauseId {
     Unknown,
 }
 
-impl CauseId {
-    /// The word of the contract, which is the heading of the cause in the README as well.
-    pub const fn token(self) -> &'static str {
-        match self {
-            Self::RoutineClose => "routine_close",
-            Self::CloseWithUnreadData => "close_with_unread_data",
-            Self::LingerAbort => "linger_abort",
-            Self::ProcessKilled => "process_killed",
-            Self::ProcessCrashed => "process_crashed",
-            Self::ProcessExited => "process_exited",
-            Self::HeartbeatTimeout => "heartbeat_timeout",
-            Self::BrokerShutdown => "broker_shutdown",
-            Self::BrokerResourceAlarm => "broker_resource_alarm",
-            Self::ForcedClose => "forced_close",
-            Self::KeepaliveTimeout => "keepalive_timeout",
-            Self::SocketDestroyed => "socket_destroyed",
-            Self::OutOfMemory => "out_of_memory",
-            Self::DataAfterClose => "data_after_close",
-            Self::NoListener => "no_listener",
-            Self::StaleConnection => "stale_connection",
-            Self::ListenOverflow => "listen_overflow",
-            Self::FirewallReject => "firewall_reject",
-            Self::HandshakeAborted => "handshake_aborted",
-            Self::IdleTimeout => "idle_timeout",
-            Self::StateLost => "state_lost",
-            Self::Injected => "injected",
-            Self::PeerAborted => "peer_aborted",
-            Self::PeerGone => "peer_gone",
-            Self::Refused => "refused",
-            Self::Unknown => "unknown",
+/// The words of causes, and what follows from them.
+macro_rules! words {
+    ($($cause:ident => $word:literal,)*) => {
+        impl CauseId {
+            /// The word of the contract, which is the heading of the cause in the README as well.
+            pub const fn token(self) -> &'static str {
+                match self {
+                    $(Self::$cause => $word,)*
+                }
+            }
+
+            /// Where the README describes the cause.
+            pub const fn page(self) -> &'static str {
+                match self {
+                    $(Self::$cause => concat!("README.md#", $word),)*
+                }
+            }
         }
-    }
+    };
+}
+
+words! {
+    RoutineClose => "routine_close",
+    CloseWithUnreadData => "close_with_unread_data",
+    LingerAbort => "linger_abort",
+    ProcessKilled => "process_killed",
+    ProcessCrashed => "process_crashed",
+    ProcessExited => "process_exited",
+    HeartbeatTimeout => "heartbeat_timeout",
+    BrokerShutdown => "broker_shutdown",
+    BrokerResourceAlarm => "broker_resource_alarm",
+    ForcedClose => "forced_close",
+    KeepaliveTimeout => "keepalive_timeout",
+    SocketDestroyed => "socket_destroyed",
+    OutOfMemory => "out_of_memory",
+    DataAfterClose => "data_after_close",
+    NoListener => "no_listener",
+    StaleConnection => "stale_connection",
+    ListenOverflow => "listen_overflow",
+    FirewallReject => "firewall_reject",
+    HandshakeAborted => "handshake_aborted",
+    IdleTimeout => "idle_timeout",
+    StateLost => "state_lost",
+    Injected => "injected",
+    PeerAborted => "peer_aborted",
+    PeerGone => "peer_gone",
+    Refused => "refused",
+    Unknown => "unknown",
 }
 
 /// How much an operator should care.

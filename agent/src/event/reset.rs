@@ -1,20 +1,20 @@
 //! The `rst` line.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Amqp, Host, Tls,
+    Amqp, Host, Text, Tls,
     cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength},
 };
 
 /// One reset: who sent it, why, how sure, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetEvent {
-    pub schema: Cow<'static, str>,
+    pub schema: Text,
     /// Unique for this host and boot, and the same whenever the line is read again.
     pub id: String,
     /// When the tracepoint fired.
@@ -137,25 +137,25 @@ pub struct Cause {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     /// One sentence.
-    pub summary: String,
+    pub summary: Text,
     /// What to do, where the evidence stands for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub advice: Option<String>,
+    pub advice: Option<Text>,
     /// Where the cause is described: how it looks, how to confirm it, how to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub more: Option<String>,
+    pub more: Option<Text>,
 }
 
 /// One signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Stable token.
-    pub signal: Cow<'static, str>,
+    pub signal: Text,
     /// Whom it speaks for.
     pub points_to: OriginKind,
     pub strength: Strength,
     /// The numbers, so that the reasoning can be checked by hand.
-    pub detail: String,
+    pub detail: Text,
 }
 
 /// Something that repeats, as far as it has.
@@ -179,7 +179,7 @@ pub struct Pattern {
 pub struct Tcp {
     /// State before the reset, in the words of RFC 9293.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<Text>,
     /// Name of the running kernel's `enum sk_rst_reason`, without its prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_reason: Option<String>,
@@ -352,7 +352,7 @@ pub struct ProcessName {
 pub struct Container {
     pub id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<String>,
+    pub runtime: Option<Text>,
 }
 
 /// Kubernetes.

@@ -17,7 +17,7 @@ pub(super) fn amqp(reset: &Reset) -> Option<Amqp> {
     };
     let heard = conversation.last_heartbeat;
     Some(Amqp {
-        version: version.to_owned(),
+        version: version.into(),
         role: role(reset.role),
         phase: conversation.phase.map(phase),
         heartbeat_s: conversation.heartbeat,

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Candidate, Facts,
-    talk::{evidence, points_to},
-};
+use super::{Candidate, Facts, talk::points_to};
 use crate::{
     amqp::Close,
-    attribution::kernel_path::Path,
-    event::{CauseId, Strength},
+    attribution::{evidence::evidence, kernel_path::Path},
+    event::{CauseId, Strength, Text},
 };
 
 /// connection-forced (AMQP 0-9-1, section 1.3).
@@ -100,8 +97,8 @@ pub fn alarm(facts: &Facts) -> Option<Candidate> {
 }
 
 /// The text, or the name the specification gives to the code.
-fn shown(text: &str, name: &str) -> String {
-    if text.is_empty() { name.to_owned() } else { format!("{text:?}") }
+fn shown(text: &str, name: &'static str) -> Text {
+    if text.is_empty() { name.into() } else { format!("{text:?}").into() }
 }
 
 /// Name (AMQP 0-9-1, section 1.3) and remedy of a code that closes connections.

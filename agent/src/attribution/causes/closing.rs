@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{
     Candidate, Facts, Source,
-    talk::{evidence, owner_is_beam, subject},
+    talk::{owner_is_beam, subject},
 };
 use crate::{
     amqp::Phase,
-    attribution::{kernel_path::Path, shape::Shape},
-    event::{CauseId, Direction, OriginKind, Strength},
+    attribution::{evidence::evidence, kernel_path::Path, shape::Shape},
+    event::{CauseId, Direction, OriginKind, Strength, Text},
     flow::{Role, TcpState},
 };
 
@@ -31,10 +31,12 @@ pub fn amqp_finished(facts: &Facts) -> Option<Candidate> {
         (Some(_), false) => 0.9,
         (None, _) => 0.7,
     };
-    let summary = match (by, closed) {
-        (Some(by), true) => format!("{by} had closed the AMQP connection, and the other end had agreed; the RST only ended the socket"),
-        (Some(by), false) => format!("{by} had closed the AMQP connection; the RST came instead of the rest of the farewell"),
-        (None, _) => "the AMQP connection had been closed; the RST only ended the socket".to_owned(),
+    let summary: Text = match (by, closed) {
+        (Some(by), true) => {
+            format!("{by} had closed the AMQP connection, and the other end had agreed; the RST only ended the socket").into()
+        }
+        (Some(by), false) => format!("{by} had closed the AMQP connection; the RST came instead of the rest of the farewell").into(),
+        (None, _) => "the AMQP connection had been closed; the RST only ended the socket".into(),
     };
     Some(Candidate::reason(CauseId::RoutineClose, confidence, summary).routine().because(facts.close_evidence()))
 }
@@ -61,9 +63,9 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
 /// and nobody had closed it, the peer's FIN is the end of a connection that was in use.
 pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
-    let summary = match facts.source {
+    let summary: Text = match facts.source {
         Source::Kernel { path: Path::Linger, .. } if reset.socket.as_ref().is_some_and(|socket| socket.fin_received) => {
-            format!("{} closed after the peer had, with SO_LINGER 0", subject(reset))
+            format!("{} closed after the peer had, with SO_LINGER 0", subject(reset)).into()
         }
         Source::Kernel { path: Path::OrphanTimeout, .. } => {
             return Some(
@@ -72,7 +74,7 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
             );
         }
         Source::Capture(Some(Shape::Active)) if reset.wire.as_deref().is_some_and(|wire| wire.sender.fin || wire.receiver.fin) => {
-            "the local end cut short a close that was under way".to_owned()
+            "the local end cut short a close that was under way".into()
         }
         _ => return None,
     };
@@ -88,7 +90,7 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
                     "amqp_not_closed",
                     OriginKind::RemotePeer,
                     Strength::Strong,
-                    "the AMQP connection was open, and neither end had sent connection.close".to_owned(),
+                    "the AMQP connection was open, and neither end had sent connection.close",
                 )]),
         );
     }
@@ -128,7 +130,7 @@ pub fn health_check(facts: &Facts) -> Option<Candidate> {
                 "never_spoke",
                 OriginKind::Unknown,
                 Strength::Strong,
-                "no payload went either way between handshake and RST".to_owned(),
+                "no payload went either way between handshake and RST",
             )]),
     )
 }

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Candidate, Facts, Source,
-    talk::{evidence, owner_is_beam},
-};
+use super::{Candidate, Facts, Source, talk::owner_is_beam};
 use crate::{
     amqp::Phase,
-    event::{CauseId, OriginKind, Strength},
+    attribution::evidence::evidence,
+    event::{CauseId, OriginKind, Strength, Text},
     flow::Role,
 };
 
@@ -23,22 +21,21 @@ pub fn amqp(facts: &Facts) -> Option<Candidate> {
         return None;
     }
     let vhost = conversation.vhost.as_deref().map_or_else(String::new, |vhost| format!(" {vhost:?}"));
-    let (stage, advice) = match conversation.phase? {
+    let (stage, advice): (Text, _) = match conversation.phase? {
         Phase::Header => (
-            "before the broker had answered the protocol header".to_owned(),
+            "before the broker had answered the protocol header".into(),
             "look for a proxy without a live broker behind it, or a broker at its connection limit",
         ),
-        Phase::Start => {
-            ("before the client had sent its credentials".to_owned(), "look at the client's log: it left after connection.start")
-        }
+        Phase::Start => ("before the client had sent its credentials".into(), "look at the client's log: it left after connection.start"),
         Phase::StartOk => (
-            "while its credentials were being checked".to_owned(),
+            "while its credentials were being checked".into(),
             "check user name, password and mechanism (rabbitmqctl authenticate_user): RabbitMQ closes without a word on clients that do not ask for authentication_failure_close",
         ),
-        Phase::Tune => {
-            ("before the client had answered connection.tune".to_owned(), "look at the client's log: it left after it was let in")
-        }
-        _ => (format!("while the vhost{vhost} was being opened"), "check that the vhost exists and runs, and that the user may use it"),
+        Phase::Tune => ("before the client had answered connection.tune".into(), "look at the client's log: it left after it was let in"),
+        _ => (
+            format!("while the vhost{vhost} was being opened").into(),
+            "check that the vhost exists and runs, and that the user may use it",
+        ),
     };
     let late = facts.local_end_aborted()
         && facts.reset.role == Role::Broker

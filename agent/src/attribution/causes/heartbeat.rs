@@ -6,12 +6,10 @@
 
 use std::time::Duration;
 
-use super::{
-    Candidate, Facts, Source,
-    talk::{evidence, points_to},
-};
+use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
     amqp::Side,
+    attribution::evidence::evidence,
     event::{CauseId, Direction, Strength},
     flow::{Reset, TcpState},
 };

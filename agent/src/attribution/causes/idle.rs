@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, Testimony, talk::evidence};
+use super::{Candidate, Facts, Testimony};
 use crate::{
-    attribution::shape::Shape,
-    event::{CauseId, OriginKind, Strength},
+    attribution::{evidence::evidence, shape::Shape},
+    event::{CauseId, OriginKind, Strength, Text},
     flow::{TcpState, idle::candidates, wire::Silence},
 };
 
@@ -88,14 +88,14 @@ fn silence<'a>(facts: &Facts<'a>) -> Option<(Silence, &'a Testimony<'a>)> {
 }
 
 /// Why heartbeats did not keep the connection busy.
-fn heartbeats(facts: &Facts, timeout: Duration) -> String {
+fn heartbeats(facts: &Facts, timeout: Duration) -> Text {
     match facts.conversation().and_then(|conversation| conversation.heartbeat) {
-        None => String::new(),
-        Some(0) => "; heartbeats are off (heartbeat 0), so that nothing kept it busy".to_owned(),
+        None => "".into(),
+        Some(0) => "; heartbeats are off (heartbeat 0), so that nothing kept it busy".into(),
         Some(heartbeat) if Duration::from_secs(heartbeat.into()) > timeout => {
-            format!("; the heartbeat of {heartbeat} s is longer than that")
+            format!("; the heartbeat of {heartbeat} s is longer than that").into()
         }
-        Some(heartbeat) => format!("; heartbeats of {heartbeat} s should have kept it busy, and did not come"),
+        Some(heartbeat) => format!("; heartbeats of {heartbeat} s should have kept it busy, and did not come").into(),
     }
 }
 

@@ -22,12 +22,13 @@ mod wire;
 
 use super::{
     Cause, Origin, Verdict,
+    evidence::evidence,
     kernel_path::Path,
     shape::Shape,
     signals::{Findings, Scene},
 };
 use crate::{
-    event::{CauseId, Effect, Evidence, OriginKind, Severity, Strength},
+    event::{CauseId, Effect, Evidence, OriginKind, Severity, Strength, Text},
     flow::Reset,
 };
 
@@ -110,15 +111,15 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn mechanism(id: CauseId, confidence: f64, summary: impl Into<String>) -> Self {
+    fn mechanism(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
         Self { rank: Rank::Mechanism, cause: Cause::new(id, confidence, summary), severity: Severity::Warning, evidence: Vec::new() }
     }
 
-    fn reason(id: CauseId, confidence: f64, summary: impl Into<String>) -> Self {
+    fn reason(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
         Self { rank: Rank::Reason, ..Self::mechanism(id, confidence, summary) }
     }
 
-    fn advise(mut self, advice: impl Into<String>) -> Self {
+    fn advise(mut self, advice: impl Into<Text>) -> Self {
         self.cause = self.cause.advise(advice);
         self
     }
@@ -206,7 +207,7 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
 fn considered(cause: &Cause, origin: OriginKind) -> Evidence {
     let confidence = cause.confidence.unwrap_or(0.0);
     let detail = format!("{} ({confidence:.2}): {}", cause.id.token(), cause.summary);
-    Evidence { signal: "other_cause".into(), points_to: origin, strength: Strength::Weak, detail }
+    evidence("other_cause", origin, Strength::Weak, detail)
 }
 
 /// What can be said where no rule speaks.

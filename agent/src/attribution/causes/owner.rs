@@ -2,7 +2,7 @@
 
 use super::{
     Candidate, Facts, Source,
-    talk::{owner_is_beam, subject},
+    talk::{Subject, owner_is_beam, subject},
 };
 use crate::{
     attribution::kernel_path::NAMED,
@@ -33,7 +33,7 @@ pub fn ended(facts: &Facts) -> Option<Candidate> {
     })
 }
 
-fn exited(facts: &Facts, who: &str, status: u8) -> Candidate {
+fn exited(facts: &Facts, who: &Subject, status: u8) -> Candidate {
     if facts.reset.role == Role::Broker && owner_is_beam(facts.reset) {
         return Candidate::reason(CauseId::BrokerShutdown, 0.95, format!("the broker, {who}, exited with status {status}")).advise(
             "let clients reconnect with exponential backoff; drain the node first (rabbitmq-upgrade drain) where it is stopped on purpose",
@@ -43,7 +43,7 @@ fn exited(facts: &Facts, who: &str, status: u8) -> Candidate {
         .advise("let the program close its AMQP connection before it exits")
 }
 
-fn killed(end: &ProcessEnd, who: &str, number: u8) -> Candidate {
+fn killed(end: &ProcessEnd, who: &Subject, number: u8) -> Candidate {
     let candidate = if end.oom {
         Candidate::reason(CauseId::ProcessKilled, NAMED, format!("{who} was killed by the out-of-memory killer"))
             .advise("raise the memory limit of its container or unit, or find out what it used the memory for (dmesg | grep -i oom)")

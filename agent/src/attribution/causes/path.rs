@@ -3,7 +3,7 @@
 use super::{Candidate, Facts, talk::subject};
 use crate::{
     attribution::kernel_path::Path,
-    event::{CauseId, Severity},
+    event::{CauseId, Severity, Text},
     flow::Reset,
 };
 
@@ -15,7 +15,7 @@ pub fn active(facts: &Facts) -> Option<Candidate> {
     Some(match path {
         Path::UnreadData => {
             let unread = reset.tcp.as_ref().map_or(0, |tcp| tcp.unread_bytes);
-            let amount = if unread > 0 { format!("{unread} received bytes") } else { "received data".to_owned() };
+            let amount: Text = if unread > 0 { format!("{unread} received bytes").into() } else { "received data".into() };
             Candidate::mechanism(CauseId::CloseWithUnreadData, sure, format!("{who} closed the connection with {amount} unread"))
                 .advise("let the program read until the other side has finished, or close the AMQP connection before the socket")
         }
@@ -66,16 +66,16 @@ pub fn active(facts: &Facts) -> Option<Candidate> {
 }
 
 /// What can be said of a path that gives no cause.
-pub fn unexplained(path: &Path, reset: &Reset) -> String {
+pub fn unexplained(path: &Path, reset: &Reset) -> Text {
     match path {
-        Path::Multipath(name) => format!("Multipath TCP reset one of its subflows ({name})"),
+        Path::Multipath(name) => format!("Multipath TCP reset one of its subflows ({name})").into(),
         Path::Unnamed if reset.closed_first => {
-            format!("{} closed the connection by a RST; this kernel does not say why", subject(reset))
+            format!("{} closed the connection by a RST; this kernel does not say why", subject(reset)).into()
         }
         Path::NoSocketBlind => {
-            "a segment met no socket; whether it asked for a connection or belonged to one cannot be seen on this kernel".to_owned()
+            "a segment met no socket; whether it asked for a connection or belonged to one cannot be seen on this kernel".into()
         }
-        Path::UnnamedAnswer => "this kernel answered a segment with a RST".to_owned(),
-        _ => "this host reset the connection by itself; this kernel does not say why".to_owned(),
+        Path::UnnamedAnswer => "this kernel answered a segment with a RST".into(),
+        _ => "this host reset the connection by itself; this kernel does not say why".into(),
     }
 }

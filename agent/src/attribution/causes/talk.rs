@@ -1,8 +1,11 @@
 //! The conversation of a reset, in the words of its roles.
 
+use std::fmt;
+
 use super::Facts;
 use crate::{
     amqp::{Close, Conversation, Phase, Protocol, Side},
+    attribution::evidence::evidence,
     event::{Evidence, OriginKind, Strength},
     flow::{Reset, Role, TcpState},
 };
@@ -106,18 +109,23 @@ pub(super) const fn points_to(side: Side) -> OriginKind {
     }
 }
 
-pub(super) fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: String) -> Evidence {
-    Evidence { signal: name.into(), points_to, strength, detail }
+/// The owner in a sentence.
+pub(super) struct Subject<'a>(Option<(&'a str, u32)>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((name, pid)) => write!(f, "{name} (pid {pid})"),
+            None => f.write_str("the owner"),
+        }
+    }
 }
 
-/// The owner in a sentence.
-pub(super) fn subject(reset: &Reset) -> String {
+/// The owner, as far as it is known.
+pub(super) fn subject(reset: &Reset) -> Subject<'_> {
     let of_process = reset.process.as_ref().map(|(process, _)| (process.executable_name.as_str(), process.pid));
     let of_task = reset.holder().map(|task| (task.comm.as_str(), task.pid));
-    match of_process.or(of_task) {
-        Some((name, pid)) => format!("{name} (pid {pid})"),
-        None => "the owner".to_owned(),
-    }
+    Subject(of_process.or(of_task))
 }
 
 /// RabbitMQ runs in Erlang's virtual machine.

@@ -1,11 +1,9 @@
 //! TLS, by the types of its records: the rest is encrypted. TLS 1.3 hides alerts once it has keys, so that only the sight of one says something.
 
-use super::{
-    Candidate, Facts, Source,
-    talk::{evidence, points_to},
-};
+use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
     amqp::{Side, Tls},
+    attribution::evidence::evidence,
     event::{CauseId, Evidence, OriginKind, Strength},
     flow::{Role, TcpState},
 };
@@ -29,7 +27,7 @@ pub fn closed_unseen(facts: &Facts) -> Option<Candidate> {
         return None;
     }
     let summary = format!("{} had sent FIN after its TLS session and was gone when the broker sent the rest", reset.tuple.peer);
-    let hidden = "TLS 1.3 hides whether close_notify went before the FIN".to_owned();
+    let hidden = "TLS 1.3 hides whether close_notify went before the FIN";
     Some(Candidate::reason(CauseId::RoutineClose, 0.6, summary).routine().because([evidence(
         "tls_fin",
         OriginKind::RemotePeer,

@@ -24,7 +24,7 @@ mod went_on;
 
 use super::shape::Shape;
 use crate::{
-    event::{Evidence, OriginKind, Strength},
+    event::{Evidence, OriginKind, Strength, Text},
     flow::{Reset, wire::Wire},
 };
 
@@ -41,11 +41,11 @@ pub struct Finding {
     /// Likelihood ratio, above zero and finite.
     pub ratio: f64,
     /// The numbers.
-    pub detail: String,
+    pub detail: Text,
 }
 
 impl Finding {
-    fn new(ratio: f64, detail: impl Into<String>) -> Self {
+    fn new(ratio: f64, detail: impl Into<Text>) -> Self {
         Self { ratio, detail: detail.into() }
     }
 }
@@ -139,8 +139,8 @@ impl Findings {
     }
 
     /// As evidence of the contract.
-    pub fn evidence(&self) -> Vec<Evidence> {
-        let mut strongest_first: Vec<_> = self.0.iter().collect();
+    pub fn into_evidence(self) -> Vec<Evidence> {
+        let mut strongest_first = self.0;
         strongest_first.sort_by(|(.., a), (.., b)| b.ratio.ln().abs().total_cmp(&a.ratio.ln().abs()));
         strongest_first.into_iter().map(|(_, name, finding)| evidence(name, finding)).collect()
     }
@@ -159,7 +159,7 @@ const PROOF: f64 = 100.0;
 /// A likelihood ratio from which a signal counts as strong.
 const STRONG: f64 = 5.0;
 
-fn evidence(name: &'static str, finding: &Finding) -> Evidence {
+fn evidence(name: &'static str, finding: Finding) -> Evidence {
     let weight = finding.ratio.max(finding.ratio.recip());
     let strength = match weight {
         weight if weight >= PROOF => Strength::Proof,
@@ -171,5 +171,5 @@ fn evidence(name: &'static str, finding: &Finding) -> Evidence {
         ratio if ratio < 1.0 => OriginKind::RemotePeer,
         _ => OriginKind::Unknown,
     };
-    Evidence { signal: name.into(), points_to, strength, detail: finding.detail.clone() }
+    Evidence { signal: name.into(), points_to, strength, detail: finding.detail }
 }

@@ -75,7 +75,7 @@ fn a_ratio_says_whom_it_speaks_for_and_how_loudly() {
         (0.2, OriginKind::RemotePeer, Strength::Strong),
         (0.01, OriginKind::RemotePeer, Strength::Proof),
     ] {
-        let evidence = Findings::default().with(Group::Stack, ratio).evidence();
+        let evidence = Findings::default().with(Group::Stack, ratio).into_evidence();
         let found = evidence.first().map(|evidence| (evidence.points_to, evidence.strength));
         assert_eq!(found, Some((points_to, strength)), "{ratio}");
     }

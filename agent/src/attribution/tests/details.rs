@@ -10,7 +10,7 @@ fn linger() -> SocketFacts {
 }
 
 fn said(reset: &Reset, signal: &str) -> Option<String> {
-    attribute(reset).evidence.into_iter().find(|evidence| evidence.signal == signal).map(|evidence| evidence.detail)
+    attribute(reset).evidence.into_iter().find(|evidence| evidence.signal == signal).map(|evidence| evidence.detail.into_owned())
 }
 
 #[test]

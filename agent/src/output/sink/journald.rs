@@ -94,7 +94,7 @@ impl Fields {
         let optional = [
             ("RSTBLAME_ORIGIN_CONFIDENCE", reset.origin.confidence.map(|confidence| confidence.to_string())),
             ("RSTBLAME_ORIGIN_NAME", reset.origin.name.clone()),
-            ("RSTBLAME_ADVICE", reset.cause.advice.clone()),
+            ("RSTBLAME_ADVICE", reset.cause.advice.as_deref().map(ToOwned::to_owned)),
             ("RSTBLAME_PROCESS_PID", reset.process.as_ref().map(|process| process.pid.to_string())),
             ("RSTBLAME_PROCESS_NAME", reset.process.as_ref().map(|process| process.executable.name.clone())),
             ("RSTBLAME_CONTAINER_ID", reset.container.as_ref().map(|container| container.id.clone())),

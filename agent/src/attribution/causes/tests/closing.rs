@@ -193,13 +193,13 @@ fn the_edges_of_routine() {
         (unanswered, 0.9, "the client had closed the AMQP connection; the RST came instead of the rest of the farewell"),
     ] {
         let cause = cause(broker_closes(Some(conversation)));
-        assert_eq!((cause.confidence, cause.summary.as_str()), (Some(confidence), summary));
+        assert_eq!((cause.confidence, &*cause.summary), (Some(confidence), summary));
     }
     let after_fin = Reset { socket: lingers(true), ..client_closes_read(None) };
     assert_eq!(cause(after_fin).confidence, Some(0.95));
     let by_nobody = cause(broker_closes(Some(Conversation { phase: Some(Phase::Closed), ..open() })));
     assert_eq!(
-        (by_nobody.confidence, by_nobody.summary.as_str()),
+        (by_nobody.confidence, &*by_nobody.summary),
         (Some(0.7), "the AMQP connection had been closed; the RST only ended the socket")
     );
 }
