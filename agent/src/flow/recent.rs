@@ -2,14 +2,11 @@
 //!
 //! Pure and bounded; time comes in with the resets.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map},
-    time::Duration,
-};
+use std::{collections::HashMap, mem, time::Duration};
 
 use super::{Earlier, Reset, Tuple};
 
-/// Connections remembered at once.
+/// Connections remembered at once, at most; at least the latest half of them.
 const CONNECTIONS: usize = 8192;
 
 /// Retransmissions of what was under way come within this time, unless the path is very slow.
@@ -18,51 +15,48 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A connection: its ends, and the network namespace they are told apart by.
 type Key = (Tuple, Option<u32>);
 
-/// The memory.
+/// The memory, in two generations: what is old is forgotten all at once, and not searched for one by one.
 #[derive(Debug, Default)]
 pub struct Recent {
-    latest: HashMap<Key, Entry>,
-    /// In order of arrival; entries that a later reset of the same connection replaced have another time.
-    order: VecDeque<(Key, i128)>,
+    newer: HashMap<Key, Entry>,
+    older: HashMap<Key, Entry>,
+    /// When the newer one began.
+    began_ns: i64,
 }
 
 #[derive(Debug)]
 struct Entry {
     id: String,
-    time_ns: i128,
+    time_ns: i64,
     routine: bool,
 }
 
 impl Recent {
     /// The reset of the same connection shortly before `reset`.
     pub fn before(&self, reset: &Reset) -> Option<Earlier> {
-        let entry = self.latest.get(&(reset.tuple, reset.netns))?;
-        let ago = Duration::from_nanos(u64::try_from(time_ns(reset) - entry.time_ns).ok()?);
+        let key = (reset.tuple, reset.netns);
+        let entry = self.newer.get(&key).or_else(|| self.older.get(&key))?;
+        let ago = Duration::from_nanos(u64::try_from(time_ns(reset).checked_sub(entry.time_ns)?).ok()?);
         (ago <= WINDOW).then(|| Earlier { id: entry.id.clone(), ago, routine: entry.routine })
     }
 
     /// Remembers a reset that ended a connection.
     pub fn note(&mut self, reset: &Reset, routine: bool) {
-        let (key, time_ns) = ((reset.tuple, reset.netns), time_ns(reset));
-        let window = i128::try_from(WINDOW.as_nanos()).unwrap_or(i128::MAX);
-        while let Some((oldest, at)) = self.order.front()
-            && (self.order.len() >= CONNECTIONS || time_ns - at > window)
-        {
-            if let hash_map::Entry::Occupied(entry) = self.latest.entry(*oldest)
-                && entry.get().time_ns == *at
-            {
-                entry.remove();
-            }
-            self.order.pop_front();
+        let time_ns = time_ns(reset);
+        let age = time_ns.saturating_sub(self.began_ns);
+        if self.newer.len() >= CONNECTIONS / 2 || u128::try_from(age).is_ok_and(|age| age > WINDOW.as_nanos()) {
+            mem::swap(&mut self.newer, &mut self.older);
+            self.newer.clear();
+            self.began_ns = time_ns;
         }
-        self.latest.insert(key, Entry { id: reset.id.clone(), time_ns, routine });
-        self.order.push_back((key, time_ns));
+        self.newer.insert((reset.tuple, reset.netns), Entry { id: reset.id.clone(), time_ns, routine });
     }
 }
 
 /// The clock that does not step, where there is one; a capture has only its own time.
-fn time_ns(reset: &Reset) -> i128 {
-    if reset.capture.is_some() { reset.timestamp.as_nanosecond() } else { reset.boottime_ns.into() }
+fn time_ns(reset: &Reset) -> i64 {
+    let time = if reset.capture.is_some() { reset.timestamp.as_nanosecond() } else { reset.boottime_ns.into() };
+    i64::try_from(time).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -95,7 +89,7 @@ mod tests {
         for number in 0..=u32::try_from(CONNECTIONS).unwrap_or(u32::MAX) {
             recent.note(&Reset { netns: Some(number), ..at(3) }, true);
         }
-        assert!(recent.latest.len() <= CONNECTIONS && recent.order.len() <= CONNECTIONS);
+        assert!(recent.newer.len() + recent.older.len() <= CONNECTIONS);
         assert!(recent.before(&at(4)).is_none(), "the oldest made room");
     }
 }
