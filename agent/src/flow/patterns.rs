@@ -75,7 +75,19 @@ struct History {
 impl Patterns {
     /// Takes in one reset, and gives back the patterns it is part of.
     pub fn see(&mut self, sighting: &Sighting) -> Vec<Pattern> {
-        let history = self.history(sighting.peer);
+        let history = if let Some(known) = self.peers.get_mut(&sighting.peer) {
+            known
+        } else {
+            self.make_room();
+            self.peers.entry(sighting.peer).or_default()
+        };
+        // Within a burst it is the latest already. Of one that is new it is 0, which no use is.
+        if history.used == 0 || history.used != self.uses {
+            self.uses += 1;
+            self.by_use.remove(&history.used);
+            self.by_use.insert(self.uses, sighting.peer);
+            history.used = self.uses;
+        }
         let peer = sighting.peer.address;
         let mut found = Vec::new();
         if sighting.unopened {
@@ -92,7 +104,7 @@ impl Patterns {
                 count,
                 window_ms: Some(milliseconds(window)),
                 idle_ms: None,
-                detail: format!("{count} connections with {peer} were reset within {} ms", window.as_millis()),
+                detail: format!("{count} connections with {peer} were reset within {} ms", milliseconds(window)),
             }));
         }
         if let Some(idle) = sighting.idle {
@@ -108,21 +120,14 @@ impl Patterns {
         self.evicted
     }
 
-    fn history(&mut self, peer: Destination) -> &mut History {
-        self.uses += 1;
+    /// Forgets the peer that was seen last the longest time ago, if there is no room for another.
+    fn make_room(&mut self) {
         if self.peers.len() >= PEERS
-            && !self.peers.contains_key(&peer)
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.peers.remove(&oldest);
             self.evicted += 1;
         }
-        let history = self.peers.entry(peer).or_default();
-        // Of one that is new that is 0, which no use is.
-        self.by_use.remove(&history.used);
-        self.by_use.insert(self.uses, peer);
-        history.used = self.uses;
-        history
     }
 
     /// Whether all resets that something between made, in the window, were made at one known address.
