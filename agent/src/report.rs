@@ -32,7 +32,7 @@ pub fn captured_event(reset: &Reset, verdict: Verdict) -> ResetEvent {
 
 fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
     let message = message(reset, &verdict);
-    let process = reset.process.as_ref().map(|(facts, known_from)| process(facts, *known_from, reset));
+    let process = reset.process.as_ref().map(|(facts, known_from)| Box::new(process(facts, *known_from, reset)));
     let cgroup = reset.process.as_ref().and_then(|(facts, _)| facts.cgroup.as_ref());
     ResetEvent {
         schema: SCHEMA.into(),
@@ -62,14 +62,14 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
         evidence: verdict.evidence,
         pattern: verdict.patterns,
         tcp: tcp(reset),
-        packet: packet(reset),
+        packet: packet(reset).map(Box::new),
         container: cgroup
             .and_then(|cgroup| cgroup.container.as_ref())
             .map(|container| Container { id: container.id.clone(), runtime: container.runtime.map(|runtime| runtime.as_str().into()) }),
         k8s: cgroup.and_then(|cgroup| cgroup.k8s_pod_uid.clone()).map(|uid| Kubernetes { pod: Pod { uid } }),
         systemd: cgroup.and_then(|cgroup| cgroup.systemd_unit.clone()).map(|unit| Systemd { unit }),
         process,
-        amqp: amqp::amqp(reset),
+        amqp: amqp::amqp(reset).map(Box::new),
         tls: amqp::tls(reset),
         peer_process: reset
             .pair

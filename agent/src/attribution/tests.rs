@@ -1,7 +1,6 @@
 //! One row for each code path: what the kernel reports, and what is made of it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::large_stack_arrays, reason = "tables of cases")]
 
 mod any;
 mod captured;

@@ -57,7 +57,7 @@ mod tests {
             namespace_pid: None,
             net_namespace: None,
         };
-        Reset { process: Some((process, KnownFrom::Close)), ..testing::reset() }
+        Reset { process: Some((process.into(), KnownFrom::Close)), ..testing::reset() }
     }
 
     #[test]

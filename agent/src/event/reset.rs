@@ -38,10 +38,10 @@ pub struct ResetEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packet: Option<Packet>,
+    pub packet: Option<Box<Packet>>,
     /// The process that owned the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
+    pub process: Option<Box<Process>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct ResetEvent {
     pub systemd: Option<Systemd>,
     /// The conversation, where AMQP was spoken in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub amqp: Option<Amqp>,
+    pub amqp: Option<Box<Amqp>>,
     /// Where it was TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,

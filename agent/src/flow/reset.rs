@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -240,7 +240,7 @@ pub struct Reset {
     /// The process that closed the socket after the reset.
     pub closed_later: Option<Task>,
     /// The process that owned the connection, as far as the host knows it.
-    pub process: Option<(ProcessFacts, KnownFrom)>,
+    pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
     pub pair: Option<Pair>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,

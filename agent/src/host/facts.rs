@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ type Identity = (u32, u64);
 /// Facts by identity; the oldest make room.
 pub struct FactsCache {
     lookup: Lookup,
-    known: HashMap<Identity, (Instant, ProcessFacts)>,
+    known: HashMap<Identity, (Instant, Arc<ProcessFacts>)>,
     order: VecDeque<Identity>,
     capacity: usize,
     evicted: u64,
@@ -45,7 +46,7 @@ impl FactsCache {
     }
 
     /// Keeps facts.
-    pub fn insert(&mut self, facts: ProcessFacts) {
+    pub fn insert(&mut self, facts: Arc<ProcessFacts>) {
         let identity = (facts.pid, facts.start_time_ticks);
         if self.known.insert(identity, (Instant::now(), facts)).is_some() {
             return;
@@ -60,20 +61,20 @@ impl FactsCache {
     }
 
     /// Facts of a living process.
-    pub fn of_pid(&mut self, pid: u32) -> Option<ProcessFacts> {
+    pub fn of_pid(&mut self, pid: u32) -> Option<Arc<ProcessFacts>> {
         let ticks = self.lookup.start_time_ticks(pid)?;
         if let Some(fresh) = self.fresh((pid, ticks)) {
             return Some(fresh);
         }
-        let facts = self.lookup.read(pid)?;
-        self.insert(facts.clone());
+        let facts = Arc::new(self.lookup.read(pid)?);
+        self.insert(Arc::clone(&facts));
         Some(facts)
     }
 
     /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else what the kernel said.
-    pub fn of_task(&mut self, task: &Task) -> ProcessFacts {
+    pub fn of_task(&mut self, task: &Task) -> Arc<ProcessFacts> {
         let Some(ticks) = task.start_boottime_ns.map(|ns| self.lookup.ticks(ns)) else {
-            return self.lookup.read(task.pid).unwrap_or_else(|| told(task, 0));
+            return self.lookup.read(task.pid).unwrap_or_else(|| told(task, 0)).into();
         };
         let identity = (task.pid, ticks);
         if let Some(fresh) = self.fresh(identity) {
@@ -82,15 +83,16 @@ impl FactsCache {
         match self.lookup.read(task.pid) {
             // A process on its way out has lost its executable already.
             Some(facts) if facts.start_time_ticks == ticks && (facts.executable_path.is_some() || !self.known.contains_key(&identity)) => {
-                self.insert(facts.clone());
+                let facts = Arc::new(facts);
+                self.insert(Arc::clone(&facts));
                 facts
             }
-            _ => self.known.get(&identity).map_or_else(|| told(task, ticks), |(_, facts)| facts.clone()),
+            _ => self.known.get(&identity).map_or_else(|| told(task, ticks).into(), |(_, facts)| Arc::clone(facts)),
         }
     }
 
-    fn fresh(&self, identity: Identity) -> Option<ProcessFacts> {
-        self.known.get(&identity).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, facts)| facts.clone())
+    fn fresh(&self, identity: Identity) -> Option<Arc<ProcessFacts>> {
+        self.known.get(&identity).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, facts)| Arc::clone(facts))
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
         assert_eq!(cache.of_task(&gone).executable_name, "client");
         let mut facts = told(&gone, ticks);
         facts.executable_name = "app".to_owned();
-        cache.insert(facts);
+        cache.insert(facts.into());
         assert_eq!(cache.of_task(&gone).executable_name, "app");
     }
 
@@ -137,7 +139,7 @@ mod tests {
     fn the_oldest_make_room_and_are_counted() {
         let mut cache = FactsCache::new(2);
         for pid in 1..=3 {
-            cache.insert(told(&task(pid), 1));
+            cache.insert(told(&task(pid), 1).into());
         }
         assert_eq!((cache.evicted(), cache.known.len(), cache.order.len()), (1, 2, 2));
         assert!(!cache.known.contains_key(&(1, 1)));

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -91,7 +92,7 @@ impl Owners {
     pub fn set_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshot = snapshot.holders;
         for facts in snapshot.facts {
-            self.facts.insert(facts);
+            self.facts.insert(facts.into());
         }
     }
 
@@ -168,7 +169,7 @@ impl Owners {
     }
 
     /// Facts of a living process, if it was there when the connection was reset: a child forked since has inherited what it holds.
-    fn at_reset(&mut self, pid: u32, reset: &Reset) -> Option<ProcessFacts> {
+    fn at_reset(&mut self, pid: u32, reset: &Reset) -> Option<Arc<ProcessFacts>> {
         let facts = self.facts.of_pid(pid)?;
         (facts.start_time_ticks <= self.facts.ticks(reset.boottime_ns)).then_some(facts)
     }

@@ -125,7 +125,6 @@ fn what_no_process_decided_is_blamed_on_the_host() {
 }
 
 #[test]
-#[expect(clippy::large_stack_arrays, reason = "a table of whole resets, once, in a test")]
 fn an_answer_to_a_segment_is_told_by_what_it_met() {
     let with = |text, reset| Reset { reason: reason(text), ..reset };
     let blind = Reset { trigger: None, ..answered(Kind::None, 0) };
@@ -159,7 +158,7 @@ fn rabbitmq_ends_ordinary_connections_by_a_rst() {
     let peer_finished = closed(SocketFacts { fin_received: true, ..linger() }, heard_from(60 * SECOND));
     let python = Task { comm: "python3".to_owned(), ..beam() };
     // As it is where the host's own list of processes, and not the kernel's word, names the owner.
-    let known = Reset { actor: None, process: Some((process("beam.smp"), KnownFrom::Close)), ..at_the_end() };
+    let known = Reset { actor: None, process: Some((process("beam.smp").into(), KnownFrom::Close)), ..at_the_end() };
     check([
         ("ordinary close", at_the_end(), "connection_reset local_process routine_close info"),
         ("ordinary close, owner from /proc", known, "connection_reset local_process routine_close info"),
