@@ -22,12 +22,13 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         _ => Effect::ConnectionReset,
     };
     // A capture shows the packet, not what the kernel made of it.
-    let mut found: Vec<_> = (reset.capture.is_none() && !reset.ignored).then(|| evidence::accepted_rst(reset)).into_iter().collect();
-    found.extend(
-        [evidence::pair(reset, OriginKind::RemotePeer), evidence::fin_received(reset), evidence::fin_sent(reset), evidence::silence(reset)]
-            .into_iter()
-            .flatten(),
-    );
+    let accepted = reset.capture.is_none() && !reset.ignored;
+    let mut found = Vec::new();
+    found.extend(accepted.then(|| evidence::accepted_rst(reset)));
+    found.extend(evidence::pair(reset, OriginKind::RemotePeer));
+    found.extend(evidence::fin_received(reset));
+    found.extend(evidence::fin_sent(reset));
+    found.extend(evidence::silence(reset));
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
     let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };
     let mut verdict = Verdict::undecided(effect, origin, found);

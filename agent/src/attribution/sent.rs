@@ -7,7 +7,7 @@ use super::{
     kernel_path::{NAMED, Path},
 };
 use crate::{
-    event::{CauseId, OriginKind},
+    event::{CauseId, Evidence, OriginKind},
     flow::Reset,
 };
 
@@ -27,11 +27,18 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     verdict
 }
 
-fn found(reset: &Reset, kind: OriginKind) -> Vec<crate::event::Evidence> {
-    let common = [evidence::owner_ended(reset), evidence::pair(reset, kind), evidence::kernel_reason(reset, kind)].into_iter();
+fn found(reset: &Reset, kind: OriginKind) -> Vec<Evidence> {
+    let mut found = vec![if reset.active { evidence::active_reset(reset, kind) } else { evidence::passive_reset(reset, kind) }];
+    found.extend(evidence::owner_ended(reset));
+    found.extend(evidence::pair(reset, kind));
+    found.extend(evidence::kernel_reason(reset, kind));
     if reset.active {
-        let own = [evidence::unread_data(reset), evidence::linger_zero(reset), evidence::closed_by(reset), evidence::fin_received(reset)];
-        return std::iter::once(evidence::active_reset(reset, kind)).chain(common.chain(own).flatten()).collect();
+        found.extend(evidence::unread_data(reset));
+        found.extend(evidence::linger_zero(reset));
+        found.extend(evidence::closed_by(reset));
+        found.extend(evidence::fin_received(reset));
+    } else {
+        found.extend(evidence::fin_sent(reset));
     }
-    std::iter::once(evidence::passive_reset(reset, kind)).chain(common.chain([evidence::fin_sent(reset)]).flatten()).collect()
+    found
 }

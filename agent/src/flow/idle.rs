@@ -4,13 +4,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::Silence;
+use super::{tuple::octets, wire::Silence};
 
 /// Destinations remembered at once.
 const DESTINATIONS: usize = 1024;
@@ -31,11 +32,19 @@ const WIDTH: f64 = 0.01;
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// A service at an address: whatever sits on the way to it is common to its connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Destination {
     pub address: IpAddr,
     /// The watched port, on whichever side it is.
     pub port: u16,
+}
+
+impl Hash for Destination {
+    /// In two pieces, as [`Tuple`](super::Tuple) does.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&octets(self.address));
+        state.write_u16(self.port);
+    }
 }
 
 impl Destination {

@@ -15,20 +15,19 @@ pub struct Tuple {
 }
 
 impl Hash for Tuple {
-    /// In one piece: the address types hash themselves in a dozen, and a reset is looked up by its tuple in several maps.
+    /// In two pieces: the address types hash themselves in a dozen, and a reset is looked up by its tuple in several maps.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut bytes = [0; 36];
-        for (end, room) in [self.local, self.peer].iter().zip(bytes.as_chunks_mut::<18>().0) {
-            // A flow label or a scope may differ, which makes them unequal all the same.
-            let address = match end.ip() {
-                IpAddr::V4(address) => address.to_ipv6_mapped(),
-                IpAddr::V6(address) => address,
-            };
-            let (head, tail) = room.split_at_mut(16);
-            head.copy_from_slice(&address.octets());
-            tail.copy_from_slice(&end.port().to_ne_bytes());
-        }
-        state.write(&bytes);
+        state.write([octets(self.local.ip()), octets(self.peer.ip())].as_flattened());
+        // A flow label or a scope may differ, which makes them unequal all the same.
+        state.write_u32(u32::from(self.local.port()) << 16 | u32::from(self.peer.port()));
+    }
+}
+
+/// An address in as many bytes as any: what hashes go by.
+pub(super) const fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
     }
 }
 
