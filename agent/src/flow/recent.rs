@@ -2,9 +2,14 @@
 //!
 //! Pure and bounded; time comes in with the resets.
 
-use std::{collections::HashMap, mem, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    mem,
+    time::Duration,
+};
 
-use super::{Earlier, Reset, Tuple};
+use super::{Earlier, Reset};
 
 /// Connections remembered at once, at most; at least the latest half of them.
 const CONNECTIONS: usize = 8192;
@@ -12,8 +17,9 @@ const CONNECTIONS: usize = 8192;
 /// Retransmissions of what was under way come within this time, unless the path is very slow.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A connection: its ends, and the network namespace they are told apart by.
-type Key = (Tuple, Option<u32>);
+/// A connection: a keyed hash of its ends, and of the network namespace they are told apart by. Every reset writes one at random, and with the ends
+/// themselves the memory outgrows the processor's cache. That two connections are taken for one is as likely as 1 in 2^51.
+type Key = u64;
 
 /// The memory, in two generations: what is old is forgotten all at once, and not searched for one by one.
 #[derive(Debug, Default)]
@@ -22,6 +28,7 @@ pub struct Recent {
     older: HashMap<Key, Entry>,
     /// When the newer one began.
     began_ns: i64,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -34,7 +41,7 @@ struct Entry {
 impl Recent {
     /// The reset of the same connection shortly before `reset`.
     pub fn before(&self, reset: &Reset) -> Option<Earlier> {
-        let key = (reset.tuple, reset.netns);
+        let key = self.key(reset);
         let entry = self.newer.get(&key).or_else(|| self.older.get(&key))?;
         let ago = Duration::from_nanos(u64::try_from(time_ns(reset).checked_sub(entry.time_ns)?).ok()?);
         (ago <= WINDOW).then(|| Earlier { id: entry.id.clone(), ago, routine: entry.routine })
@@ -49,7 +56,11 @@ impl Recent {
             self.newer.clear();
             self.began_ns = time_ns;
         }
-        self.newer.insert((reset.tuple, reset.netns), Entry { id: reset.id.clone(), time_ns, routine });
+        self.newer.insert(self.key(reset), Entry { id: reset.id.clone(), time_ns, routine });
+    }
+
+    fn key(&self, reset: &Reset) -> Key {
+        self.hasher.hash_one((reset.tuple, reset.netns))
     }
 }
 
