@@ -21,7 +21,7 @@ const CUTS: [usize; 5] = [1, 3, 9, 27, 4096];
 fn neither_password_nor_body_is_kept() -> Result<()> {
     for cut in CUTS {
         let net = two_hosts()?;
-        let agent = Agent::on(&net.server).args(&["--ring-size", "64KiB"]).start()?;
+        let agent = Agent::on(&net.server).args(&["--ring-size", "64KiB", "--max-connections", "1024"]).start()?;
         let mut connection = Connection::open(&net.client, &net.server, net.server.v4())?;
         converse(&mut connection, cut)?;
         let flow = connection.flow()?;
