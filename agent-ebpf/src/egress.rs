@@ -3,7 +3,7 @@
 //! It keeps for the leaving direction of watched connections the same facts as the tap, and reports nothing: what becomes of a RST that
 //! leaves is told by its tracepoint. Arriving packets, which such a socket sees too, it lets go at once.
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_jiffies64, macros::socket_filter, programs::SkBuffContext};
+use aya_ebpf::{EbpfContext, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowState, Packet, direction, packet_bit};
 
 use crate::{
@@ -37,8 +37,7 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     if packet.flags & RST != 0 {
         return;
     }
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_jiffies64() } as u32;
+    let now = flow::now();
     let known = slots::of(key);
     if packet.flags & SYN != 0 {
         handshake::seen(key, packet, known, now);

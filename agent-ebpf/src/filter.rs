@@ -12,17 +12,11 @@ use crate::maps::{CONFIG, NETNS};
 #[unsafe(link_section = ".data.watch")]
 static mut WATCH: Watch = Watch::NOTHING;
 
-/// Whether a watched port may be near one of these (host byte order): false for most packets, by one word and without a branch for each port.
-#[inline(always)]
-pub fn may_be_watched(local: u16, peer: u16) -> bool {
-    summary() & (summary_bit(local) | summary_bit(peer)) != 0
-}
-
-/// Whether either port (host byte order) is watched.
+/// Whether either port (host byte order) is watched. Of most packets one word tells that none is, without a branch for each port.
 #[inline(always)]
 pub fn ports_watched(local: u16, peer: u16) -> bool {
     let summary = summary();
-    among(summary, local) || among(summary, peer)
+    summary & (summary_bit(local) | summary_bit(peer)) != 0 && (among(summary, local) || among(summary, peer))
 }
 
 /// Whether this port (host byte order) is watched.

@@ -1,5 +1,6 @@
 //! Folding one packet into what is remembered of its direction.
 
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use rstblame_ebpf::{
     amqp::stage,
     wire::{FlowKey, FlowState, Packet, direction, packet_bit, seen},
@@ -21,6 +22,13 @@ static SECOND: u32 = 1000;
 pub fn second() -> u32 {
     // SAFETY: a valid, aligned static of a plain integer; volatile, since the value in the object is not the final one.
     unsafe { core::ptr::read_volatile(&raw const SECOND) }
+}
+
+/// Jiffies now, low 32 bits.
+#[inline(always)]
+pub fn now() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_jiffies64() as u32 }
 }
 
 /// Begins to remember a direction, with what its handshake showed; null when that fails.

@@ -18,6 +18,7 @@ use rstblame_ebpf::{
 
 use crate::{
     maps::{FOLLOWERS, HANDOVER, SPOKEN, count},
+    memory::not_written_out,
     slots,
     unit::{FRAME_END, complete, frame_ended, is_of_channel},
     window::Window,
@@ -29,7 +30,7 @@ use crate::{
 const UNITS: u32 = 8;
 
 /// Frames on channels that are passed over in one segment before it is handed over.
-const FRAMES: u64 = 8;
+const FRAMES: u32 = 8;
 
 /// Bytes of an end octet and the header behind it (AMQP 0-9-1, section 2.3.5).
 const FRAME: u32 = 8;
@@ -129,9 +130,8 @@ fn pass_over(
     let mut came = flow.have != 0;
     let mut left = end.wrapping_sub(flow.next).wrapping_add(u32::from(came));
     let mut seen = window.open(skb, behind, left);
-    let frames = FRAMES;
-    // SAFETY: a valid, aligned local. Volatile, lest the compiler write the loop out, of which most packets take one or two rounds.
-    for _ in 0..unsafe { core::ptr::read_volatile(&raw const frames) } {
+    // Most packets take one or two of them.
+    for _ in 0..not_written_out(FRAMES) {
         if !seen.has(left, FRAME) {
             cold_path();
             if left.cast_signed() <= 0 {

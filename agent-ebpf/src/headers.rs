@@ -12,6 +12,7 @@ use crate::{
     address::{AF_INET, AF_INET6, narrow},
     filter,
     maps::SEGMENT,
+    memory::zero,
     packet::netns_of,
     window::Window,
 };
@@ -117,6 +118,13 @@ fn load_shorter<T: Copy>(skb: u64, offset: u32, slot: &mut MaybeUninit<T>) -> bo
     unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 }
 }
 
+/// A length that is bounded, and of one byte at least: one less, which is one more in the end, so that the verifier sees that it is never zero.
+#[inline(always)]
+pub const fn at_most(length: u32, most: u32) -> u32 {
+    let less = length.wrapping_sub(1);
+    (if less < most - 1 { less } else { most - 1 }) + 1
+}
+
 /// Loads something small.
 #[inline(always)]
 pub fn load<T: Copy + Default>(skb: u64, offset: u32) -> Option<T> {
@@ -146,7 +154,7 @@ pub fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
     }
     // The ports before all else, since most packets go no further. What stands in their place in other protocols is seldom a watched one. Later
     // fragments have no TCP header.
-    if !ip.tcp.may_be_watched() || ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 || !ip.tcp.is_watched() {
+    if !ip.tcp.is_watched() || ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
         return core::ptr::null_mut();
     }
     let place = place();
@@ -195,7 +203,7 @@ pub fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
             return core::ptr::null_mut();
         }
     }
-    if !ip.tcp.may_be_watched() || !ip.tcp.is_watched() {
+    if !ip.tcp.is_watched() {
         return core::ptr::null_mut();
     }
     let place = place();
@@ -252,12 +260,6 @@ fn reload(skb: u64, tcp_at: u32, tcp: &mut Tcp) -> bool {
 }
 
 impl Tcp {
-    /// Whether a watched port may be near one of these.
-    #[inline(always)]
-    fn may_be_watched(&self) -> bool {
-        filter::may_be_watched(u16::from_be_bytes(self.destination), u16::from_be_bytes(self.source))
-    }
-
     /// Whether either port is watched.
     #[inline(always)]
     fn is_watched(&self) -> bool {
@@ -329,20 +331,17 @@ fn put(place: *mut [u8; 16], [first, second]: [u64; 2]) {
     }
 }
 
-/// Writes zeros in words, but to the window. The compiler makes `memset` of everything else that does so, which on this target is a loop over bytes.
+/// Writes zeros over what not every packet fills in; the window is wiped by itself, and the offsets are always written.
 #[inline(always)]
 fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
-    const BYTES: usize = offset_of!(Segment, window);
-    const WORDS: usize = BYTES / size_of::<u64>();
-    const { assert!(BYTES.is_multiple_of(size_of::<u64>()) && align_of::<Segment>() == align_of::<u64>()) };
-    let words = place.as_mut_ptr().cast::<u64>();
-    for index in 0..WORDS {
-        // SAFETY: within the segment, and aligned as it is.
-        unsafe { words.add(index).write_volatile(0) };
+    // SAFETY: a segment that a map holds: zeros to begin with, or an earlier one; integers only, of which any bits are a value.
+    let segment = unsafe { place.assume_init_mut() };
+    // SAFETY: valid and aligned, as they come from a reference.
+    unsafe {
+        zero(&raw mut segment.key);
+        zero(&raw mut segment.packet);
     }
-    // SAFETY: all of it was written, but for the window, which holds what an earlier segment left there or the zeros that a map begins with;
-    // integers only, of which any bits are a value.
-    unsafe { place.assume_init_mut() }
+    segment
 }
 
 /// Where the segment that this CPU looks at is put down; null never, but that the verifier does not know.

@@ -92,6 +92,13 @@ pub fn mark<T: Bits>(place: &mut T, bits: T) {
     unsafe { core::ptr::write_volatile(place, core::ptr::read_volatile(place) | bits) };
 }
 
+/// A number of rounds that the compiler does not know of, lest it write the loop out. The verifier does: in 64 bits numbers are followed through
+/// the stack.
+#[inline(always)]
+pub fn not_written_out(rounds: u32) -> u64 {
+    core::hint::black_box(u64::from(rounds))
+}
+
 /// The same condition, of which the verifier knows nothing any more.
 ///
 /// A condition that is asked about twice makes two of every way that lies between, and each further one two of each of those: the verifier

@@ -1,6 +1,6 @@
 //! The table of directions that are remembered: looking one up, and putting one down.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use rstblame_ebpf::{
     counter,
     table::{Place, Table, WAYS},
@@ -8,8 +8,9 @@ use rstblame_ebpf::{
 };
 
 use crate::{
+    flow::now,
     maps::{FLOWS, SETS, TAKEN, count},
-    memory::{unknown_number, zero},
+    memory::{not_written_out, unknown_number, zero},
 };
 
 /// The form of the table; overwritten and frozen by user space before load.
@@ -140,13 +141,6 @@ fn take(set: u32) -> bool {
     false
 }
 
-/// A number of rounds that the compiler does not know of, lest it write the loop out. The verifier does: in 64 bits numbers are followed through
-/// the stack.
-#[inline(always)]
-fn not_written_out(rounds: u32) -> u64 {
-    core::hint::black_box(u64::from(rounds))
-}
-
 #[inline(always)]
 fn give_back(set: u32) {
     // It is there: this CPU put it in.
@@ -184,13 +178,6 @@ fn least_recent(set: u32) -> u32 {
         oldest = unknown_number(oldest);
     }
     oldest as u32 % WAYS
-}
-
-/// Jiffies, low 32 bits.
-#[inline(always)]
-fn now() -> u32 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_jiffies64() as u32 }
 }
 
 /// Puts a direction down in a slot. Nobody finds it before all of it is there.

@@ -8,7 +8,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
-    helpers::generated::{bpf_jiffies64, bpf_skb_load_bytes, bpf_skb_load_bytes_relative},
+    helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative},
     macros::socket_filter,
     programs::SkBuffContext,
 };
@@ -23,7 +23,7 @@ use crate::{
     budget,
     flow::{self, RST, SYN, second},
     follow, handshake,
-    headers::{self, Segment, load},
+    headers::{self, Segment, at_most, load},
     maps::{EVENTS, count},
     memory::zero,
     record::{boottime_ns, header},
@@ -71,8 +71,7 @@ pub fn tap_ipv6(ctx: SkBuffContext) -> i64 {
 /// A segment of a watched connection.
 #[inline(always)]
 fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_jiffies64() } as u32;
+    let now = flow::now();
     let known = slots::of(&segment.key);
     if segment.packet.flags & RST != 0 {
         rst(skb, segment, known, now);
@@ -210,12 +209,10 @@ fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
 #[inline(always)]
 fn load_upto<T: Copy>(skb: u64, at: u32, length: u32, room: &mut T) {
     let most = size_of::<T>() as u32;
-    // One less, which is one more in the end: so the verifier sees that it is never zero.
-    let less = length.wrapping_sub(1);
-    if less > u32::MAX / 2 {
+    if length.cast_signed() <= 0 {
         return;
     }
-    let length = if less < most - 1 { less } else { most - 1 } + 1;
+    let length = at_most(length, most);
     // SAFETY: the room is at least as large as is told; the helper checks the bounds of the packet, and writes zeros where it fails.
     unsafe { bpf_skb_load_bytes(skb as *const _, at, core::ptr::from_mut(room).cast(), length) };
 }

@@ -4,8 +4,13 @@
 
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 
+use crate::{headers::at_most, memory::zero};
+
 /// Bytes that are loaded at once.
 const SIZE: u32 = 64;
+
+/// The same in words.
+const WORDS: usize = SIZE as usize / size_of::<u64>();
 
 /// The mask that every offset of a word is put through, and room for the word at the last of them.
 const MASK: u32 = 2 * SIZE - 1;
@@ -41,9 +46,7 @@ impl Window {
     /// Loads what comes where `left` bytes are left of a segment that ends at this offset of the packet.
     #[inline(always)]
     pub fn open(&mut self, skb: u64, behind: u32, left: u32) -> Seen {
-        // One less, which is one more in the end: so the verifier sees that it is never zero.
-        let most = left.wrapping_sub(1);
-        let length = if most < SIZE - 1 { most } else { SIZE - 1 } + 1;
+        let length = at_most(left, SIZE);
         // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the packet.
         let failed = unsafe { bpf_skb_load_bytes(skb as *const _, behind.wrapping_sub(left), self.bytes.as_mut_ptr().cast(), length) };
         Seen { left, length: if failed == 0 { length } else { 0 } }
@@ -52,13 +55,10 @@ impl Window {
     /// Wipes what was loaded: what applications say to each other stays in no map.
     #[inline(always)]
     pub fn close(&mut self) {
-        let words = self.bytes.as_mut_ptr();
-        for index in (0..SIZE as usize).step_by(size_of::<u64>()) {
-            // SAFETY: within the bytes, and aligned to 8 as they are. Volatile, lest the compiler make a call of it.
-            #[expect(clippy::cast_ptr_alignment, reason = "asserted where the window is declared")]
-            unsafe {
-                words.add(index).cast::<u64>().write_volatile(0);
-            }
+        // SAFETY: as many bytes as are loaded at most, aligned as asserted below.
+        #[expect(clippy::cast_ptr_alignment, reason = "asserted below")]
+        unsafe {
+            zero(self.bytes.as_mut_ptr().cast::<[u64; WORDS]>());
         }
     }
 
