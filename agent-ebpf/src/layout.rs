@@ -40,6 +40,8 @@ pub struct Layout {
     pub sk_socket: u32,
     /// `sock.sk_uid`.
     pub sk_uid: u32,
+    /// `sock.sk_err`.
+    pub sk_err: u32,
     /// `socket_alloc.vfs_inode.i_ino`, counted from `socket_alloc.socket`.
     pub socket_ino: u32,
     /// `inet_sock.inet_sport`; `skc_num` is no substitute: it is zero once the socket is closed and its port released.
@@ -124,6 +126,7 @@ impl Layout {
         sk_lingertime: ABSENT,
         sk_socket: ABSENT,
         sk_uid: ABSENT,
+        sk_err: ABSENT,
         socket_ino: ABSENT,
         inet_sport: ABSENT,
         lrcvtime: ABSENT,
@@ -222,5 +225,5 @@ impl RecordFormat {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 47 * 4);
+const _: () = assert!(size_of::<Layout>() == 48 * 4);
 const _: () = assert!(size_of::<RecordFormat>() == 17 * 4);

@@ -23,7 +23,7 @@ pub mod kind {
     pub const RECEIVE_RESET: u32 = 2;
     /// [`TaskRecord`](super::TaskRecord): a process is seen with a watched socket for the first time.
     pub const PROCESS: u32 = 3;
-    /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before.
+    /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before, or whose peer had sent FIN.
     pub const CLOSED: u32 = 4;
     /// [`ArrivedRst`](super::wire::ArrivedRst): a RST arrived, whatever the kernel made of it.
     pub const ARRIVED_RST: u32 = 5;
@@ -31,6 +31,9 @@ pub mod kind {
     pub const FOLLOWED: u32 = 6;
     /// [`Heartbeat`](super::Heartbeat): user space asked for it.
     pub const HEARTBEAT: u32 = 7;
+    /// [`ResetRecord`](super::ResetRecord) of `sock:inet_sock_set_state`: an open connection begins to end, or one that was
+    /// being opened is given up. `connection` has the states and, where a process of this host acted, that process.
+    pub const ENDING: u32 = 8;
 }
 
 /// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
@@ -59,6 +62,10 @@ pub mod valid {
     pub const HAS_SKB: u32 = 1 << 10;
     /// `inode`: the socket still belongs to a file.
     pub const INODE: u32 = 1 << 11;
+    /// `error`: `sk_err` could be read.
+    pub const ERROR: u32 = 1 << 12;
+    /// A kernel thread acted for the owner, as the worker of Multipath TCP does.
+    pub const KERNEL_THREAD: u32 = 1 << 13;
 }
 
 /// Bits of `ResetRecord::sock_bits`.
@@ -100,8 +107,12 @@ pub mod counter {
     pub const HANDSHAKES_TAKEN: u32 = 9;
     /// Directions of connections of which it is not known any more what was said on them: it had made room when they went on.
     pub const CONVERSATIONS_GONE: u32 = 10;
+    /// Ends of watched connections that were to be reported: [`kind::ENDING`](super::kind::ENDING).
+    pub const ENDINGS: u32 = 11;
+    /// Those of them for which the ring buffer had no room to spare.
+    pub const ENDINGS_LOST: u32 = 12;
     /// Number of counters.
-    pub const COUNT: u32 = 11;
+    pub const COUNT: u32 = 13;
 }
 
 /// Bits of `Config::flags`.
@@ -286,8 +297,8 @@ pub struct ResetRecord {
     pub last_ack_received: u32,
     /// Jiffies when the tracepoint fired, low 32 bits.
     pub jiffies: u32,
-    /// Explicit padding, zero.
-    pub reserved2: u32,
+    /// `sk_err`, an errno: why the kernel gave a connection up. Of [`kind::ENDING`] only.
+    pub error: u32,
     /// Sequence number of the offending segment.
     pub trigger_seq: u32,
     /// Acknowledgement number of the offending segment.

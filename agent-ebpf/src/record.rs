@@ -1,6 +1,9 @@
 //! Reading plain tracepoint records, and submitting reset records.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
+    helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns},
+};
 use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
 use crate::{
@@ -92,6 +95,17 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
         zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
+    begin(seen, record);
+    fill(record);
+    if marked(&record.valid) & valid::TUPLE == 0 {
+        diagnose::no_tuple(seen.kind, u32::from(record.family));
+    }
+    entry.submit(0);
+}
+
+/// Writes what every record of a connection begins with.
+#[inline(always)]
+fn begin(seen: &Seen<'_>, record: &mut ResetRecord) {
     record.header = header(seen.kind);
     // SAFETY: a helper without arguments.
     record.jiffies = unsafe { bpf_jiffies64() } as u32;
@@ -107,10 +121,27 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
         record.peer = seen.ends.peer;
         mark(&mut record.valid, valid::TUPLE);
     }
+}
+
+/// Submits the end of a connection, unless the ring buffer is filling up: a crowd that leaves at once takes no room from resets.
+///
+/// What is not submitted is counted as lost.
+#[inline(always)]
+pub fn submit_ending(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
+    count(counter::ENDINGS);
+    let crowded = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > EVENTS.query(u64::from(BPF_RB_RING_SIZE)) / 2;
+    let entry = if crowded { None } else { EVENTS.reserve::<ResetRecord>(0) };
+    let Some(mut entry) = entry else {
+        count(counter::ENDINGS_LOST);
+        return;
+    };
+    // SAFETY: as in `submit_reset`.
+    let record = unsafe {
+        zero(entry.as_mut_ptr());
+        &mut *entry.as_mut_ptr()
+    };
+    begin(seen, record);
     fill(record);
-    if marked(&record.valid) & valid::TUPLE == 0 {
-        diagnose::no_tuple(seen.kind, u32::from(record.family));
-    }
     entry.submit(0);
 }
 

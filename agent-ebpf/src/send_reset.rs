@@ -117,6 +117,9 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
     if unknown(segment.present) {
         segment.fill(record);
     }
+    if firing.skb == 0 && task::is_kernel_thread() {
+        mark(&mut record.valid, valid::KERNEL_THREAD);
+    }
     if unknown(connected) && marked(&record.state) != 0 {
         socket::fill_facts(firing.sock, record);
     }
@@ -125,7 +128,9 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
     } else {
         // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
         task::fill_current(&mut record.current);
-        task::fill_signal(record.current.tgid, &mut record.signal);
+        if marked(&record.valid) & valid::KERNEL_THREAD == 0 {
+            task::fill_signal(record.current.tgid, &mut record.signal);
+        }
         mark(&mut record.valid, valid::CURRENT);
     }
 }

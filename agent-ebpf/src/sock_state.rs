@@ -1,4 +1,4 @@
-//! `sock:inet_sock_set_state`: when a watched connection was opened, by whom, and which state it was in before it closed.
+//! `sock:inet_sock_set_state`: when a watched connection was opened, by whom, which state it was in before it closed, and who ended it.
 //!
 //! The state matters because an aborting socket is already CLOSE when `tcp_send_reset` fires
 //! (tcp_disconnect(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
@@ -8,13 +8,13 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use rstblame_ebpf::{Connection, RecordFormat, counter, owner};
+use rstblame_ebpf::{Connection, RecordFormat, counter, flood::class, kind, owner, valid};
 
 use crate::{
     diagnose, filter,
     maps::{CONNECTIONS, count},
-    memory::{offset_of_member, read_or, read_or_zero},
-    record::{RecordTuple, boottime_ns, record_offset},
+    memory::{mark, offset_of_member, read_or, read_or_zero, unknown},
+    record::{Ends, RecordTuple, Seen, boottime_ns, record_offset, submit_ending, submit_task},
     socket, task,
 };
 
@@ -60,13 +60,24 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         && let Some(known) = CONNECTIONS.get_ptr_mut(sock)
     {
         // SAFETY: the value stays valid while the program runs, and changes of one socket's state are serialised by its lock.
-        update(unsafe { &mut *known }, sock, old, new);
+        let known = unsafe { &mut *known };
+        update(known, sock, old, new);
+        report(known, sock, tuple);
         return;
     }
     // Connections that are first seen in any other state were opened before the agent was: their age is not known. But whoever
-    // closes one is its owner all the same.
-    let closes = new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK;
-    if !closes && new != socket::state::SYN_SENT && new != socket::state::ESTABLISHED && new != socket::state::LISTEN {
+    // closes one is its owner all the same, and its end is one.
+    let first_seen = match new {
+        socket::state::FIN_WAIT1
+        | socket::state::LAST_ACK
+        | socket::state::CLOSE_WAIT
+        | socket::state::SYN_SENT
+        | socket::state::ESTABLISHED
+        | socket::state::LISTEN => true,
+        socket::state::CLOSE => old == socket::state::ESTABLISHED,
+        _ => false,
+    };
+    if !first_seen {
         return;
     }
     let (local, peer) = tuple.ports_of(sock);
@@ -80,8 +91,16 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         task::introduce(&task, sock);
         return;
     }
-    let mut connection = socket::NOTHING_KNOWN;
-    update(&mut connection, sock, old, new);
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+    if let Err(error) = CONNECTIONS.insert(sock, &socket::NEW, 0) {
+        count(counter::CONNECTIONS_FULL);
+        diagnose::connection_not_stored(u32::from(new), error);
+        return;
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sock) else { return };
+    // SAFETY: as above.
+    let connection = unsafe { &mut *connection };
+    update(connection, sock, old, new);
     if new == socket::state::SYN_SENT {
         // connect(2) runs in its caller's context.
         task::fill_current(&mut connection.task);
@@ -89,10 +108,7 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         connection.owner = owner::CONNECT;
         connection.active_open = 1;
     }
-    if let Err(error) = CONNECTIONS.insert(sock, connection, 0) {
-        count(counter::CONNECTIONS_FULL);
-        diagnose::connection_not_stored(u32::from(new), error);
-    }
+    report(connection, sock, tuple);
 }
 
 #[inline(always)]
@@ -105,10 +121,47 @@ fn update(connection: &mut Connection, sock: u64, old: u8, new: u8) {
     connection.state = new;
     connection.changed_ns = now;
     // Only close(2), shutdown(2) and the end of a process send this host's FIN, all of them in the owner's context
-    // (tcp_close_state(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
-    if new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK {
+    // (tcp_close_state(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Multipath TCP leaves it to a worker: then
+    // whoever connected is still the best that is known.
+    if (new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK) && !task::is_kernel_thread() {
         task::fill_current(&mut connection.task);
         task::introduce(&connection.task, sock);
         connection.owner = owner::CLOSE;
     }
+}
+
+/// Reports the first act of an end: this host's FIN, the peer's, or that the kernel gave the connection up. Whoever closes after the
+/// peer's FIN is reported by name only.
+#[inline(always)]
+fn report(connection: &Connection, sock: u64, tuple: &RecordTuple<'_>) {
+    let (old, new) = (connection.previous_state, connection.state);
+    let closed = old == socket::state::ESTABLISHED && (new == socket::state::FIN_WAIT1 || new == socket::state::CLOSE_WAIT);
+    let given_up =
+        new == socket::state::CLOSE && (old == socket::state::ESTABLISHED || old == socket::state::SYN_SENT) && socket::timed_out(sock);
+    if old == socket::state::CLOSE_WAIT && new == socket::state::LAST_ACK {
+        submit_task(kind::CLOSED, sock);
+    }
+    if !closed && !given_up {
+        return;
+    }
+    let mut ends = Ends::none();
+    socket::read_ends(sock, &mut ends);
+    if !unknown(ends.present) {
+        tuple.read_ends(&mut ends);
+    }
+    let seen = Seen { kind: kind::ENDING, class: class::CONNECTED, ends: &ends, netns: socket::netns(sock) };
+    submit_ending(&seen, |record| {
+        record.sock = sock;
+        mark(&mut record.valid, valid::HAS_SOCK);
+        record.state = new;
+        mark(&mut record.valid, valid::STATE);
+        record.connection = *connection;
+        mark(&mut record.valid, valid::CONNECTION);
+        socket::fill_socket(sock, record);
+        socket::fill_error(sock, record);
+        if task::is_kernel_thread() {
+            mark(&mut record.valid, valid::KERNEL_THREAD);
+        }
+        task::fill_signal(record.connection.task.tgid, &mut record.signal);
+    });
 }

@@ -18,6 +18,8 @@ pub mod state {
     pub const SYN_SENT: u8 = 2;
     pub const FIN_WAIT1: u8 = 4;
     pub const TIME_WAIT: u8 = 6;
+    pub const CLOSE: u8 = 7;
+    pub const CLOSE_WAIT: u8 = 8;
     pub const LAST_ACK: u8 = 9;
     pub const LISTEN: u8 = 10;
     pub const NEW_SYN_RECV: u8 = 12;
@@ -69,11 +71,17 @@ pub fn read_ends(sock: u64, ends: &mut Ends) {
     ends.present = unknown(done);
 }
 
-/// Fills in options, queues and counters of a full socket, and what was remembered of its connection.
+/// Fills in options, queues and counters of a full socket.
 #[inline(always)]
-pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
+pub fn fill_socket(sock: u64, record: &mut ResetRecord) {
     fill_options(sock, record);
     fill_tcp(sock, record);
+}
+
+/// Fills in what [`fill_socket`] does, and what was remembered of its connection.
+#[inline(always)]
+pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
+    fill_socket(sock, record);
     // Only for a socket that is no orphan does its later end run in its owner's context.
     let held = marked(&record.valid) & valid::SOCK != 0 && marked(&record.sock_bits) & sock_bit::DEAD == 0;
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
@@ -81,7 +89,7 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
         let connection = unsafe { &mut *connection };
         record.connection = *connection;
         mark(&mut record.valid, valid::CONNECTION);
-        if record.connection.owner == owner::CLOSE {
+        if record.connection.owner == owner::CLOSE || marked(&record.valid) & valid::KERNEL_THREAD != 0 {
             task::fill_signal(record.connection.task.tgid, &mut record.signal);
         }
         connection.was_reset = u8::from(held);
@@ -92,6 +100,33 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
             count(counter::CONNECTIONS_FULL);
             diagnose::connection_not_stored(u32::from(record.state), error);
         }
+    }
+}
+
+/// Whether the kernel gave a connection up because nothing answered any more: `sk_err` is set before the state changes, by
+/// tcp_write_err() and its like (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_timer.c>). A RST sets others.
+#[inline(always)]
+pub fn timed_out(sock: u64) -> bool {
+    matches!(
+        read_or_zero::<u32>(sock, offset_of_member!(sk_err)),
+        errno::ENETDOWN | errno::ENETUNREACH | errno::ETIMEDOUT | errno::EHOSTDOWN | errno::EHOSTUNREACH
+    )
+}
+
+/// Numbers of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h>.
+mod errno {
+    pub const ENETDOWN: u32 = 100;
+    pub const ENETUNREACH: u32 = 101;
+    pub const ETIMEDOUT: u32 = 110;
+    pub const EHOSTDOWN: u32 = 112;
+    pub const EHOSTUNREACH: u32 = 113;
+}
+
+/// Fills in the error that a socket has.
+#[inline(always)]
+pub fn fill_error(sock: u64, record: &mut ResetRecord) {
+    if read_into(sock, offset_of_member!(sk_err), &mut record.error) {
+        mark(&mut record.valid, valid::ERROR);
     }
 }
 
@@ -107,6 +142,9 @@ pub const NOTHING_KNOWN: Connection = Connection {
     was_reset: 0,
     reserved: [0; 3],
 };
+
+/// The same, to be written to the map from where it is.
+pub static NEW: Connection = NOTHING_KNOWN;
 
 /// A connection of which nothing is remembered but that it was reset. Written to the map from where it is: on the stack, of which verifiers
 /// allow 512 bytes to a program and all that it calls, it would take more room than there is without BTF.

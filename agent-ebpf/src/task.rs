@@ -35,6 +35,14 @@ pub fn fill_current(task: &mut Task) {
     }
 }
 
+/// Whether a kernel thread is on the CPU: it acts for whoever left it the work.
+#[inline(always)]
+pub fn is_kernel_thread() -> bool {
+    // SAFETY: a helper without arguments.
+    let current = unsafe { bpf_get_current_task() };
+    read_or_zero::<u32>(current, offset_of_member!(task_flags)) & PF_KTHREAD != 0
+}
+
 /// Writes the last fatal signal of a process into `signal`.
 #[inline(always)]
 pub fn fill_signal(tgid: u32, signal: &mut Signal) {

@@ -99,6 +99,8 @@ pub struct Plan {
     pub settle: Duration,
     /// Whether RSTs without effect are reported.
     pub ignored: bool,
+    /// Whether ends of connections without a RST are reported.
+    pub endings: bool,
     pub flood: FloodArgs,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
@@ -119,6 +121,7 @@ impl Plan {
             middleboxes: Vec::new(),
             settle,
             ignored: false,
+            endings: true,
             flood,
             state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
             privileges: None,
@@ -179,6 +182,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let plan = Plan {
         middleboxes: args.middleboxes.clone(),
         ignored: args.ignored,
+        endings: args.endings == Switch::On,
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
         ..Plan::new(arm, args.flood, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
     };
@@ -209,6 +213,7 @@ pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> 
     let plan = Plan {
         middleboxes: config.middleboxes.clone(),
         ignored: config.ignored,
+        endings: config.endings,
         owners: config.owners.clone(),
         ..Plan::new(arm, config.flood, config.kernel.max_processes, config.settle, config.state_dir.as_deref())
     };

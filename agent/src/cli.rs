@@ -81,6 +81,9 @@ pub struct CaptureArgs {
     /// Also report RSTs that arrived and that the kernel did not act on: stale, inexact, or for a connection that was over.
     #[arg(long)]
     pub ignored: bool,
+    /// Also tell of AMQP connections that died without a RST: a FIN while AMQP was open, a peer that no longer answered.
+    #[arg(long, value_enum, default_value_t)]
+    pub endings: Switch,
     /// Keep what is learnt of idle timeouts in this directory, so that it survives a restart.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

@@ -19,8 +19,9 @@ mod suppressed;
 pub use amqp::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
 pub use cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength};
 pub use reset::{
-    Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, KnownFrom, Kubernetes, Network, NetworkType, Origin, Owner,
-    Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp, Transport,
+    Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, FirstAct, FirstActBy, FirstActHow, KnownFrom, Kubernetes,
+    Network, NetworkType, Origin, Owner, Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp,
+    Transport,
 };
 pub use schema::schema;
 pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};
@@ -41,12 +42,16 @@ pub enum Event {
     Rst(Box<ResetEvent>),
     /// Resets that were alike and too many.
     RstSuppressed(Box<Suppressed>),
+    /// An AMQP connection died without a RST.
+    ConnectionEnded(Box<ResetEvent>),
+    /// Ends of connections without a RST that were alike and too many.
+    EndingsSuppressed(Box<Suppressed>),
     /// The configuration was read again; from here on another filter holds.
     AgentReloaded(Reloaded),
     /// Something was lost since the last line.
     EventsLost(EventsLost),
     /// Last line.
-    AgentStopped(Stopped),
+    AgentStopped(Box<Stopped>),
 }
 
 /// The host the agent runs on.
@@ -157,6 +162,9 @@ pub struct EventsLost {
 pub struct SinkLost {
     /// Resets that are missing from this sink, folded ones included: its queue was full, or they could not be written before the agent ended.
     pub lost: u64,
+    /// The same of ends of connections without a RST.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub endings: u64,
 }
 
 /// What became of the resets that were handed to one sink, whole or folded: all that are part of `emitted` or `suppressed`, or, where the sink was
@@ -167,6 +175,12 @@ pub struct SinkTotals {
     pub written: u64,
     /// Resets that are not known to be written.
     pub lost: u64,
+    /// Ends of connections without a RST that were written, whole or folded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub endings_written: u64,
+    /// Those that are not known to be written.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub endings_lost: u64,
 }
 
 /// Where resets were lost. A place where nothing was lost is absent.
@@ -228,6 +242,27 @@ pub struct Stopped {
     pub by_origin: BTreeMap<OriginKind, u64>,
     /// Of the emitted and the suppressed ones.
     pub by_cause: BTreeMap<CauseId, u64>,
+    /// Ends of connections without a RST. Absent from agents that did not tell of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endings: Option<EndingTotals>,
+}
+
+/// Books of the ends of connections without a RST: `seen = emitted + suppressed + lost` holds exactly. Of an end that was lost on its way out of
+/// the kernel it is not known whether it would have had a line; it counts as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndingTotals {
+    /// Ends that were to be told.
+    pub seen: u64,
+    /// Lines written out; where there are several sinks, handed to them.
+    pub emitted: u64,
+    /// Folded into `endings_suppressed`.
+    pub suppressed: u64,
+    /// Lost: no room in the ring buffer, or not readable, or not written.
+    pub lost: u64,
+    /// Beside those: ends in order, and such of which it is not known that they were not.
+    pub ordinary: u64,
+    /// Beside those: ends that the line of a RST told of.
+    pub told_by_rst: u64,
 }
 
 /// What bounded memory could not hold. A place where nothing fell out is absent.
@@ -257,6 +292,9 @@ pub struct FellOut {
     /// RSTs that were forgotten before their reset was known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rsts: u64,
+    /// First acts that were forgotten before their time: what met the dead end later is told without them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub endings: u64,
     /// Peers whose earlier resets were forgotten, and with them what repeats.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peers: u64,

@@ -1,6 +1,7 @@
 //! A reset and its verdict into the line of the contract. Says nothing that the two do not.
 
 mod amqp;
+mod first_act;
 
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
@@ -76,9 +77,22 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             .as_ref()
             .and_then(|pair| pair.process.clone())
             .map(|(pid, name, path)| ProcessName { pid, executable: Executable { name, path } }),
-        related: reset.pair.as_ref().map(|pair| Related { duplicates: None, pair: Some(pair.id.clone()) }),
+        first_act: first_act::first_act(reset).map(Box::new),
+        related: related(reset),
         capture: reset.capture.as_ref().map(|capture| Capture { file: capture.file.clone() }),
     }
+}
+
+/// Other lines that belong to this one.
+fn related(reset: &Reset) -> Option<Related> {
+    let ending = reset.first_act.as_ref().filter(|first| first.told && !reset.ended);
+    let related = Related {
+        duplicates: None,
+        pair: reset.pair.as_ref().map(|pair| pair.id.clone()),
+        ending: ending.map(|first| first.id.clone()),
+        other_leg: reset.other_leg.as_ref().map(|leg| leg.id.clone()),
+    };
+    (related != Related::default()).then_some(related)
 }
 
 /// The RST as it was on the wire.
@@ -196,11 +210,16 @@ fn message(reset: &Reset, verdict: &Verdict) -> String {
         Role::Client => (reset.tuple.local, reset.tuple.peer),
     };
     let what = match verdict.effect {
+        // The packet came later, and is not what ended it.
+        Effect::ConnectionReset | Effect::Answered if reset.act().is_some() => "was ended",
         Effect::ConnectionReset => "was reset",
         Effect::ConnectionRefused => "was refused",
         Effect::HandshakeAborted => "was aborted during its handshake",
         Effect::Ignored => "got a RST that had no effect",
         Effect::Answered => "no longer exists here; a segment for it was answered by a RST",
+        Effect::ClosedWithoutAmqpClose => "was closed without an end of AMQP",
+        Effect::TimedOut => "timed out",
+        Effect::ConnectTimedOut => "could not be opened",
     };
     let who = match verdict.origin.kind {
         OriginKind::LocalProcess => " by a process of this host",
@@ -210,7 +229,7 @@ fn message(reset: &Reset, verdict: &Verdict) -> String {
         OriginKind::Unknown if reset.direction == Direction::Received => " by the peer or something in its name",
         OriginKind::Unknown => " by this host",
     };
-    let who = if verdict.effect == Effect::Answered { "" } else { who };
+    let who = if verdict.effect == Effect::Answered && reset.act().is_none() { "" } else { who };
     let mut message = String::with_capacity(MESSAGE);
     // Writing to a string does not fail.
     let _ = write!(message, "{client} -> broker {broker} {what}{who}: {}", verdict.cause.summary);

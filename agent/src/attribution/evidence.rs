@@ -4,12 +4,33 @@ use std::net::IpAddr;
 
 use crate::{
     event::{Direction, Evidence, OriginKind, Strength, Text},
-    flow::{Reset, SocketKind, TcpState},
+    flow::{Act, Reset, SocketKind, TcpState},
     signal,
 };
 
 pub(super) fn evidence(name: &'static str, points_to: OriginKind, strength: Strength, detail: impl Into<Text>) -> Evidence {
     Evidence { signal: name.into(), points_to, strength, detail: detail.into() }
+}
+
+/// Who ended the connection before the RST, or instead of it. Proof: `inet_sock_set_state` fired for it.
+pub fn first_act(reset: &Reset) -> Option<Evidence> {
+    let first = reset.first_act.as_deref()?;
+    let (who, points_to) = match first.act {
+        Act::LocalClose { shutdown } => {
+            let what = if shutdown { "shut down" } else { "closed" };
+            let who = first.actor.as_ref().map_or_else(
+                || format!("this host {what} the connection"),
+                |task| format!("{} (pid {}) {what} the connection", task.comm, task.pid),
+            );
+            (who, OriginKind::LocalProcess)
+        }
+        Act::PeerClose => ("a FIN arrived".to_owned(), OriginKind::RemotePeer),
+        Act::TimedOut(_) => ("this kernel gave the connection up".to_owned(), OriginKind::LocalHost),
+        Act::ConnectTimedOut(_) => ("this kernel gave up to open the connection".to_owned(), OriginKind::LocalHost),
+    };
+    let before = if reset.ended { String::new() } else { format!(" {} ms before the RST", first.before(reset).as_millis()) };
+    let silent = first.silence.map_or_else(String::new, |silence| format!(", after {:.1} s without payload", silence.as_secs_f64()));
+    Some(evidence("first_act", points_to, Strength::Proof, format!("{who}{before}{silent}")))
 }
 
 /// The kernel made the RST for a socket of its own accord. Proof that this host sent it: `tcp_send_reset` fired without a packet.

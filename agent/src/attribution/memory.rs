@@ -8,6 +8,7 @@ use crate::{
         idle::Destination,
         patterns::{Patterns, Sighting},
         recent::Recent,
+        wire::Silence,
     },
 };
 
@@ -41,14 +42,28 @@ impl Memory {
 
 /// A reset as the patterns take it; `None` for what belongs to normal operation, ended nothing, or was seen at its other end.
 fn sighting(reset: &Reset, verdict: &Verdict) -> Option<Sighting> {
-    let ended = matches!(verdict.effect, Effect::ConnectionReset | Effect::ConnectionRefused | Effect::HandshakeAborted);
+    let ended = matches!(
+        verdict.effect,
+        Effect::ConnectionReset
+            | Effect::ConnectionRefused
+            | Effect::HandshakeAborted
+            | Effect::ClosedWithoutAmqpClose
+            | Effect::TimedOut
+            | Effect::ConnectTimedOut
+    );
+    // A RST whose connection had a line of its own counts once.
+    let told = !reset.ended && reset.first_act.as_ref().is_some_and(|first| first.told);
     let twice = reset.pair.is_some() && reset.role == Role::Client;
-    if verdict.severity == Severity::Info || !ended || twice {
+    if verdict.severity == Severity::Info || !ended || twice || told {
         return None;
     }
-    let silence = reset.wire.as_deref().and_then(|wire| wire.silence);
+    let silence = match &reset.first_act {
+        Some(first) => first.silence.map(|length| Silence { length, broken_by_receiver: false }),
+        None => reset.wire.as_deref().and_then(|wire| wire.silence),
+    };
     let middlebox = verdict.origin.kind == OriginKind::Middlebox;
-    let learnt = silence.and_then(|silence| reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence)).copied());
+    let known = reset.first_act.as_ref().map_or(&reset.learnt_idle, |first| &first.learnt_idle);
+    let learnt = silence.and_then(|silence| known.as_deref().filter(|learnt| learnt.explains(silence)).copied());
     Some(Sighting {
         time_ns: reset.timestamp.as_nanosecond(),
         peer: Destination::new(reset.tuple.peer, reset.service_port()),

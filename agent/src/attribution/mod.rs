@@ -5,6 +5,7 @@
 //! [`causes`].
 
 mod causes;
+mod ended;
 mod evidence;
 mod kernel_path;
 mod memory;
@@ -23,7 +24,7 @@ pub use memory::Memory;
 
 use crate::{
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
-    flow::Reset,
+    flow::{Act, Reset, Role},
 };
 
 /// What became of one reset under examination.
@@ -69,6 +70,7 @@ pub struct Cause {
 /// Decides one reset.
 pub fn attribute(reset: &Reset) -> Verdict {
     let mut verdict = match reset.direction {
+        _ if reset.ended => ended::attribute(reset),
         Direction::Sent if reset.capture.is_some() => sent_wire::attribute(reset),
         Direction::Sent => sent::attribute(reset),
         Direction::Received => received::attribute(reset),
@@ -76,6 +78,48 @@ pub fn attribute(reset: &Reset) -> Verdict {
     // A stable sort keeps signals of one strength in the order in which the rules gave them.
     verdict.evidence.sort_by_key(|evidence| std::cmp::Reverse(evidence.strength));
     verdict
+}
+
+/// From how sure a cause that only something in the peer's name can have is, that something is accused.
+const ACCUSED: f64 = 0.9;
+
+/// How sure it is that a FIN or a RST after it was the peer's own where nothing speaks for a proxy in its place: one that the agent was not told of
+/// bears the peer's address as well.
+const PEER: f64 = 0.85;
+
+/// A process of this host ended the connection before the RST.
+fn acted_locally(reset: &Reset) -> bool {
+    reset.act().is_some_and(Act::is_local_close)
+}
+
+/// Lets who acted first be who ended the connection, whatever packet came after.
+fn settle_first_act(reset: &Reset, verdict: &mut Verdict) {
+    let idle = verdict.cause.id == CauseId::IdleTimeout;
+    match reset.act() {
+        Some(Act::LocalClose { .. }) => verdict.origin = Origin::settled(OriginKind::LocalProcess, 0.99),
+        Some(Act::PeerClose) if let Some(name) = &reset.known_middlebox => {
+            let address = Some(reset.tuple.peer.ip());
+            verdict.origin = Origin { address, name: Some(name.clone()), ..Origin::settled(OriginKind::Middlebox, 0.97) };
+        }
+        Some(Act::PeerClose) if idle => {
+            // No broker and no client ends a connection because it was idle while AMQP is open, but with heartbeats: a proxy in its place does.
+            let sure = verdict.cause.confidence.unwrap_or(0.0);
+            verdict.origin = if sure >= ACCUSED {
+                let address = Some(reset.tuple.peer.ip());
+                Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
+            } else {
+                Origin::unknown(&received::EITHER)
+            };
+        }
+        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && reset.role == Role::Broker => {
+            verdict.origin = Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) };
+        }
+        // RabbitMQ ends by RST: a FIN from where a broker should be is as well that of a proxy.
+        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && verdict.origin.kind != OriginKind::Middlebox => {
+            verdict.origin = Origin::unknown(&received::EITHER);
+        }
+        _ => {}
+    }
 }
 
 impl Verdict {

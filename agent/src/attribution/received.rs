@@ -25,21 +25,29 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     let accepted = reset.capture.is_none() && !reset.ignored;
     let mut found = Vec::new();
     found.extend(accepted.then(|| evidence::accepted_rst(reset)));
+    found.extend(evidence::first_act(reset));
     found.extend(evidence::pair(reset, OriginKind::RemotePeer));
     found.extend(evidence::fin_received(reset));
     found.extend(evidence::fin_sent(reset));
     found.extend(evidence::silence(reset));
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
-    let origin = if seen_leaving { Origin::settled(OriginKind::RemotePeer, 0.99) } else { Origin::unknown(&EITHER) };
+    let origin = if super::acted_locally(reset) {
+        Origin::settled(OriginKind::LocalProcess, 0.99)
+    } else if seen_leaving {
+        Origin::settled(OriginKind::RemotePeer, 0.99)
+    } else {
+        Origin::unknown(&EITHER)
+    };
     let mut verdict = Verdict::undecided(effect, origin, found);
     match &reset.wire {
         Some(wire) => wire::testify(reset, wire, &mut verdict),
         None => causes::decide(reset, &Source::Arrived(None), &mut verdict),
     }
+    super::settle_first_act(reset, &mut verdict);
     if reset.ignored {
         ignored(&mut verdict);
     }
-    if let Some(name) = &reset.known_middlebox {
+    if let Some(name) = reset.known_middlebox.as_ref().filter(|_| !super::acted_locally(reset)) {
         name_middlebox(reset, name, &mut verdict);
     }
     verdict

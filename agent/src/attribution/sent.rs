@@ -20,7 +20,11 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         settled => Origin::settled(settled, if reset.closed_first || !reset.active { NAMED } else { sure }),
     };
     let mut verdict = Verdict::undecided(path.effect(), origin, found(reset, kind));
+    if super::acted_locally(reset) {
+        verdict.origin = Origin::settled(OriginKind::LocalProcess, NAMED);
+    }
     causes::decide(reset, &Source::Kernel { path, sure }, &mut verdict);
+    super::settle_first_act(reset, &mut verdict);
     if reset.active && verdict.cause.id == CauseId::RoutineClose {
         verdict.evidence.extend(evidence::peer_spoke_just_before(reset));
     }
@@ -28,7 +32,8 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
 }
 
 fn found(reset: &Reset, kind: OriginKind) -> Vec<Evidence> {
-    let mut found = vec![if reset.active { evidence::active_reset(reset, kind) } else { evidence::passive_reset(reset, kind) }];
+    let mut found: Vec<_> = evidence::first_act(reset).into_iter().collect();
+    found.push(if reset.active { evidence::active_reset(reset, kind) } else { evidence::passive_reset(reset, kind) });
     found.extend(evidence::owner_ended(reset));
     found.extend(evidence::pair(reset, kind));
     found.extend(evidence::kernel_reason(reset, kind));

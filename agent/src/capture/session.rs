@@ -2,6 +2,7 @@
 
 mod accounts;
 mod attended;
+mod endings;
 mod floods;
 mod namespaces;
 mod release;
@@ -28,6 +29,7 @@ use crate::{
     event::{Direction, Event, Lost, SinkLost},
     flow::{
         Reset,
+        endings::Endings,
         idle::IdleMemory,
         settle::Settle,
         wires::{Place, Wires},
@@ -54,6 +56,9 @@ const LAST_LOOK: usize = 16 * BATCH;
 /// Received resets held back at once.
 const HELD: usize = 65_536;
 
+/// Ends of connections remembered at once.
+const ENDINGS: usize = 100_000;
+
 /// How much longer than its reset a RST of the wire is kept: it comes first, and its reset may be put off for its owner.
 const WIRE_GRACE: Duration = Duration::from_millis(500);
 
@@ -79,6 +84,7 @@ pub struct Session {
     sinks: Sinks,
     settle: Settle,
     wires: Wires,
+    endings: Endings,
     idle: IdleMemory,
     memory: Memory,
     floods: Floods,
@@ -118,6 +124,7 @@ impl Session {
             sinks,
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
+            endings: Endings::new(plan.settle, ENDINGS),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             memory: Memory::default(),
             floods: Floods::new(plan.flood.fold_above, plan.flood.kernel_budget > 0),
@@ -150,6 +157,7 @@ impl Session {
                 attended.observer.turned();
             }
             self.release_due();
+            self.release_endings();
             self.release_folded(clock::boottime_ns());
             self.release_ready(false);
             self.release_unclaimed();
@@ -217,13 +225,15 @@ impl Session {
                 self.owners.name(&mut reset);
                 self.name_netns(&mut reset);
                 reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);
+                self.endings.reset(Place::of(&reset), &reset);
                 if reset.direction == Direction::Received {
-                    self.wires.claim(place(&reset), reset.tcp.as_ref(), reset.boottime_ns);
+                    self.wires.claim(Place::of(&reset), reset.tcp.as_ref(), reset.boottime_ns);
                 }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);
                 }
             }
+            Ok(Record::Ending(reset, jiffies)) => self.take_ending(reset, jiffies),
             Ok(Record::Process(task, netns)) => {
                 self.owners.learn(&task);
                 self.follow(netns, task.pid);
@@ -232,6 +242,7 @@ impl Session {
             Ok(Record::Followed(place, segment)) => self.wires.followed(place, &segment),
             Ok(Record::Closed(sock, task)) => {
                 self.owners.learn(&task);
+                self.endings.closed(sock, &task);
                 self.settle.closed(sock, task);
             }
             Ok(Record::Heartbeat(unread)) => self.heartbeat(unread),
@@ -275,7 +286,8 @@ impl Session {
         let earliest = if self.settle.next_lacks_owner() { search } else { Duration::ZERO };
         let now_ns = clock::boottime_ns();
         let until = |due: u64| Duration::from_nanos(due.saturating_sub(now_ns));
-        let folded = self.floods.next_due_ns().map_or(wake, |due| until(due).min(wake));
+        let ending = self.endings.next_due_ns().map_or(wake, |due| until(due).min(wake));
+        let folded = self.floods.next_due_ns().map_or(ending, |due| until(due).min(ending));
         self.settle.next_due_ns().map(|due| until(due).max(earliest)).map_or(folded, |due| due.min(folded))
     }
 }
@@ -286,11 +298,6 @@ fn load(state: &StateDir) -> IdleMemory {
         tracing::warn!("{error}");
         IdleMemory::default()
     })
-}
-
-/// Where the packets of a reset's connection belong.
-fn place(reset: &Reset) -> Place {
-    Place { tuple: reset.tuple, netns: reset.netns.unwrap_or(0) }
 }
 
 /// The next question; none ever where nobody asks.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    event::{CauseId, Lost, OriginKind, ResetEvent},
+    event::{CauseId, EndingTotals, Lost, OriginKind, ResetEvent},
     kernel::Counters,
 };
 
@@ -22,6 +22,48 @@ pub struct Tally {
     pub output: u64,
     pub by_origin: BTreeMap<OriginKind, u64>,
     pub by_cause: BTreeMap<CauseId, u64>,
+    pub endings: Endings,
+}
+
+/// Counts of the ends of connections without a RST, in user space.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endings {
+    /// Lines that went out.
+    pub emitted: u64,
+    /// Folded into lines that went out.
+    pub suppressed: u64,
+    /// Of other processes than those asked for.
+    pub filtered: u64,
+    /// Ends in order, or of which it is not known that they were not.
+    pub ordinary: u64,
+    /// Records that came out of the ring buffer and could be read.
+    pub taken: u64,
+    /// Lines that could not be written.
+    pub output: u64,
+}
+
+impl Endings {
+    /// Takes back what was queued and never written: so many ends, and so many of them folded.
+    pub const fn lose_output(&mut self, ends: u64, folded: u64) {
+        self.emitted = self.emitted.saturating_sub(ends.saturating_sub(folded));
+        self.suppressed = self.suppressed.saturating_sub(folded);
+        self.output += ends;
+    }
+
+    /// The books, with what the kernel side counted; `superseded`: ends that RSTs told of.
+    pub const fn totals(&self, counters: &Counters, superseded: u64) -> EndingTotals {
+        // Whatever was submitted and did not come out was not readable; what found no room was never submitted.
+        let not_read = counters.endings.saturating_sub(self.taken);
+        let aside = self.ordinary + superseded + self.filtered;
+        EndingTotals {
+            seen: counters.endings.saturating_sub(aside),
+            emitted: self.emitted,
+            suppressed: self.suppressed,
+            lost: not_read + self.output,
+            ordinary: self.ordinary,
+            told_by_rst: superseded,
+        }
+    }
 }
 
 impl Tally {

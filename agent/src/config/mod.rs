@@ -54,6 +54,8 @@ pub struct Config {
     pub netns: NetnsFilter,
     /// Whether RSTs without effect are reported.
     pub ignored: bool,
+    /// Whether AMQP connections that died without a RST are reported.
+    pub endings: bool,
     pub owners: OwnerFilter,
     pub middleboxes: Vec<KnownMiddlebox>,
     pub flood: FloodArgs,
@@ -72,6 +74,7 @@ impl Default for Config {
             ports: PortSet::from(PortRange::AMQP),
             netns: NetnsFilter::All,
             ignored: false,
+            endings: true,
             owners: OwnerFilter::default(),
             middleboxes: Vec::new(),
             flood: FloodArgs::DEFAULT,

@@ -89,7 +89,7 @@ fn log(table: &Table<'_>, settings: &mut log::Settings) -> Result<(), ConfigErro
 }
 
 fn filter(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
-    table.only(&["ports", "netns", "ignored", "pids", "comms", "containers"])?;
+    table.only(&["ports", "netns", "ignored", "endings", "pids", "comms", "containers"])?;
     if let Some(value) = table.get("ports") {
         config.ports = ports(&value)?;
     }
@@ -99,6 +99,9 @@ fn filter(table: &Table<'_>, config: &mut Config) -> Result<(), ConfigError> {
     }
     if let Some(value) = table.get("ignored") {
         config.ignored = value.flag()?;
+    }
+    if let Some(value) = table.get("endings") {
+        config.endings = value.flag()?;
     }
     if let Some(value) = table.get("pids") {
         let numbers = value.list("give an array of process ids")?;

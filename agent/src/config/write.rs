@@ -48,6 +48,7 @@ impl Display for Config {
             }
         )?;
         writeln!(f, "ignored = {}", self.ignored)?;
+        writeln!(f, "endings = {}", self.endings)?;
         writeln!(f, "pids = {}", Value::Array(self.owners.pids.iter().map(|pid| Value::Integer((*pid).into())).collect()))?;
         writeln!(f, "comms = {}", list(&self.owners.comms))?;
         writeln!(f, "containers = {}", list(&self.owners.containers))?;

@@ -35,6 +35,12 @@ pub enum Effect {
     Ignored,
     /// This host answered a stray packet; no connection of its own died.
     Answered,
+    /// No RST: a FIN of either end, while AMQP was open.
+    ClosedWithoutAmqpClose,
+    /// No RST: nothing answered any more, and the kernel gave an open connection up.
+    TimedOut,
+    /// No RST: nothing answered the SYN.
+    ConnectTimedOut,
 }
 
 /// Who tore the connection down.
@@ -94,6 +100,8 @@ pub enum CauseId {
     Injected,
     PeerAborted,
     PeerGone,
+    ClosedWithoutAmqpClose,
+    TimedOut,
     Refused,
     Unknown,
 }
@@ -144,6 +152,8 @@ words! {
     Injected => "injected",
     PeerAborted => "peer_aborted",
     PeerGone => "peer_gone",
+    ClosedWithoutAmqpClose => "closed_without_amqp_close",
+    TimedOut => "timed_out",
     Refused => "refused",
     Unknown => "unknown",
 }

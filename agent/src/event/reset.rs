@@ -57,6 +57,9 @@ pub struct ResetEvent {
     /// The owner of the other end, where that is on this host too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_process: Option<ProcessName>,
+    /// Who ended the connection first, where that was another act than the RST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_act: Option<Box<FirstAct>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub related: Option<Related>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -382,6 +385,62 @@ pub struct Related {
     /// The same reset at the other end, on this host too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
+    /// The `connection_ended` line that has told of this connection already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// The end of the other connection of the same process: it is a proxy, and the two are its legs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_leg: Option<String>,
+}
+
+/// Who ended a connection first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirstAct {
+    pub by: FirstActBy,
+    pub how: FirstActHow,
+    pub timestamp: Timestamp,
+    /// How long before the RST; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_rst_ms: Option<u64>,
+    /// Since the last payload of either end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_ms: Option<u64>,
+    /// The error that the owner got, by the name of its errno.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Text>,
+    /// The process that acted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessName>,
+}
+
+/// Who acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstActBy {
+    /// A process of this host.
+    LocalProcess,
+    /// This host's kernel.
+    LocalHost,
+    /// The other end, or something in its name.
+    Peer,
+}
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstActHow {
+    /// close(2).
+    Close,
+    /// shutdown(2) of the sending side.
+    Shutdown,
+    /// The process exited.
+    Exit,
+    /// The process was ended by a signal.
+    Signal,
+    /// A FIN arrived.
+    Fin,
+    /// Nothing answered any more.
+    Timeout,
 }
 
 /// The capture a reset was read from.

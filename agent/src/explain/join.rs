@@ -92,11 +92,11 @@ impl Joiner {
     pub fn event(&mut self, event: Event) {
         match event {
             Event::AgentStarted(started) => self.coverage.started(&started),
-            Event::Rst(reset) => {
+            Event::Rst(reset) | Event::ConnectionEnded(reset) => {
                 self.coverage.line(reset.timestamp);
                 self.reset(*reset);
             }
-            Event::RstSuppressed(suppressed) => {
+            Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => {
                 self.coverage.line(suppressed.timestamp);
                 self.folded(*suppressed);
             }

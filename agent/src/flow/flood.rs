@@ -16,9 +16,20 @@ use crate::event::{CauseId, Direction, OriginKind};
 /// Length of a window.
 const WINDOW_NS: u64 = 1_000_000_000;
 
+/// What is folded: each kind has books and lines of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Resets.
+    #[default]
+    Reset,
+    /// Ends of connections without a RST.
+    Ending,
+}
+
 /// What makes resets alike. Where there were too many keys, the place is left out, and the key sums up all those that had no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
+    pub kind: Kind,
     pub direction: Option<Direction>,
     pub origin: OriginKind,
     pub cause: CauseId,
@@ -153,9 +164,9 @@ impl<S> Fold<S> {
         None
     }
 
-    /// Resets that were folded in windows that are still open.
-    pub fn pending(&self) -> u64 {
-        self.windows.values().filter_map(|window| Some(window.folded.as_ref()?.0.resets)).sum()
+    /// What was folded of one kind in windows that are still open.
+    pub fn pending(&self, kind: Kind) -> u64 {
+        self.windows.iter().filter(|(key, _)| key.kind == kind).filter_map(|(_, window)| Some(window.folded.as_ref()?.0.resets)).sum()
     }
 
     /// When the next window ends.

@@ -7,7 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{idle::Learnt, tcp_state::TcpState, tuple::Tuple, wire::Wire};
+use super::{
+    ending::{Act, FirstAct, Leg, shorter},
+    idle::Learnt,
+    tcp_state::TcpState,
+    tuple::Tuple,
+    wire::Wire,
+};
 use crate::{
     amqp::Conversation,
     event::{Direction, KnownFrom},
@@ -78,6 +84,11 @@ impl Trigger {
     /// Whether it asked for a new connection.
     pub const fn opens(self) -> bool {
         self.flags & (Self::SYN | Self::ACK) == Self::SYN
+    }
+
+    /// Whether it carried payload, as far as its flags tell: stacks set PSH on the last segment of what was written.
+    pub const fn carries_data(self) -> bool {
+        self.flags & Self::PSH != 0
     }
 
     /// Whether it closed its sender's half.
@@ -205,7 +216,8 @@ pub struct Earlier {
     pub routine: bool,
 }
 
-/// One reset.
+/// One reset, or the end of a connection without one.
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 #[derive(Clone, Debug)]
 pub struct Reset {
     /// Unique for this host and boot.
@@ -250,6 +262,12 @@ pub struct Reset {
     pub earlier: Option<Box<Earlier>>,
     /// The kernel did not act on the RST.
     pub ignored: bool,
+    /// There is no RST: the connection ended by its first act alone.
+    pub ended: bool,
+    /// Who ended the connection first, where that was another act than the RST.
+    pub first_act: Option<Arc<FirstAct>>,
+    /// The connection of the same process that ended together with this one.
+    pub other_leg: Option<Box<Leg>>,
     /// Name of the load balancer or proxy that the configuration says the peer address is.
     pub known_middlebox: Option<String>,
     /// What earlier resets of the same destination gave away of an idle timeout on the way.
@@ -313,6 +331,9 @@ impl Reset {
             amqp: None,
             earlier: None,
             ignored: false,
+            ended: false,
+            first_act: None,
+            other_leg: None,
             known_middlebox: None,
             learnt_idle: None,
             capture: None,
@@ -340,10 +361,13 @@ impl Reset {
         self.actor.as_ref().filter(|_| self.active && self.closed_first)
     }
 
-    /// The process known to have held the socket: it closed it, before the reset, by the reset, or after it.
+    /// The process known to have held the socket: it ended the connection, or closed it before the reset, by the reset, or after it.
     ///
     /// Who sent the FIN by shutdown(2) need not have been the last to hold it: while a file refers to the socket, somebody does.
     pub fn holder(&self) -> Option<&Task> {
+        if let Some(actor) = self.first_act.as_ref().and_then(|first| first.actor.as_ref()) {
+            return Some(actor);
+        }
         let closed = self.socket.as_ref().is_none_or(|socket| socket.orphan);
         let fin = self.remembered.as_ref().filter(|(_, from)| closed && *from == KnownFrom::Close).map(|(task, _)| task);
         self.closer().or(self.closed_later.as_ref()).or(fin)
@@ -360,6 +384,19 @@ impl Reset {
     /// How the owner ended, if it ended before the reset or with it.
     pub fn owner_end(&self) -> Option<&ProcessEnd> {
         self.holder()?.end.as_ref().filter(|end| end.at_ns <= self.boottime_ns)
+    }
+
+    /// Since the last payload of either end, before the connection was ended.
+    pub fn quiet(&self) -> Option<Duration> {
+        match &self.first_act {
+            Some(first) => first.silence,
+            None => self.tcp.as_ref().and_then(|tcp| shorter(tcp.since_received, tcp.since_sent)),
+        }
+    }
+
+    /// What a process of this host, or the peer, did first.
+    pub fn act(&self) -> Option<Act> {
+        self.first_act.as_ref().map(|first| first.act)
     }
 
     /// Whether the owner has still to be found.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    reset::TcpFacts,
+    reset::{Reset, TcpFacts},
     tuple::Tuple,
     wire::{Segment, Silence, Wire},
 };
@@ -17,6 +17,13 @@ use crate::units::nanoseconds;
 pub struct Place {
     pub tuple: Tuple,
     pub netns: u32,
+}
+
+impl Place {
+    /// Where the packets of a reset's connection belong.
+    pub fn of(reset: &Reset) -> Self {
+        Self { tuple: reset.tuple, netns: reset.netns.unwrap_or(0) }
+    }
 }
 
 #[derive(Debug)]

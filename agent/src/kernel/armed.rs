@@ -94,6 +94,10 @@ pub struct Counters {
     pub diagnosed: u64,
     /// Resets that were counted by their key and not reported.
     pub folded: u64,
+    /// Ends of connections that were to be reported.
+    pub endings: u64,
+    /// Those of them for which the ring buffer had no room to spare.
+    pub endings_lost: u64,
 }
 
 impl Counters {
@@ -311,6 +315,8 @@ impl Armed {
             conversations_gone: read(counter::CONVERSATIONS_GONE)?.iter().sum(),
             diagnosed: read(counter::DIAGNOSED)?.iter().sum(),
             folded: read(counter::FOLDED)?.iter().sum(),
+            endings: read(counter::ENDINGS)?.iter().sum(),
+            endings_lost: read(counter::ENDINGS_LOST)?.iter().sum(),
         })
     }
 

@@ -7,6 +7,7 @@ pub mod said;
 use std::{
     fmt::{Display, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,7 +22,7 @@ use super::{clock, ports::PortSet, reasons::Reasons};
 use crate::{
     event::{Direction, KnownFrom},
     flow::{
-        Connection, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple,
+        Act, Connection, FirstAct, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple,
         settle::Firing,
         wire::{Segment, Wire},
         wires::Place,
@@ -36,6 +37,12 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// `RCV_SHUTDOWN` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
 const RCV_SHUTDOWN: u8 = 1;
+
+/// The one signal that no process outlives.
+const SIGKILL: u32 = 9;
+
+/// A worker closes for a process that was killed within this time: it is woken at once.
+const JUST_KILLED: Duration = Duration::from_secs(2);
 
 /// Room for the name of a reset, bytes.
 const ID: usize = 48;
@@ -56,9 +63,12 @@ pub enum DecodeError {
 pub enum Record {
     /// A reset.
     Reset(Box<Reset>, Firing),
+    /// A connection begins to end, or one that was being opened was given up.
+    /// Jiffies then, low 32 bits.
+    Ending(Box<Reset>, u32),
     /// A process was seen with a watched socket for the first time, in this network namespace (0: not known).
     Process(Task, u32),
-    /// A process closed the socket of this identity, which had been reset before.
+    /// A process closed the socket of this identity, which had been reset before, or whose peer had sent FIN.
     Closed(u64, Task),
     /// A RST arrived, whatever the kernel made of it.
     Arrived(Place, Box<Wire>),
@@ -113,6 +123,7 @@ impl Decoder {
         match kind {
             kind::SEND_RESET => self.reset(&read(bytes)?, Direction::Sent),
             kind::RECEIVE_RESET => self.reset(&read(bytes)?, Direction::Received),
+            kind::ENDING => self.ending(&read(bytes)?),
             kind::PROCESS | kind::CLOSED => {
                 let record: TaskRecord = read(bytes)?;
                 // Kernel threads own no sockets of ours; a record of one says nothing.
@@ -203,14 +214,7 @@ impl Decoder {
                 active_open: connection.active_open == 1,
             }),
             actor: has(valid::CURRENT).then(|| task(&record.current, &record.signal, now)).flatten(),
-            remembered: connection.and_then(|connection| {
-                let from = match connection.owner {
-                    owner::CONNECT => KnownFrom::Connect,
-                    owner::CLOSE => KnownFrom::Close,
-                    _ => return None,
-                };
-                Some((task(&connection.task, &record.signal, connection.changed_ns)?, from))
-            }),
+            remembered: connection.and_then(|connection| remembered(connection, record)),
             sock: record.sock,
             ..Reset::bare(id, clock::wall_time(now), direction, tuple, self.role(tuple))
         };
@@ -221,6 +225,28 @@ impl Decoder {
             receive_side_shut: direction == Direction::Received && (!has(valid::SOCK) || record.shutdown & RCV_SHUTDOWN != 0),
         };
         Ok(Record::Reset(Box::new(reset), firing))
+    }
+
+    /// The end of a connection, told like a reset: by whom, and in which state.
+    fn ending(&self, record: &ResetRecord) -> Result<Record, DecodeError> {
+        let state = |number: u8| TcpState::from_kernel(number);
+        let (before, after) = (state(record.connection.previous_state), state(record.connection.state));
+        let act = match (before, after) {
+            (_, Some(TcpState::CloseWait)) => Act::PeerClose,
+            (_, Some(TcpState::FinWait1)) => {
+                Act::LocalClose { shutdown: record.valid & valid::SOCK != 0 && record.shutdown & RCV_SHUTDOWN == 0 }
+            }
+            (Some(TcpState::SynSent), _) => Act::ConnectTimedOut(record.error),
+            _ => Act::TimedOut(record.error),
+        };
+        let direction = if act == Act::PeerClose { Direction::Received } else { Direction::Sent };
+        let Record::Reset(mut reset, _) = self.reset(record, direction)? else { return Err(DecodeError::Kind(record.header.kind)) };
+        reset.active = false;
+        reset.closed_first = false;
+        reset.state = before;
+        reset.ended = true;
+        reset.first_act = Some(Arc::new(FirstAct::of(&reset, act)));
+        Ok(Record::Ending(reset, record.jiffies))
     }
 
     fn jiffies(&self, count: u32) -> Duration {
@@ -342,6 +368,26 @@ fn task(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> Option<Task>
         uid: task.uid,
         end: (task.flags & PF_EXITING != 0).then(|| end(task, signal, at_ns)),
     })
+}
+
+/// The process that is remembered for a connection. Where a kernel thread closes for one that connected and has just been killed, as the worker of
+/// Multipath TCP does, the killed one is who closed.
+fn remembered(connection: &rstblame_ebpf::Connection, record: &ResetRecord) -> Option<(Task, KnownFrom)> {
+    let from = match connection.owner {
+        owner::CONNECT => KnownFrom::Connect,
+        owner::CLOSE => KnownFrom::Close,
+        _ => return None,
+    };
+    let mut known = task(&connection.task, &record.signal, connection.changed_ns)?;
+    let killed_ago = Duration::from_nanos(record.header.boottime_ns.saturating_sub(record.signal.at_ns));
+    let by_worker = record.valid & valid::KERNEL_THREAD != 0 && from == KnownFrom::Connect;
+    if by_worker && record.signal.at_ns > connection.task.start_boottime_ns && killed_ago <= JUST_KILLED && record.signal.number == SIGKILL
+    {
+        let exiting = rstblame_ebpf::Task { exit_code: SIGKILL, ..connection.task };
+        known.end = Some(end(&exiting, &record.signal, record.signal.at_ns));
+        return Some((known, KnownFrom::Close));
+    }
+    Some((known, from))
 }
 
 /// How a task that is ending ends: `exit_code` is encoded as wait(2) does.

@@ -52,6 +52,7 @@ pub fn resolve(btf: &Btf) -> Resolved {
         sk_lingertime: member("sock", "sk_lingertime"),
         sk_socket: member("sock", "sk_socket"),
         sk_uid: member("sock", "sk_uid"),
+        sk_err: member("sock", "sk_err"),
         socket_ino,
         inet_sport: member("inet_sock", "inet_sport"),
         lrcvtime: member("inet_connection_sock", "icsk_ack.lrcvtime"),

@@ -16,8 +16,8 @@ pub struct Style {
 pub fn render(event: &Event, style: Style) -> String {
     match event {
         Event::AgentStarted(started) => start(started),
-        Event::Rst(reset) => line(reset, style),
-        Event::RstSuppressed(suppressed) => folded(suppressed),
+        Event::Rst(reset) | Event::ConnectionEnded(reset) => line(reset, style),
+        Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => folded(suppressed),
         Event::AgentReloaded(reloaded) => format!(
             "configuration read again: port {}, network namespace {}\n",
             reloaded.filter.ports.join(","),

@@ -21,7 +21,7 @@ use rstblame_ebpf::{
 use super::input::Input;
 
 /// Kinds and their lengths.
-const KINDS: [(u32, usize); 7] = [
+const KINDS: [(u32, usize); 8] = [
     (kind::SEND_RESET, size_of::<ResetRecord>()),
     (kind::RECEIVE_RESET, size_of::<ResetRecord>()),
     (kind::PROCESS, size_of::<TaskRecord>()),
@@ -29,6 +29,7 @@ const KINDS: [(u32, usize); 7] = [
     (kind::ARRIVED_RST, size_of::<ArrivedRst>()),
     (kind::FOLLOWED, size_of::<Followed>()),
     (kind::HEARTBEAT, size_of::<Heartbeat>()),
+    (kind::ENDING, size_of::<ResetRecord>()),
 ];
 
 static DECODER: LazyLock<Decoder> = LazyLock::new(|| Decoder::new(Reasons::default(), PortSet::from(PortRange::AMQP)));
@@ -65,6 +66,11 @@ pub fn holds(data: &[u8]) {
             Ok(Record::Arrived(place, arrived)) => {
                 line(&mut memory, DECODER.ignored(place, arrived.clone()));
                 wire = Some(arrived);
+            }
+            Ok(Record::Ending(ending, _)) => {
+                assert_eq!((ending.boottime_ns, kind), (at, kind::ENDING));
+                assert!(ending.ended && ending.act().is_some());
+                line(&mut memory, *ending);
             }
             Ok(Record::Process(..) | Record::Closed(..) | Record::Followed(..) | Record::Heartbeat(_)) => {}
             Err(error) => assert_eq!(error, DecodeError::NoTuple, "of the right kind and length"),

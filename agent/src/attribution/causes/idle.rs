@@ -10,10 +10,10 @@ use crate::{
 };
 
 /// A shorter silence is an ordinary pause.
-const SHORTEST: Duration = Duration::from_secs(10);
+pub(super) const SHORTEST: Duration = Duration::from_secs(10);
 
 /// Longest heartbeat to recommend: RabbitMQ's default.
-const LONGEST_HEARTBEAT: u64 = 60;
+pub(super) const LONGEST_HEARTBEAT: u64 = 60;
 
 /// The silence is that of a timeout which earlier resets of this destination taught.
 pub fn learnt(facts: &Facts) -> Option<Candidate> {
@@ -87,8 +87,13 @@ fn silence<'a>(facts: &Facts<'a>) -> Option<(Silence, &'a Testimony<'a>)> {
     wire.silence.filter(|_| !program && !closing).map(|silence| (silence, testimony))
 }
 
+/// What to do about an idle timeout of about this length.
+pub(super) fn advice_for(facts: &Facts, silence: Duration) -> String {
+    advice(facts, silence, &format!("half of the {:.0} s it was silent", silence.as_secs_f64()), &candidates(silence))
+}
+
 /// Why heartbeats did not keep the connection busy.
-fn heartbeats(facts: &Facts, timeout: Duration) -> Text {
+pub(super) fn heartbeats(facts: &Facts, timeout: Duration) -> Text {
     match facts.conversation().and_then(|conversation| conversation.heartbeat) {
         None => "".into(),
         Some(0) => "; heartbeats are off (heartbeat 0), so that nothing kept it busy".into(),

@@ -8,6 +8,7 @@ mod answer;
 mod broker;
 mod captured;
 mod closing;
+mod first_act;
 mod handshake;
 mod heartbeat;
 mod idle;
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     event::{CauseId, Effect, Evidence, OriginKind, Severity, Strength, Text},
-    flow::Reset,
+    flow::{Act, Reset},
 };
 
 /// Where the RST came from, as far as this host's own sources tell.
@@ -40,6 +41,8 @@ pub(super) enum Source<'a> {
     Capture(Option<Shape>),
     /// It arrived.
     Arrived(Option<Testimony<'a>>),
+    /// There was none: the connection ended by its first act.
+    Ended,
 }
 
 /// What the wire said of a RST that arrived.
@@ -80,11 +83,25 @@ impl<'a> Facts<'a> {
             Source::Kernel { .. } => self.origin.kind == OriginKind::LocalProcess,
             Source::Capture(shape) => *shape == Some(Shape::Active),
             Source::Arrived(_) => false,
+            Source::Ended => self.acted_locally(),
         }
+    }
+
+    /// A process of this host ended the connection, before any RST.
+    fn acted_locally(&self) -> bool {
+        self.reset.act().is_some_and(Act::is_local_close)
+    }
+
+    /// The peer, or something in its name, ended the connection by a FIN, before any RST.
+    fn peer_acted(&self) -> bool {
+        self.reset.act() == Some(Act::PeerClose)
     }
 
     /// The RST may be the other end's decision: it arrived, it is no answer to a segment, and nothing convicts something between.
     fn peer_may_have_aborted(&self) -> bool {
+        if self.peer_acted() {
+            return true;
+        }
         let Source::Arrived(testimony) = self.source else { return false };
         let abort = testimony.as_ref().is_none_or(|it| it.scene.shape == Shape::Active);
         abort && self.origin.kind != OriginKind::Middlebox
@@ -144,8 +161,14 @@ impl Candidate {
 type Rule = fn(&Facts) -> Option<Candidate>;
 
 /// All rules.
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 31] = [
     owner::ended,
+    first_act::idle_legs,
+    first_act::passed_on,
+    first_act::left_open,
+    first_act::peer_idle,
+    first_act::peer_left,
+    first_act::timed_out,
     broker::closed,
     broker::client_gave_up,
     broker::alarm,
@@ -225,6 +248,7 @@ fn unexplained(facts: &Facts) -> Cause {
         Source::Arrived(Some(_)) => {
             Cause::unknown("a RST with the peer's address ended the connection; the wire does not settle who made it")
         }
+        Source::Ended => Cause::unknown("the connection ended without a RST and without an end of AMQP"),
         Source::Arrived(None) => {
             Cause::unknown("a RST with the peer's address ended an open connection; the socket alone does not tell who made it")
         }

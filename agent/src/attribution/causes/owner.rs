@@ -16,9 +16,12 @@ pub fn ended(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     let end = reset.owner_end()?;
     // Its kernel may have sent a FIN for it, and the peer's RST answered that. A program that exits may have taken leave before.
-    let left_open = end.signal.is_some() || facts.left_open();
+    let left_open = end.signal.is_some() && !facts.never_spoke() || facts.left_open();
     let answered = matches!(facts.source, Source::Arrived(_)) && reset.state.is_some_and(TcpState::fin_sent) && left_open;
-    if facts.finished_in_order() || facts.origin.kind != OriginKind::LocalProcess && !answered {
+    // Where its end was a FIN, an ordinary one looks the same: only what was left open by it is a loss.
+    let ended_by_fin = facts.acted_locally();
+    let by_process = facts.origin.kind == OriginKind::LocalProcess && (!ended_by_fin || left_open);
+    if facts.finished_in_order() || !by_process && !answered {
         return None;
     }
     let who = subject(reset);

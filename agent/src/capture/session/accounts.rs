@@ -29,7 +29,9 @@ impl Session {
                 self.take(&record);
             }
             let counters = self.armed.counters()?;
-            if self.taken + counters.ring_full_total() + counters.folded >= counters.seen || Instant::now() >= deadline {
+            let resets = self.taken + counters.ring_full_total() + counters.folded >= counters.seen;
+            let endings = self.tally.endings.taken + counters.endings_lost >= counters.endings;
+            if resets && endings || Instant::now() >= deadline {
                 break;
             }
             sleep(Duration::from_millis(5)).await;
@@ -37,6 +39,7 @@ impl Session {
         while let Some(reset) = self.settle.pop() {
             self.pass_on(reset);
         }
+        self.finish_endings();
         self.release_ready(true);
         self.save_state();
         // Whatever was submitted and did not come out as a reset was not readable.
@@ -47,7 +50,8 @@ impl Session {
         self.report_losses(Duration::ZERO)?;
         let unwritten = self.sinks.settle(LAST_WRITES).await;
         self.tally.lose_output(unwritten.lost, unwritten.lost_folded);
-        self.queue(Event::AgentStopped(self.totals()?));
+        self.tally.endings.lose_output(unwritten.endings_lost, unwritten.endings_lost_folded);
+        self.queue(Event::AgentStopped(Box::new(self.totals()?)));
         Ok(self.sinks.finish(LAST_WRITES).await?)
     }
 
@@ -102,6 +106,7 @@ impl Session {
             fell_out: FellOut { handshakes, ..self.fell_out(&counters) },
             by_origin: self.tally.by_origin.clone(),
             by_cause: self.tally.by_cause.clone(),
+            endings: Some(self.tally.endings.totals(&counters, self.endings.superseded())),
         })
     }
 
@@ -116,6 +121,7 @@ impl Session {
             handshakes: 0,
             conversations: counters.conversations_gone,
             rsts: self.wires.evicted(),
+            endings: self.endings.evicted(),
             peers: self.memory.evicted(),
         }
     }

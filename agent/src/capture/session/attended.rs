@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HELD, Session};
+use super::{ENDINGS, HELD, Session};
 use crate::{
     event::{FellOut, ResetEvent},
     health::{Answer, Question, Way},
@@ -50,6 +50,7 @@ impl Session {
             forgotten: self.forgotten(&counters),
             stores: vec![
                 store("held_resets", self.settle.held(), HELD),
+                store("endings", self.endings.remembered(), ENDINGS),
                 store("arrived_rsts", self.wires.remembered(), HELD),
                 store("processes", self.owners.known(), self.plan.max_processes),
             ],
@@ -62,7 +63,8 @@ impl Session {
     }
 
     fn books(&self, counters: &Counters) -> Books {
-        let held = (self.settle.held() + self.ready.len()) as u64;
+        let ready = self.ready.iter().filter(|reset| !reset.ended).count();
+        let held = (self.settle.held() + ready) as u64;
         let folding = self.floods.pending();
         let lost = self.tally.lost(counters);
         // As in the totals, less what is still under way: what came in, and not the sum of what became of it.
@@ -84,7 +86,8 @@ impl Session {
     }
 
     fn forgotten(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
-        let FellOut { connections, processes, process_records, packets, flows, conversations, rsts, peers, .. } = self.fell_out(counters);
+        let FellOut { connections, processes, process_records, packets, flows, conversations, rsts, endings, peers, .. } =
+            self.fell_out(counters);
         vec![
             ("connections", connections),
             ("processes", processes),
@@ -93,6 +96,7 @@ impl Session {
             ("flows", flows),
             ("conversations", conversations),
             ("rsts", rsts),
+            ("endings", endings),
             ("peers", peers),
         ]
     }

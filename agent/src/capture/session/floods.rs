@@ -13,7 +13,7 @@ use crate::{
     event::{CauseId, Event, LocalEnd, OriginKind, PeerEnd, ResetEvent, SCHEMA, Suppressed, SuppressedKey},
     flow::{
         Reset, Role, SocketKind, TcpState,
-        flood::{Count, Fold, Folded, Key, Place},
+        flood::{Count, Fold, Folded, Key, Kind, Place},
     },
     kernel::{
         clock,
@@ -87,7 +87,7 @@ impl Floods {
 
     /// Resets that are folded in lines that are not written yet.
     pub fn pending(&self) -> u64 {
-        self.fold.pending() + self.waiting.values().map(|(count, _)| count.resets).sum::<u64>()
+        self.fold.pending(Kind::Reset) + self.waiting.values().map(|(count, _)| count.resets).sum::<u64>()
     }
 
     /// When the next line is due: `CLOCK_BOOTTIME`, ns.
@@ -113,12 +113,14 @@ impl Floods {
 
 impl Session {
     /// Takes in a reset that is about to go out, and gives it back if it goes out whole.
-    pub(super) fn fold(&mut self, reset: &Reset, event: Box<ResetEvent>) -> Option<Box<ResetEvent>> {
+    pub(super) fn fold(&mut self, reset: &Reset, event: Box<ResetEvent>, kind: Kind) -> Option<Box<ResetEvent>> {
         let now_ns = clock::boottime_ns();
         self.release_folded(now_ns);
         let place = Place::of(reset);
-        let key = Key { direction: Some(event.direction), origin: event.origin.kind, cause: event.cause.id, place: Some(place) };
-        self.floods.sample(Whom { connected: connected(reset), place: Some(place) }, key, &event, now_ns);
+        let key = Key { kind, direction: Some(event.direction), origin: event.origin.kind, cause: event.cause.id, place: Some(place) };
+        if kind == Kind::Reset {
+            self.floods.sample(Whom { connected: connected(reset), place: Some(place) }, key, &event, now_ns);
+        }
         self.floods.fold.see(key, event.timestamp, now_ns, event)
     }
 
@@ -165,7 +167,7 @@ impl Session {
             self.tally.filtered += count.resets;
             return;
         }
-        let unknown = Key { direction: None, origin: OriginKind::Unknown, cause: CauseId::Unknown, place: whom.place };
+        let unknown = Key { kind: Kind::Reset, direction: None, origin: OriginKind::Unknown, cause: CauseId::Unknown, place: whom.place };
         let (key, event) = sample.map_or((unknown, None), |sample| (sample.key, Some(sample.event.clone())));
         self.floods.fold.add(key, count, now_ns, event);
     }
@@ -194,8 +196,11 @@ impl Session {
 
     fn suppress(&mut self, folded: Folded<Box<ResetEvent>>) {
         let Folded { key, count, sample } = folded;
-        self.tally.suppress(key.origin, key.cause, count.resets);
-        self.queue(Event::RstSuppressed(Box::new(Suppressed {
+        match key.kind {
+            Kind::Reset => self.tally.suppress(key.origin, key.cause, count.resets),
+            Kind::Ending => self.tally.endings.suppressed += count.resets,
+        }
+        let suppressed = Box::new(Suppressed {
             schema: SCHEMA.to_owned(),
             timestamp: Timestamp::now(),
             host: self.plan.host.clone(),
@@ -205,7 +210,11 @@ impl Session {
             first: count.first,
             last: count.last,
             sample,
-        })));
+        });
+        self.queue(match key.kind {
+            Kind::Reset => Event::RstSuppressed(suppressed),
+            Kind::Ending => Event::EndingsSuppressed(suppressed),
+        });
     }
 }
 
@@ -227,7 +236,12 @@ fn message(key: &Key, count: u64) -> String {
         Some(Place { peer, role: Role::Client, port, .. }) => format!(" between this host and port {port} of {peer}"),
         None => " of many peers".to_owned(),
     };
-    let resets = if count == 1 { "reset" } else { "resets" };
+    let resets = match (key.kind, count) {
+        (Kind::Reset, 1) => "reset",
+        (Kind::Reset, _) => "resets",
+        (Kind::Ending, 1) => "end of a connection",
+        (Kind::Ending, _) => "ends of connections",
+    };
     match key.cause {
         CauseId::Unknown => format!("{count} more {resets}{place}"),
         cause => format!("{count} more {resets}{place}, alike: {}, {}", token(key.origin), token(cause)),

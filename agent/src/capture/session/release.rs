@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LOSS_MEMORY, Session, place};
+use super::{LOSS_MEMORY, Place, Session};
 use crate::{
     event::{Direction, Event},
-    flow::{Pair, Reset, idle::Destination, known},
+    flow::{Pair, Reset, flood::Kind, idle::Destination, known},
     host::neighbours::Question,
     kernel::clock,
     report,
@@ -38,18 +38,21 @@ impl Session {
     pub(super) fn pass_on(&mut self, mut reset: Reset) {
         self.owners.name(&mut reset);
         // One that comes by again, because its owner was ending, has its testimony already.
-        if reset.direction == Direction::Received && reset.wire.is_none() {
-            reset.wire = self.wires.take(place(&reset));
+        if reset.direction == Direction::Received && reset.wire.is_none() && !reset.ended {
+            reset.wire = self.wires.take(Place::of(&reset));
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
-            self.learn_idle(&mut reset);
             self.look_up_way(&mut reset);
+        }
+        self.join_endings(&mut reset);
+        if reset.first_act.is_none() {
+            self.learn_idle(&mut reset);
         }
         self.ready.push(reset);
     }
 
     /// Asks the tables of the RST's namespace which way it came.
     fn look_up_way(&mut self, reset: &mut Reset) {
-        let place = place(reset);
+        let place = Place::of(reset);
         let Some(wire) = &mut reset.wire else { return };
         let Some(interface) = wire.rst.interface else { return };
         let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());
@@ -129,7 +132,12 @@ impl Session {
 
     pub(super) fn emit(&mut self, mut reset: Reset) {
         if !self.plan.owners.admits(&reset) {
-            self.tally.filtered += 1;
+            let filtered = if reset.ended { &mut self.tally.endings.filtered } else { &mut self.tally.filtered };
+            *filtered += 1;
+            return;
+        }
+        if reset.ended {
+            self.emit_ending(reset);
             return;
         }
         if self.remaining == Some(0) {
@@ -142,7 +150,7 @@ impl Session {
         }
         let verdict = self.memory.attribute(&mut reset);
         let event = Box::new(report::event(&reset, verdict, &self.plan.host));
-        let Some(event) = self.fold(&reset, event) else { return };
+        let Some(event) = self.fold(&reset, event, Kind::Reset) else { return };
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;
         }

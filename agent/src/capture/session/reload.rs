@@ -49,6 +49,7 @@ impl Session {
         self.plan.owners.clone_from(&new.owners);
         self.plan.middleboxes.clone_from(&new.middleboxes);
         self.plan.ignored = new.ignored;
+        self.plan.endings = new.endings;
         log::configure(new.log);
         match self.armed.set_budgets(new.flood.budgets()) {
             Ok(()) => self.plan.flood = new.flood,

@@ -18,7 +18,13 @@ const MS: u64 = 1_000_000;
 
 fn key(peer: u8) -> Key {
     let place = Place { netns: None, peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, peer)), role: Role::Broker, port: 5672 };
-    Key { direction: Some(Direction::Sent), origin: OriginKind::LocalHost, cause: CauseId::NoListener, place: Some(place) }
+    Key {
+        kind: super::Kind::Reset,
+        direction: Some(Direction::Sent),
+        origin: OriginKind::LocalHost,
+        cause: CauseId::NoListener,
+        place: Some(place),
+    }
 }
 
 fn at(ns: u64) -> Timestamp {

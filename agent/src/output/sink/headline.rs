@@ -40,8 +40,15 @@ impl<'a> Headline<'a> {
                 host: reset.host.as_ref().map(|host| host.name.as_str()),
                 message: reset.message.clone(),
             },
-            Event::RstSuppressed(suppressed) => Self {
-                kind: "rst_suppressed",
+            Event::ConnectionEnded(ended) => Self {
+                kind: "connection_ended",
+                severity: severity(ended.severity),
+                timestamp: ended.timestamp,
+                host: ended.host.as_ref().map(|host| host.name.as_str()),
+                message: ended.message.clone(),
+            },
+            Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => Self {
+                kind: if matches!(event, Event::RstSuppressed(_)) { "rst_suppressed" } else { "endings_suppressed" },
                 severity: suppressed.sample.as_ref().map_or(WARNING, |sample| severity(sample.severity)),
                 timestamp: suppressed.timestamp,
                 host: Some(&suppressed.host.name),

@@ -28,12 +28,12 @@ impl Item {
 
     /// Whether it needs room in the queue. The other events are few, and found room for.
     pub const fn is_bounded(&self) -> bool {
-        matches!(self.event, Event::Rst(_) | Event::RstSuppressed(_))
+        matches!(self.event, Event::Rst(_) | Event::RstSuppressed(_) | Event::ConnectionEnded(_) | Event::EndingsSuppressed(_))
     }
 
-    /// Whether it tells of folded resets.
+    /// Whether it tells of folded resets, or folded ends.
     pub const fn is_folded(&self) -> bool {
-        matches!(self.event, Event::RstSuppressed(_))
+        matches!(self.event, Event::RstSuppressed(_) | Event::EndingsSuppressed(_))
     }
 
     /// How many resets it tells of.
@@ -41,6 +41,15 @@ impl Item {
         match &self.event {
             Event::Rst(_) => 1,
             Event::RstSuppressed(suppressed) => suppressed.count,
+            _ => 0,
+        }
+    }
+
+    /// How many ends of connections without a RST it tells of.
+    pub const fn endings(&self) -> u64 {
+        match &self.event {
+            Event::ConnectionEnded(_) => 1,
+            Event::EndingsSuppressed(suppressed) => suppressed.count,
             _ => 0,
         }
     }

@@ -49,7 +49,7 @@ pub fn encode(item: &Item) -> Vec<u8> {
     fields.add("SYSLOG_IDENTIFIER", "rstblame");
     fields.add("MESSAGE_ID", message_id(headline.kind));
     fields.add("RSTBLAME_EVENT", headline.kind);
-    if let Event::Rst(reset) = item.event() {
+    if let Event::Rst(reset) | Event::ConnectionEnded(reset) = item.event() {
         fields.reset(reset);
     }
     let json = item.json();

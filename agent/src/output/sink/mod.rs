@@ -254,6 +254,8 @@ impl Sinks {
             let entry = totals.entry(name.clone()).or_default();
             entry.written += add.written;
             entry.lost += add.lost;
+            entry.endings_written += add.endings_written;
+            entry.endings_lost += add.endings_lost;
         }
         totals
     }
@@ -262,13 +264,13 @@ impl Sinks {
     pub fn status(&self) -> Vec<SinkStatus> {
         let totals = self.totals().into_iter();
         let live = |name: &str| self.active.iter().find(|sink| sink.spec.name == name).map(LiveSink::of);
-        totals.map(|(name, SinkTotals { written, lost })| SinkStatus { live: live(&name), name, written, lost }).collect()
+        totals.map(|(name, SinkTotals { written, lost, .. })| SinkStatus { live: live(&name), name, written, lost }).collect()
     }
 
     /// What each sink lost so far; those that lost nothing are left out.
     pub fn lost(&self) -> BTreeMap<String, SinkLost> {
-        let totals = self.totals().into_iter().filter(|(_, totals)| totals.lost > 0);
-        totals.map(|(name, totals)| (name, SinkLost { lost: totals.lost })).collect()
+        let totals = self.totals().into_iter().filter(|(_, totals)| totals.lost + totals.endings_lost > 0);
+        totals.map(|(name, totals)| (name, SinkLost { lost: totals.lost, endings: totals.endings_lost })).collect()
     }
 
     /// Goes on with these sinks. One that stays where it was keeps its queue; files are opened anew. A sink that is new begins with `first`.
@@ -317,6 +319,8 @@ impl Sinks {
             let gone = self.gone.entry(sink.spec.name).or_default();
             gone.written += totals.written;
             gone.lost += totals.lost;
+            gone.endings_written += totals.endings_written;
+            gone.endings_lost += totals.endings_lost;
         }
     }
 

@@ -34,13 +34,17 @@ pub enum Overflow {
     HoldRing,
 }
 
-/// Resets of one sink.
+/// Resets, and ends of connections without one, of one sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub written: u64,
     pub lost: u64,
     /// Those of the lost ones that were folded.
     pub lost_folded: u64,
+    pub endings_written: u64,
+    pub endings_lost: u64,
+    /// Those of the lost ones that were folded.
+    pub endings_lost_folded: u64,
 }
 
 impl Totals {
@@ -48,7 +52,9 @@ impl Totals {
         self.lost += item.resets();
         if item.is_folded() {
             self.lost_folded += item.resets();
+            self.endings_lost_folded += item.endings();
         }
+        self.endings_lost += item.endings();
     }
 }
 
@@ -288,6 +294,7 @@ impl Queue {
                 Fate::Written => {
                     state.forget(&item);
                     state.totals.written += item.resets();
+                    state.totals.endings_written += item.endings();
                 }
                 Fate::Refused => state.lose(&item),
             }

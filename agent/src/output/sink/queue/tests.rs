@@ -56,9 +56,9 @@ fn the_policies_choose_who_is_lost() {
     for (when_full, kept) in [(WhenFull::DropOldest, ["2", "3"]), (WhenFull::DropNewest, ["0", "1"])] {
         let queue = queue(2, Overflow::Lose(when_full));
         (0..4).for_each(|number| queue.push(reset(number)));
-        assert_eq!(queue.totals(), Totals { written: 0, lost: 2, lost_folded: 0 });
+        assert_eq!(queue.totals(), Totals { written: 0, lost: 2, lost_folded: 0, ..Totals::default() });
         assert_eq!(write_all(&queue), kept);
-        assert_eq!(queue.totals(), Totals { written: 2, lost: 2, lost_folded: 0 });
+        assert_eq!(queue.totals(), Totals { written: 2, lost: 2, lost_folded: 0, ..Totals::default() });
     }
 }
 
@@ -68,13 +68,13 @@ fn what_is_in_flight_is_not_dropped_for_what_is_new() {
     (0..4).for_each(|number| queue.push(reset(number)));
     assert_eq!(in_flight(&queue), ["0", "1"], "half of what it holds");
     (4..7).for_each(|number| queue.push(reset(number)));
-    assert_eq!(queue.totals(), Totals { written: 0, lost: 3, lost_folded: 0 });
+    assert_eq!(queue.totals(), Totals { written: 0, lost: 3, lost_folded: 0, ..Totals::default() });
     // Given back, one may be dropped; but not the one that was begun.
     queue.give_back(1);
     queue.push(reset(7));
     queue.settle(&[Fate::Refused]);
     assert_eq!(write_all(&queue), ["5", "6", "7"]);
-    assert_eq!(queue.totals(), Totals { written: 3, lost: 5, lost_folded: 0 });
+    assert_eq!(queue.totals(), Totals { written: 3, lost: 5, lost_folded: 0, ..Totals::default() });
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn other_lines_find_room_and_the_newest_of_a_kind_speaks_for_all() {
     queue.push(reset(0));
     (0..5).for_each(|_| queue.push(lost_line()));
     assert_eq!(write_all(&queue), ["0", "other"]);
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 0, lost_folded: 0 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 0, lost_folded: 0, ..Totals::default() });
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn what_is_not_written_by_the_deadline_is_lost() {
     assert_eq!(in_flight(&queue).len(), 4);
     queue.settle(&[Fate::Written]);
     queue.hurry(Instant::now());
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0, ..Totals::default() });
     // A thread that comes back from a slow write finds nothing left to book.
     queue.settle(&[Fate::Written]);
-    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0 });
+    assert_eq!(queue.totals(), Totals { written: 1, lost: 4, lost_folded: 0, ..Totals::default() });
     assert!(queue.take(None).is_none());
 }
 

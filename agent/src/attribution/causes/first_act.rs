@@ -1,0 +1,272 @@
+//! Who ended the connection before any RST: what came later is explained by that, and where nothing came it is all there is.
+
+use std::time::Duration;
+
+use super::{
+    Candidate, Facts, Source,
+    idle::{LONGEST_HEARTBEAT, SHORTEST, advice_for, heartbeats},
+    talk::{points_to, subject},
+};
+use crate::{
+    amqp::{Phase, Side},
+    attribution::evidence::evidence,
+    event::{CauseId, Evidence, OriginKind, Severity, Strength},
+    flow::{Act, Leg, Role, Trigger, error_name, idle::candidates},
+};
+
+/// By how much the silences of two legs of a proxy may differ: a request on one is passed to the other at once.
+const LEGS_ALIKE: Duration = Duration::from_millis(1500);
+
+/// A timer fires this much late, at most, where nothing is overloaded. One that people set is a whole number of seconds.
+const LATE: Duration = Duration::from_millis(60);
+
+/// How sure an idle timeout is, from one end alone: see [`peer_idle`].
+mod sure {
+    /// A broker's address closed by FIN, AMQP open and heartbeats off. RabbitMQ ends by RST (`linger {true,0}`), also when it is killed,
+    /// and never for idleness: left are proxies, and brokers that are configured or built otherwise.
+    pub const BROKER_CLOSED: f64 = 0.9;
+    /// A client's address. Clients that exit or are killed look the same, but for when it happens.
+    pub const CLIENT_CLOSED: f64 = 0.55;
+    /// More, where the silence is a whole number of seconds: one in sixteen is by chance.
+    pub const WHOLE_SECONDS: f64 = 0.15;
+    /// More, where it is what a product ships with.
+    pub const SHIPPED: f64 = 0.2;
+    /// Less, where heartbeats were on, but longer than the silence.
+    pub const HEARTBEATS_ON: f64 = 0.1;
+    /// The same silence at least three times.
+    pub const LEARNT: f64 = 0.93;
+    /// Never more from timing alone.
+    pub const CEILING: f64 = 0.95;
+}
+
+/// A process of this host ended two connections together that had been silent for as long: a proxy whose idle timeout ran out.
+pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
+    let (leg, silence) = closed_with(facts)?;
+    if leg.ended_by_peer || facts.finished_in_order() || facts.reset.owner_end().is_some() {
+        return None;
+    }
+    let other = leg.silence?;
+    if silence < SHORTEST || silence.abs_diff(other) > LEGS_ALIKE {
+        return None;
+    }
+    let who = subject(facts.reset);
+    let seconds = silence.as_secs_f64();
+    let summary = format!(
+        "{who} is a proxy and ended both of its connections, this one and that to {}, after {seconds:.1} s of silence{}",
+        leg.peer,
+        heartbeats(facts, silence)
+    );
+    let detail = format!(
+        "silent for {seconds:.1} s; its connection to {} ended {} ms before this one after {:.1} s (event {})",
+        leg.peer,
+        leg.before.as_millis(),
+        other.as_secs_f64(),
+        leg.id
+    );
+    let its = evidence("legs_idle", OriginKind::LocalProcess, Strength::Strong, detail);
+    let advice = format!(
+        "{}; its own timers are timeout client and timeout server (HAProxy), proxy_timeout (nginx), idle_timeout (Envoy)",
+        advice_for(facts, silence)
+    );
+    Some(Candidate::reason(CauseId::IdleTimeout, 0.96, summary).advise(advice).because([its]))
+}
+
+/// A process of this host ended this connection because another of its connections had ended: a proxy that passes it on.
+pub fn passed_on(facts: &Facts) -> Option<Candidate> {
+    let (leg, _) = closed_with(facts)?;
+    if !leg.ended_by_peer || facts.finished_in_order() || facts.reset.owner_end().is_some() {
+        return None;
+    }
+    let who = subject(facts.reset);
+    let behind = if leg.role == Role::Client { "broker" } else { "client" };
+    let (peer, before) = (leg.peer, leg.before.as_millis());
+    let summary = format!("{who} is a proxy and passed on that the {behind} at {peer} had ended its connection {before} ms before");
+    let detail = format!("the connection to {peer} was ended by that end {before} ms before (event {})", leg.id);
+    Some(
+        Candidate::reason(CauseId::PeerGone, 0.9, summary)
+            .advise(format!("look at the {behind} at {peer}: event {} says how it left", leg.id))
+            .because([evidence("leg_ended", OriginKind::RemotePeer, Strength::Strong, detail)]),
+    )
+}
+
+/// The other leg, and how long this connection had been silent; only where this host's process acted first, or by the RST itself.
+fn closed_with<'a>(facts: &Facts<'a>) -> Option<(&'a Leg, Duration)> {
+    let by_rst = matches!(facts.source, Source::Kernel { .. }) && facts.reset.first_act.is_none() && facts.reset.closer().is_some();
+    (facts.acted_locally() || by_rst).then_some(())?;
+    Some((facts.reset.other_leg.as_deref()?, facts.reset.quiet()?))
+}
+
+/// A living process closed its socket while AMQP was open.
+pub fn left_open(facts: &Facts) -> Option<Candidate> {
+    let first = facts.reset.first_act.as_deref().filter(|first| first.act.is_local_close())?;
+    if facts.reset.owner_end().is_some() || facts.finished_in_order() {
+        return None;
+    }
+    let known = facts.left_open();
+    let answers = matches!(facts.source, Source::Kernel { .. });
+    // What was spoken is not known: then only data that met the dead end says that something was lost.
+    let lost = facts.reset.trigger.is_some_and(Trigger::carries_data);
+    let unseen = facts.conversation().is_none_or(|it| it.phase.is_none_or(|phase| phase == Phase::Open));
+    if !known && (!answers || !unseen) {
+        return None;
+    }
+    let who = subject(facts.reset);
+    let how = if matches!(first.act, Act::LocalClose { shutdown: true }) { "shut down" } else { "closed" };
+    let unclosed = if known { " without closing the AMQP connection" } else { "" };
+    let after = first.silence.map_or_else(String::new, |silence| format!(", after {:.1} s of silence", silence.as_secs_f64()));
+    let (id, what) = if answers {
+        let later = first.before(facts.reset).as_millis();
+        let sent = if lost { "what the peer sent" } else { "a segment of the peer's" };
+        (CauseId::DataAfterClose, format!("; {sent} {later} ms later was answered by a RST"))
+    } else {
+        (CauseId::ClosedWithoutAmqpClose, String::new())
+    };
+    let candidate = Candidate::reason(id, if known { 0.95 } else { 0.8 }, format!("{who} {how} its socket{unclosed}{after}{what}"));
+    let candidate = if known || lost { candidate } else { candidate.severity(Severity::Info) };
+    Some(
+        candidate
+            .advise("let the program close the AMQP connection before the socket, and read until the other side has finished")
+            .because(not_closed(facts, Side::Local)),
+    )
+}
+
+/// The peer, or a proxy in its place, closed a silent connection by FIN.
+///
+/// A client or broker that leaves has no reason to do it when a timer is over; a proxy has. That RabbitMQ ends by RST makes it near certain where
+/// a broker should be; where a client should be, a process that was killed in a quiet hour looks the same, and only what repeats is told for sure.
+pub fn peer_idle(facts: &Facts) -> Option<Candidate> {
+    let confidence = idle_confidence(facts)?;
+    let first = facts.reset.first_act.as_deref()?;
+    let silence = first.silence?;
+    let peer = facts.reset.tuple.peer;
+    let name = facts.reset.known_middlebox.as_deref().map_or_else(
+        || format!("a proxy or load balancer at {}, in the name of {}", peer.ip(), facts.name(Side::Peer)),
+        |name| format!("{name} ({})", peer.ip()),
+    );
+    let seconds = silence.as_secs_f64();
+    let names = candidates(silence);
+    let known = if names.is_empty() { String::new() } else { format!(", the default of {}", names.join(", ")) };
+    let repeated = first.learnt_idle.as_deref().map_or_else(String::new, |learnt| format!(", {} times so far", learnt.repeats));
+    let summary = format!("{name} closed the connection after {seconds:.1} s of silence{repeated}{known}{}", heartbeats(facts, silence));
+    Some(
+        Candidate::reason(CauseId::IdleTimeout, confidence, summary)
+            .advise(advice_for(facts, silence))
+            .because(not_closed(facts, Side::Peer))
+            .because(heartbeat(facts, silence)),
+    )
+}
+
+/// How sure it is that the peer's FIN was an idle timeout; `None` where it was not.
+fn idle_confidence(facts: &Facts) -> Option<f64> {
+    if !facts.peer_acted() || !facts.abandoned() {
+        return None;
+    }
+    let first = facts.reset.first_act.as_deref()?;
+    let silence = first.silence.filter(|silence| *silence >= SHORTEST)?;
+    let heartbeat = facts.conversation()?.heartbeat;
+    if heartbeat.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence) {
+        return None;
+    }
+    let learnt =
+        first.learnt_idle.as_deref().is_some_and(|learnt| learnt.timeout.abs_diff(silence) <= LEGS_ALIKE.max(silence.mul_f64(0.01)));
+    if learnt {
+        return Some(sure::LEARNT);
+    }
+    let mut confidence = if facts.reset.role == Role::Client { sure::BROKER_CLOSED } else { sure::CLIENT_CLOSED };
+    if facts.reset.known_middlebox.is_some() {
+        confidence = confidence.max(0.85);
+    }
+    if Duration::from_nanos(u64::from(silence.subsec_nanos())) <= LATE {
+        confidence += sure::WHOLE_SECONDS;
+    }
+    if !candidates(silence).is_empty() {
+        confidence += sure::SHIPPED;
+    }
+    if heartbeat != Some(0) {
+        confidence -= sure::HEARTBEATS_ON;
+    }
+    // In hundredths: nothing finer is known.
+    Some((confidence.min(sure::CEILING) * 100.0).round() / 100.0)
+}
+
+/// The peer closed its socket while AMQP was open.
+pub fn peer_left(facts: &Facts) -> Option<Candidate> {
+    if !facts.peer_acted() || !facts.abandoned() {
+        return None;
+    }
+    let first = facts.reset.first_act.as_deref()?;
+    let (peer, name) = (facts.reset.tuple.peer, facts.name(Side::Peer));
+    let otherwise = idle_confidence(facts).unwrap_or(0.0);
+    let after = first.silence.map_or_else(String::new, |silence| format!(", {:.1} s after the last payload", silence.as_secs_f64()));
+    let (summary, advice) = if facts.reset.role == Role::Broker {
+        (
+            format!("{name} at {peer} closed its TCP connection without closing the AMQP connection{after}"),
+            format!("look at the program behind {peer}: it exited, was killed, or closed its socket only"),
+        )
+    } else {
+        (
+            format!("{name} at {peer}, or a proxy in its place, closed the TCP connection without closing the AMQP connection{after}"),
+            format!("look behind {peer}: for a proxy that was stopped, reloaded or lost its broker, or a broker that went down"),
+        )
+    };
+    Some(
+        Candidate::reason(CauseId::PeerGone, ((1.0 - otherwise).min(0.85) * 100.0).round() / 100.0, summary)
+            .advise(advice)
+            .because(not_closed(facts, Side::Peer)),
+    )
+}
+
+/// Nothing answered any more.
+pub fn timed_out(facts: &Facts) -> Option<Candidate> {
+    let peer = facts.reset.tuple.peer;
+    let error = |errno: u32| error_name(errno).unwrap_or("an error");
+    let tcp = facts.reset.tcp.as_ref();
+    match facts.reset.act()? {
+        Act::TimedOut(errno) => {
+            let again = tcp.map_or(0, |tcp| tcp.retransmits);
+            let heard = tcp.and_then(|tcp| tcp.since_heard);
+            let heard = heard.map_or_else(String::new, |heard| format!("; last heard of it {:.1} s before", heard.as_secs_f64()));
+            let unanswered = tcp.map_or(0, |tcp| tcp.unacknowledged_bytes);
+            let summary = format!(
+                "nothing answered from {peer} any more, and this kernel gave the connection up ({}): {unanswered} bytes not acknowledged, {again} \
+                 retransmissions{heard}",
+                error(errno)
+            );
+            Some(Candidate::reason(CauseId::TimedOut, 0.95, summary).advise(format!(
+                "look for a path that drops packets without a word (a security group, a firewall or load balancer that forgot the connection), or for a \
+                 host {} that went down; heartbeats of {LONGEST_HEARTBEAT} s or less notice it sooner, and keep idle connections from being forgotten",
+                peer.ip()
+            )))
+        }
+        Act::ConnectTimedOut(errno) => {
+            let summary = format!("nothing answered the SYN to {peer} ({})", error(errno));
+            Some(Candidate::reason(CauseId::TimedOut, 0.95, summary).advise(format!(
+                "check the address, and look for a firewall or security group that drops what is sent to port {} of {}",
+                peer.port(),
+                peer.ip()
+            )))
+        }
+        _ => None,
+    }
+}
+
+/// AMQP was open, and an end left without a word.
+fn not_closed(facts: &Facts, by: Side) -> Option<Evidence> {
+    let open = facts.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none());
+    open.then(|| {
+        evidence(
+            "amqp_not_closed",
+            points_to(by),
+            Strength::Strong,
+            "the AMQP connection was open, and neither end had sent connection.close",
+        )
+    })
+}
+
+/// What was agreed on to keep the connection busy.
+fn heartbeat(facts: &Facts, silence: Duration) -> Option<Evidence> {
+    let heartbeat = facts.conversation()?.heartbeat?;
+    let setting = if heartbeat == 0 { "0 (off)".to_owned() } else { format!("{heartbeat} s") };
+    let detail = format!("heartbeat {setting} agreed on; {:.1} s of silence before the FIN", silence.as_secs_f64());
+    Some(evidence("heartbeat", OriginKind::Middlebox, Strength::Weak, detail))
+}

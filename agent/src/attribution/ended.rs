@@ -1,0 +1,31 @@
+//! Connections that ended without a RST: whoever acted first ended them.
+
+use super::{
+    Origin, Verdict,
+    causes::{self, Source},
+    evidence,
+    received::EITHER,
+};
+use crate::{
+    event::{Effect, OriginKind},
+    flow::{Act, Reset},
+};
+
+/// That this host's own kernel and processes did what its tracepoint says: nothing on the wire can forge it.
+const SEEN_HERE: f64 = 0.99;
+
+pub(super) fn attribute(reset: &Reset) -> Verdict {
+    let (effect, origin) = match reset.act() {
+        Some(Act::LocalClose { .. }) => (Effect::ClosedWithoutAmqpClose, Origin::settled(OriginKind::LocalProcess, SEEN_HERE)),
+        Some(Act::TimedOut(_)) => (Effect::TimedOut, Origin::settled(OriginKind::LocalHost, SEEN_HERE)),
+        Some(Act::ConnectTimedOut(_)) => (Effect::ConnectTimedOut, Origin::settled(OriginKind::LocalHost, SEEN_HERE)),
+        Some(Act::PeerClose) | None => (Effect::ClosedWithoutAmqpClose, Origin::unknown(&EITHER)),
+    };
+    let mut found = Vec::new();
+    found.extend(evidence::first_act(reset));
+    found.extend(evidence::owner_ended(reset));
+    let mut verdict = Verdict::undecided(effect, origin, found);
+    causes::decide(reset, &Source::Ended, &mut verdict);
+    super::settle_first_act(reset, &mut verdict);
+    verdict
+}

@@ -1,0 +1,133 @@
+//! Ends of connections: remembered for the RSTs that follow, and told where none does.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Direction, Place, Session};
+use crate::{
+    amqp::{Conversation, Phase, Protocol, Side},
+    event::Event,
+    flow::{Act, FirstAct, Reset, endings::Held, flood::Kind, idle::Destination, known, wire::Silence},
+    kernel::clock,
+    report,
+};
+
+impl Session {
+    /// Takes in the first act of an end.
+    pub(super) fn take_ending(&mut self, mut reset: Box<Reset>, jiffies: u32) {
+        self.tally.endings.taken += 1;
+        // As for resets: a process that ends may be gone in a moment.
+        self.owners.name(&mut reset);
+        self.name_netns(&mut reset);
+        reset.amqp = self.armed.conversation(&reset, jiffies).map(Box::new);
+        let Some(act) = reset.act() else { return };
+        let mut first = FirstAct::of(&reset, act);
+        first.learnt_idle = self.learn_idle_of(&reset, &first);
+        let told = self.plan.endings && is_told(&reset, &first);
+        if !told {
+            self.tally.endings.ordinary += 1;
+        }
+        reset.first_act = Some(Arc::new(first));
+        self.endings.note(Place::of(&reset), reset, jiffies, told);
+    }
+
+    /// A peer that closes after silence gives an idle timeout away as a RST does.
+    fn learn_idle_of(&mut self, reset: &Reset, first: &FirstAct) -> Option<Box<crate::flow::idle::Learnt>> {
+        if first.act != Act::PeerClose || !is_left_open(reset.amqp.as_deref()?, Side::Peer) {
+            return None;
+        }
+        let silence = Silence { length: first.silence?, broken_by_receiver: false };
+        let destination = Destination::new(reset.tuple.peer, reset.service_port());
+        self.idle.learn(destination, Some(silence), Duration::ZERO).map(Box::new)
+    }
+
+    /// Lets the ends whose window is over go on, those for which a RST came aside.
+    pub(super) fn release_endings(&mut self) {
+        let now_ns = self.behind.unwrap_or_else(clock::boottime_ns);
+        while let Some(held) = self.endings.pop_due(now_ns) {
+            self.release_ending(held);
+        }
+    }
+
+    /// Lets all ends go on, at the end of a capture.
+    pub(super) fn finish_endings(&mut self) {
+        while self.endings.held() > 0 {
+            if let Some(held) = self.endings.pop() {
+                self.release_ending(held);
+            }
+        }
+    }
+
+    /// What was still on its way to the wire when the connection was closed has been seen by now: it may have been a farewell.
+    fn release_ending(&mut self, held: Held) {
+        let Held { mut reset, jiffies, .. } = held;
+        if let Some(conversation) = self.armed.conversation(&reset, jiffies)
+            && let Some(first) = &reset.first_act
+        {
+            let first = FirstAct { amqp: Some(Box::new(conversation)), ..FirstAct::clone(first) };
+            reset.amqp.clone_from(&first.amqp);
+            if !is_told(&reset, &first) {
+                self.tally.endings.ordinary += 1;
+                return;
+            }
+            reset.first_act = Some(Arc::new(first));
+        }
+        self.pass_on(*reset);
+    }
+
+    /// Joins a reset with what was remembered of the end of its connection, and of its process's other connections.
+    pub(super) fn join_endings(&mut self, reset: &mut Reset) {
+        let place = Place::of(reset);
+        if !reset.ended {
+            reset.first_act = self.endings.first_act(place, reset);
+            if let Some(first) = &reset.first_act {
+                // What ended it is what was said until then.
+                reset.amqp = first.amqp.clone().or_else(|| reset.amqp.take());
+                if let Some((facts, from)) = &first.process {
+                    reset.process = Some((Arc::clone(facts), *from));
+                }
+            }
+        }
+        let at_ns = reset.first_act.as_ref().map_or(reset.boottime_ns, |first| first.at_ns);
+        let silence = reset.quiet();
+        let pid = reset.holder().map(|task| task.pid).or_else(|| Some(reset.process.as_ref()?.0.pid));
+        reset.other_leg = pid.and_then(|pid| self.endings.other_leg(pid, place, reset.role, at_ns, silence)).map(Box::new);
+        if reset.ended && reset.direction == Direction::Received && reset.known_middlebox.is_none() {
+            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+        }
+    }
+
+    /// Writes the line of an end, or folds it.
+    pub(super) fn emit_ending(&mut self, mut reset: Reset) {
+        let verdict = self.memory.attribute(&mut reset);
+        let event = Box::new(report::event(&reset, verdict, &self.plan.host));
+        let Some(event) = self.fold(&reset, event, Kind::Ending) else { return };
+        self.tally.endings.emitted += 1;
+        self.queue(Event::ConnectionEnded(event));
+    }
+}
+
+/// Whether an end is told where no RST tells it: AMQP was open, and nobody had taken leave; or the kernel gave the peer up; or the process was
+/// killed or crashed with a connection on which something had been said.
+fn is_told(reset: &Reset, first: &FirstAct) -> bool {
+    let conversation = reset.amqp.as_deref();
+    let spoke = reset.tcp.as_ref().is_some_and(|tcp| tcp.bytes_received > 0 || tcp.bytes_sent > 0);
+    match first.act {
+        Act::TimedOut(_) | Act::ConnectTimedOut(_) => true,
+        Act::PeerClose => conversation.is_some_and(|it| is_left_open(it, Side::Peer)),
+        Act::LocalClose { .. } => {
+            let killed = first.actor.as_ref().and_then(|task| task.end.as_ref()).is_some_and(|end| end.signal.is_some());
+            let in_order = conversation.is_some_and(|it| it.close.is_some() || it.phase == Some(Phase::Closed));
+            conversation.is_some_and(|it| is_left_open(it, Side::Local)) || killed && spoke && !in_order
+        }
+    }
+}
+
+/// AMQP was open, and `by` had taken no leave: it sent no `connection.close`, and answered none. Where it was not followed to its end that is
+/// not known.
+fn is_left_open(conversation: &Conversation, by: Side) -> bool {
+    let followed = match by {
+        Side::Local => conversation.followed_local,
+        Side::Peer => conversation.followed_peer,
+    };
+    conversation.protocol == Protocol::Amqp091 && conversation.phase == Some(Phase::Open) && conversation.close.is_none() && followed
+}

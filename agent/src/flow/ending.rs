@@ -1,0 +1,117 @@
+//! Who ended a connection first: the act before the RST, or instead of it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    idle::Learnt,
+    reset::{Reset, Role, Task},
+};
+use crate::{amqp::Conversation, event::KnownFrom, host::process::ProcessFacts};
+
+/// What began the end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// This host's FIN, by close(2), shutdown(2), or the end of a process.
+    LocalClose {
+        /// shutdown(2) of the sending side: the process held the socket still.
+        shutdown: bool,
+    },
+    /// The peer's FIN.
+    PeerClose,
+    /// This host's kernel gave an open connection up: nothing answered any more. The errno that the owner gets.
+    TimedOut(u32),
+    /// This host's kernel gave up to open one.
+    ConnectTimedOut(u32),
+}
+
+impl Act {
+    /// A process of this host acted.
+    pub const fn is_local_close(self) -> bool {
+        matches!(self, Self::LocalClose { .. })
+    }
+}
+
+/// Who ended a connection first, when, and after what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FirstAct {
+    /// The id of its own line, whether that was written or not.
+    pub id: String,
+    /// A line of its own has gone out.
+    pub told: bool,
+    pub act: Act,
+    /// `CLOCK_BOOTTIME`, ns.
+    pub at_ns: u64,
+    /// Since the last payload of either end; `None` when none went either way.
+    pub silence: Option<Duration>,
+    /// The process that acted.
+    pub actor: Option<Task>,
+    /// What is known of it.
+    pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
+    /// What was seen of the AMQP conversation until then.
+    pub amqp: Option<Box<Conversation>>,
+    /// What earlier ends of the same destination gave away of an idle timeout on the way.
+    pub learnt_idle: Option<Box<Learnt>>,
+}
+
+impl FirstAct {
+    /// The first act that a record of an end tells of.
+    pub fn of(reset: &Reset, act: Act) -> Self {
+        Self {
+            id: reset.id.clone(),
+            told: false,
+            act,
+            at_ns: reset.boottime_ns,
+            silence: reset.tcp.as_ref().and_then(|tcp| shorter(tcp.since_received, tcp.since_sent)),
+            actor: reset
+                .remembered
+                .as_ref()
+                .filter(|(_, from)| act.is_local_close() && *from == KnownFrom::Close)
+                .map(|(task, _)| task.clone()),
+            process: reset.process.clone().filter(|_| act.is_local_close()),
+            amqp: reset.amqp.clone(),
+            learnt_idle: None,
+        }
+    }
+
+    /// How long before a reset of this host's it was.
+    pub fn before(&self, reset: &Reset) -> Duration {
+        Duration::from_nanos(reset.boottime_ns.saturating_sub(self.at_ns))
+    }
+}
+
+/// The name of an error by which a kernel gives a connection up
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h>).
+pub const fn error_name(errno: u32) -> Option<&'static str> {
+    Some(match errno {
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        110 => "ETIMEDOUT",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}
+
+/// The shorter of two silences: the connection was silent since the later of two moments.
+pub fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Another connection of the same process that ended together with this one: the process is a proxy, and this its other leg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// The id of the line about its end, whether that was written or not.
+    pub id: String,
+    /// Whether this host was the broker on it, or the client.
+    pub role: Role,
+    pub peer: SocketAddr,
+    /// Its other end acted first, and not the process.
+    pub ended_by_peer: bool,
+    /// How long before this connection it ended; negative ones are counted as zero.
+    pub before: Duration,
+    /// Since its last payload when it ended.
+    pub silence: Option<Duration>,
+}
