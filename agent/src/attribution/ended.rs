@@ -24,6 +24,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     let mut found = Vec::new();
     found.extend(evidence::first_act(reset));
     found.extend(evidence::owner_ended(reset));
+    found.extend(evidence::shared_socket(reset));
     let mut verdict = Verdict::undecided(effect, origin, found);
     causes::decide(reset, &Source::Ended, &mut verdict);
     super::settle_first_act(reset, &mut verdict);

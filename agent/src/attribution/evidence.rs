@@ -89,6 +89,24 @@ pub fn closed_by(reset: &Reset) -> Option<Evidence> {
     })
 }
 
+/// Several processes hold the socket, as after fork(2), and which of them ended the connection is not known.
+pub fn shared_socket(reset: &Reset) -> Option<Evidence> {
+    let holders: Vec<String> = reset.shared_by.iter().map(|facts| format!("{} (pid {})", facts.executable_name, facts.pid)).collect();
+    let detail = format!("held by {} processes: {}", holders.len(), holders.join(", "));
+    (!holders.is_empty()).then(|| evidence("shared_socket", OriginKind::Unknown, Strength::Weak, detail))
+}
+
+/// Who connected, where another process destroyed the socket.
+pub fn destroyed_owner(reset: &Reset) -> Option<Evidence> {
+    let destroyer = reset.destroyer()?;
+    let (owner, _) = reset.remembered.as_ref().filter(|(task, _)| task.pid != destroyer.pid)?;
+    let detail = format!(
+        "the connection was that of {} (pid {}); {} (pid {}) had it destroyed",
+        owner.comm, owner.pid, destroyer.comm, destroyer.pid
+    );
+    Some(evidence("destroyed_by", OriginKind::LocalHost, Strength::Proof, detail))
+}
+
 /// The peer's FIN had been processed: it had already finished its half.
 pub fn fin_received(reset: &Reset) -> Option<Evidence> {
     reset

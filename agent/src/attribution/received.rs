@@ -26,6 +26,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     let mut found = Vec::new();
     found.extend(accepted.then(|| evidence::accepted_rst(reset)));
     found.extend(evidence::first_act(reset));
+    found.extend(evidence::shared_socket(reset));
     found.extend(evidence::pair(reset, OriginKind::RemotePeer));
     found.extend(evidence::fin_received(reset));
     found.extend(evidence::fin_sent(reset));

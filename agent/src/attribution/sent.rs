@@ -35,6 +35,8 @@ fn found(reset: &Reset, kind: OriginKind) -> Vec<Evidence> {
     let mut found: Vec<_> = evidence::first_act(reset).into_iter().collect();
     found.push(if reset.active { evidence::active_reset(reset, kind) } else { evidence::passive_reset(reset, kind) });
     found.extend(evidence::owner_ended(reset));
+    found.extend(evidence::shared_socket(reset));
+    found.extend(evidence::destroyed_owner(reset));
     found.extend(evidence::pair(reset, kind));
     found.extend(evidence::kernel_reason(reset, kind));
     if reset.active {

@@ -39,7 +39,7 @@ pub struct ResetEvent {
     pub tcp: Option<Tcp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet: Option<Box<Packet>>,
-    /// The process that owned the connection.
+    /// The process that ended the connection, where one of this host did; else the one that owned it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<Process>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,6 +295,8 @@ pub enum KnownFrom {
     Inode,
     /// It closed the socket itself, in its own context.
     Close,
+    /// It had the kernel destroy the socket, which was another's.
+    Destroy,
 }
 
 /// A process.

@@ -17,8 +17,13 @@ use super::{
 };
 use crate::{event::Direction, flow::ending::Act, units::nanoseconds};
 
-/// How long a first act is remembered: the peer may keep silent for a heartbeat or two before it meets the dead end.
+/// How long the first act of an end that is worth a line is remembered: the peer may keep silent for a heartbeat or two before it meets the dead
+/// end.
 const KEPT: Duration = Duration::from_mins(3);
+
+/// How long that of an ordinary end is: as long as Linux keeps a TIME_WAIT entry
+/// (`TCP_TIMEWAIT_LEN`, <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>).
+const KEPT_ORDINARY: Duration = Duration::from_mins(1);
 
 /// A proxy that ends one leg ends the other within this time.
 const TOGETHER: Duration = Duration::from_millis(1500);
@@ -27,7 +32,7 @@ const TOGETHER: Duration = Duration::from_millis(1500);
 const COMPARED: usize = 32;
 
 /// Processes of which ends are compared.
-const PROCESSES: usize = 4096;
+const PROCESSES: usize = 1024;
 
 /// One process in one role.
 type Side = (u32, Role);
@@ -38,8 +43,8 @@ pub struct Endings {
     window_ns: u64,
     capacity: usize,
     entries: HashMap<Place, Entry>,
-    /// Oldest first. A place whose connection is another by now has a later time in its entry.
-    order: VecDeque<(u64, Place)>,
+    /// Ordinary ends, and the others: oldest first. A place whose connection is another by now has a later time in its entry.
+    order: [VecDeque<(u64, Place)>; 2],
     /// Who may still name the process that held a socket, whose peer acted first.
     by_sock: HashMap<u64, Place>,
     /// Ends that have a line of their own coming, if no RST comes: due times, in order.
@@ -85,7 +90,7 @@ impl Endings {
             window_ns: nanoseconds(window),
             capacity,
             entries: HashMap::new(),
-            order: VecDeque::new(),
+            order: [VecDeque::new(), VecDeque::new()],
             by_sock: HashMap::new(),
             held: VecDeque::new(),
             ends: HashMap::new(),
@@ -109,7 +114,8 @@ impl Endings {
             }
             _ => {}
         }
-        self.order.push_back((first.at_ns, place));
+        let [ordinary, others] = &mut self.order;
+        if told { others } else { ordinary }.push_back((first.at_ns, place));
         let replaced = self.entries.insert(place, Entry { first, sock: reset.sock, role: reset.role, reset_came: false });
         if let Some(replaced) = replaced.filter(|replaced| replaced.sock != reset.sock) {
             self.by_sock.remove(&replaced.sock);
@@ -165,7 +171,9 @@ impl Endings {
             };
             times.saturating_add(silences)
         };
-        let near = others.iter().filter(|end| end.at_ns.abs_diff(at_ns) <= nanoseconds(TOGETHER) && end.place != place);
+        // What a peer does after this end is no reason for it.
+        let may_matter = |end: &&End| end.place != place && (!end.by_peer || end.at_ns <= at_ns);
+        let near = others.iter().filter(|end| end.at_ns.abs_diff(at_ns) <= nanoseconds(TOGETHER)).filter(may_matter);
         let end = near.min_by_key(apart)?;
         let peer: SocketAddr = end.place.tuple.peer;
         Some(Leg {
@@ -258,20 +266,23 @@ impl Endings {
         ends.push_back(its);
     }
 
+    /// Makes room: what is too old goes, and where there are too many, the oldest of the ordinary ones before the others.
     fn forget_old(&mut self, now_ns: u64) {
-        let horizon = now_ns.saturating_sub(nanoseconds(KEPT));
-        while let Some((at_ns, place)) = self.order.front().copied() {
-            let crowded = self.entries.len() >= self.capacity;
-            if at_ns >= horizon && !crowded {
-                return;
-            }
-            self.order.pop_front();
-            if let Some(entry) = self.entries.get(&place)
-                && entry.first.at_ns == at_ns
+        let mut room = self.entries.len() >= self.capacity;
+        for (order, kept) in self.order.iter_mut().zip([KEPT_ORDINARY, KEPT]) {
+            let horizon = now_ns.saturating_sub(nanoseconds(kept));
+            while let Some((at_ns, place)) = order.front().copied()
+                && (at_ns < horizon || room)
             {
-                self.by_sock.remove(&entry.sock);
-                self.entries.remove(&place);
-                self.evicted += u64::from(at_ns >= horizon);
+                order.pop_front();
+                if let Some(entry) = self.entries.get(&place)
+                    && entry.first.at_ns == at_ns
+                {
+                    self.by_sock.remove(&entry.sock);
+                    self.entries.remove(&place);
+                    self.evicted += u64::from(at_ns >= horizon);
+                    room = false;
+                }
             }
         }
     }
@@ -280,3 +291,6 @@ impl Endings {
 fn end(first: &FirstAct, place: Place, by_peer: bool) -> End {
     End { id: first.id.clone(), at_ns: first.at_ns, place, by_peer, silence: first.silence }
 }
+
+#[cfg(test)]
+mod tests;

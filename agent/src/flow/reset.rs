@@ -251,7 +251,9 @@ pub struct Reset {
     pub sock: u64,
     /// The process that closed the socket after the reset.
     pub closed_later: Option<Task>,
-    /// The process that owned the connection, as far as the host knows it.
+    /// Processes that held the socket together, where there were several and none of them is known to have ended the connection.
+    pub shared_by: Vec<Arc<ProcessFacts>>,
+    /// The process that ended the connection, or that owned it, as far as the host knows it.
     pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
     pub pair: Option<Pair>,
     /// What the wire showed of the RST and of the packets around it.
@@ -325,6 +327,7 @@ impl Reset {
             remembered: None,
             sock: 0,
             closed_later: None,
+            shared_by: Vec::new(),
             process: None,
             pair: None,
             wire: None,
@@ -359,6 +362,15 @@ impl Reset {
     /// closes (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and every answer to a segment do not.
     pub fn closer(&self) -> Option<&Task> {
         self.actor.as_ref().filter(|_| self.active && self.closed_first)
+    }
+
+    /// The task that had the kernel destroy the socket from outside (`SOCK_DESTROY`, `bpf_sock_destroy()`): tcp_abort() sends the RST in its
+    /// context, and before the socket is closed (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, which have the same
+    /// order and reason, run for orphans only.
+    pub fn destroyer(&self) -> Option<&Task> {
+        let outside = self.active && !self.closed_first && self.reason_name() == Some("TCP_STATE");
+        let held = self.socket.as_ref().is_some_and(|socket| !socket.orphan);
+        self.actor.as_ref().filter(|_| outside && held)
     }
 
     /// The process known to have held the socket: it ended the connection, or closed it before the reset, by the reset, or after it.

@@ -1,4 +1,4 @@
-//! Which process owned a connection when it was reset.
+//! Which process ended a connection, or owned it when it was reset.
 //!
 //! The one that is known to have held the socket, because it closed it, is the owner without further ado. Any other candidate (it connected, it
 //! was found at the start) has to hold the socket's inode now: sockets are handed to children, passed over unix sockets, and accepted by workers from
@@ -30,6 +30,9 @@ const GLANCE_FDS: usize = 256;
 
 /// Searches take at most one part in so many of the agent's time; resets that need one wait for the next.
 const SEARCH_SHARE: u32 = 5;
+
+/// Holders of one socket that are named.
+const MAX_HOLDERS: usize = 8;
 
 /// Sockets found at the start that are remembered.
 const MAX_SNAPSHOT: usize = 1 << 20;
@@ -123,6 +126,11 @@ impl Owners {
         {
             reset.process = Some((self.facts.of_task(&task), KnownFrom::Close));
         }
+        if reset.process.is_none()
+            && let Some(task) = reset.destroyer().cloned()
+        {
+            reset.process = Some((self.facts.of_task(&task), KnownFrom::Destroy));
+        }
     }
 
     /// Names the owners of a batch of resets, as far as they can be proven.
@@ -190,9 +198,13 @@ impl Owners {
         let owners = fd_owners(&self.proc_root, &wanted);
         for reset in resets {
             let Some(inode) = unnamed(reset) else { continue };
-            // Several holders: no telling which of them it was.
-            if let Some([only]) = owners.get(&inode).map(Vec::as_slice) {
-                reset.process = self.at_reset(*only, reset).map(|facts| (facts, KnownFrom::Inode));
+            match owners.get(&inode).map(Vec::as_slice) {
+                Some([only]) => reset.process = self.at_reset(*only, reset).map(|facts| (facts, KnownFrom::Inode)),
+                // Several holders: no telling which of them it was.
+                Some(several) => {
+                    reset.shared_by = several.iter().take(MAX_HOLDERS).filter_map(|pid| self.at_reset(*pid, reset)).collect();
+                }
+                None => {}
             }
         }
     }

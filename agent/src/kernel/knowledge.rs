@@ -137,6 +137,21 @@ pub(super) fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap
             state(CoverageState::Active, None)
         },
     );
+    let seen = attached.iter().any(|attached| attached.hook.tracepoint == hooks::SOCK_STATE.tracepoint && attached.program.is_some());
+    coverage.insert(
+        "endings".to_owned(),
+        match (seen, knowledge.layout.sk_err) {
+            (false, _) => state(CoverageState::Unavailable, Some("inet_sock_set_state is not attached: see there".to_owned())),
+            (true, ABSENT) => state(
+                CoverageState::Degraded,
+                Some(
+                    "without BTF: a peer that no longer answers is not told from an ordinary end, nor silence before an end seen"
+                        .to_owned(),
+                ),
+            ),
+            (true, _) => state(CoverageState::Active, None),
+        },
+    );
     coverage.insert(
         "netfilter_rejects".to_owned(),
         state(CoverageState::Unavailable, Some("resets made by nftables or iptables on this host pass no tracepoint".to_owned())),

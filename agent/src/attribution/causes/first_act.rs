@@ -121,7 +121,14 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     } else {
         (CauseId::ClosedWithoutAmqpClose, String::new())
     };
-    let candidate = Candidate::reason(id, if known { 0.95 } else { 0.8 }, format!("{who} {how} its socket{unclosed}{after}{what}"));
+    let passed_on = facts.reset.other_leg.as_deref().is_some_and(|leg| leg.ended_by_peer);
+    let confidence = match (passed_on, known) {
+        // It did, and had a reason.
+        (true, _) => 0.5,
+        (false, true) => 0.95,
+        (false, false) => 0.8,
+    };
+    let candidate = Candidate::reason(id, confidence, format!("{who} {how} its socket{unclosed}{after}{what}"));
     let candidate = if known || lost { candidate } else { candidate.severity(Severity::Info) };
     Some(
         candidate

@@ -42,8 +42,11 @@ pub fn active(facts: &Facts) -> Option<Candidate> {
             Candidate::mechanism(CauseId::LingerAbort, sure, format!("{who} disconnected while data was still to be sent"))
         }
         Path::Destroyed => {
-            let by =
-                reset.actor.as_ref().map_or_else(String::new, |task| format!("; the task on the CPU was {} (pid {})", task.comm, task.pid));
+            let by = match (reset.destroyer(), &reset.actor) {
+                (Some(task), _) => format!(" by {} (pid {})", task.comm, task.pid),
+                (None, Some(task)) => format!("; the task on the CPU was {} (pid {})", task.comm, task.pid),
+                (None, None) => String::new(),
+            };
             let summary = format!("the socket was destroyed from outside its owner{by}");
             Candidate::mechanism(CauseId::SocketDestroyed, sure.min(0.97), summary)
                 .advise("look for `ss -K`, a service mesh or a network agent that destroys sockets on this host")

@@ -5,6 +5,7 @@
 mod any;
 mod broker;
 mod closing;
+mod first_act;
 mod handshake;
 mod heartbeat;
 mod idle;
