@@ -15,6 +15,7 @@ mod links;
 mod mutants;
 mod packages;
 mod programs;
+mod python;
 mod scenario;
 mod toolchain;
 mod unpacked;

@@ -10,6 +10,7 @@ use crate::{
     command,
     error::{Error, Result},
     toolchain::clean,
+    workspace::Workspace,
 };
 
 /// The package that depends on the newest kernel of a suite built for virtual machines: small, with their drivers built in.
@@ -59,12 +60,12 @@ pub struct Kernel {
 /// # Errors
 ///
 /// [`Error::Kernel`] for a line that is not there, or that the archive does not have; when something cannot be fetched or unpacked.
-pub fn fetch(directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>> {
+pub fn fetch(workspace: &Workspace, directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>> {
     if let Some(unknown) = wanted.iter().find(|name| LINES.iter().all(|line| line.name != name.as_str())) {
         let known = LINES.map(|line| line.name).join(", ");
         return Err(Error::Kernel { name: unknown.clone(), problem: format!("not one of {known}") });
     }
-    let archive = Archive::open(directory)?;
+    let archive = Archive::open(workspace, directory)?;
     let lines = LINES.iter().filter(|line| wanted.is_empty() || wanted.iter().any(|name| name == line.name));
     lines.map(|line| archive.kernel(line)).collect()
 }
@@ -75,7 +76,7 @@ struct Archive {
 }
 
 impl Archive {
-    fn open(directory: &Path) -> Result<Self> {
+    fn open(workspace: &Workspace, directory: &Path) -> Result<Self> {
         let archive = Self { directory: directory.to_owned() };
         let file = |path: &Path| {
             let path = path.to_owned();
@@ -86,8 +87,10 @@ impl Archive {
             fs::create_dir_all(&path).map_err(file(&path))?;
         }
         let mirror = mirror()?;
+        let keys = super::find(workspace, KEYS).ok_or_else(|| Error::MissingPrograms(KEYS.to_owned()))?;
+        let keys = keys.display();
         let suites = LINES.iter().flat_map(|line| line.suites);
-        let sources: Vec<String> = suites.map(|suite| format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")).collect();
+        let sources: Vec<String> = suites.map(|suite| format!("deb [signed-by={keys}] {mirror} {suite} main\n")).collect();
         let path = directory.join("sources.list");
         fs::write(&path, sources.concat()).map_err(file(&path))?;
         command::run(archive.apt("apt-get").args(["update", "--quiet=2"]))?;
