@@ -62,6 +62,9 @@ pub enum Error {
         /// What somebody can do.
         fix: String,
     },
+    /// Suites of Debian are wanted on a machine that installs from no archive of Debian's.
+    #[error("this machine installs from no archive of Debian's; set {0} to the address of one")]
+    NoArchive(&'static str),
     /// Something the lab needs is missing.
     #[error("missing for the lab: {0}. `cargo xtask setup --tests` fetches them on Debian and Ubuntu; elsewhere install them")]
     MissingPrograms(String),

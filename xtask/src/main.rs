@@ -18,6 +18,7 @@ mod programs;
 mod python;
 mod scenario;
 mod toolchain;
+mod trixie;
 mod unpacked;
 mod vm;
 mod workspace;

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     python,
     toolchain::clean,
+    trixie,
     unpacked::{self, Set},
     workspace::Workspace,
 };
@@ -185,6 +186,10 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 pub fn setup(workspace: &Workspace) -> Result<()> {
     provide(workspace, all(), "the lab needs")?;
     python::setup(workspace)?;
+    // Only few scenarios ask for it, and say so themselves where it is not there.
+    if let Err(error) = trixie::setup(workspace) {
+        println!("setup: no Debian 13 for scenarios of newer programs: {error}");
+    }
     // A package may have changed what it brings.
     check(workspace)
 }
@@ -203,5 +208,6 @@ pub fn settings(workspace: &Workspace) -> Vec<String> {
     settings.extend(beside(RABBITMQ).map(|directory| format!("RSTBLAME_RABBITMQ={directory}")));
     settings.extend(beside(NGINX_STREAM).map(|directory| format!("RSTBLAME_NGINX_MODULES={directory}")));
     settings.extend(python::settings(workspace));
+    settings.extend(trixie::find(workspace).map(|root| format!("RSTBLAME_TRIXIE={}", root.display())));
     settings
 }

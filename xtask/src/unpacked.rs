@@ -206,7 +206,12 @@ fn libraries_below(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn remove(directory: &Path) -> Result<()> {
+/// Removes a directory and all that is in it, if it is there.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn remove(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {
         Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::File { path: directory.to_owned(), source }),
         _ => Ok(()),

@@ -42,14 +42,34 @@ pub fn fetch(packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
     let installed = fs::read_to_string(STATUS).map_err(file(Path::new(STATUS)))?;
     let status = directory.join("status");
     fs::write(&status, imagine(&installed)).map_err(file(&status))?;
-    reason::run(apt(directory).args(packages))?;
-    let found = fs::read_dir(&archives).map_err(file(&archives))?.flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> = found.filter(|path| path.extension() == Some(OsStr::new("deb"))).collect();
-    found.sort();
-    for path in &found {
-        check(path)?;
-    }
+    let mut apt = clean("apt-get");
+    apt.args(["-o", &format!("Dir::Cache={}", directory.display()), "-o", "APT::Sandbox::User=root"]);
+    reason::run(download(&mut apt, &status).args(packages))?;
+    let found = downloaded(&archives)?;
+    found.iter().try_for_each(|path| check(path))?;
     Ok(found)
+}
+
+/// The packages that are in a directory.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn downloaded(archives: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(archives).map_err(|source| Error::File { path: archives.to_owned(), source })?;
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("deb"))).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Lets apt-get download packages, whose names follow, for a machine that has what is in the list `status`. Removals are as imagined as the rest:
+/// rsyslog may take the place of another syslog daemon here.
+pub fn download<'a>(apt: &'a mut Command, status: &Path) -> &'a mut Command {
+    // Only files of ours are written, by whoever this is.
+    apt.args(["-o", &format!("Dir::State::status={}", status.display()), "-o", "Debug::NoLocking=1"]);
+    apt.args(["install", "--download-only", "--quiet=2", "--yes", "--no-install-recommends", "--allow-remove-essential"]);
+    apt.args(["--allow-downgrades", "--allow-change-held-packages"])
 }
 
 /// The C library of this machine is the one that all programs run with.
@@ -66,19 +86,6 @@ fn check(package: &Path) -> Result<()> {
         ),
         fix: format!("`apt-get install {C_LIBRARY}`, or install from the suite that this machine is of"),
     })
-}
-
-/// Removals are as imagined as the rest: rsyslog may take the place of another syslog daemon here.
-fn apt(directory: &Path) -> Command {
-    let mut command = clean("apt-get");
-    for (name, value) in [("Dir::State::status", "status"), ("Dir::Cache", "")] {
-        command.args(["-o", &format!("{name}={}", directory.join(value).display())]);
-    }
-    // Only files of ours are written, by whoever this is.
-    command.args(["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]);
-    command.args(["install", "--download-only", "--quiet=2", "--yes", "--no-install-recommends", "--allow-remove-essential"]);
-    command.args(["--allow-downgrades", "--allow-change-held-packages"]);
-    command
 }
 
 /// The list of packages that apt is given.

@@ -1,10 +1,12 @@
 //! Debian and Ubuntu packages: what builds the program is installed, all else only fetched.
 
+mod archive;
 pub mod imagined;
 mod reason;
 
 use std::path::{Path, PathBuf};
 
+pub use self::archive::{Archive, mirror};
 use crate::{
     command::{self, is_root, privileged, succeeds},
     error::{Error, Result},

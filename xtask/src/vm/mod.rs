@@ -18,7 +18,7 @@ pub use self::fixtures::make as fixtures;
 use self::{guest::Suite, kernels::Kernel};
 use crate::{
     agent::{self, Cargo},
-    bpf, command,
+    apt, bpf, command,
     error::{Error, Result},
     figures,
     programs::{self, Program, program},
@@ -26,13 +26,12 @@ use crate::{
 };
 
 /// What makes and boots a guest; what its scenarios call is among the lab's own programs.
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 6] = [
     program("qemu-system-x86_64", "qemu-system-x86", "boots the kernels"),
     program("busybox", "busybox-static", "the shell of the guests"),
     program("cpio", "cpio", "packs their file systems"),
     program("xz", "xz-utils", "unpacks their modules"),
     program("depmod", "kmod", "orders their modules"),
-    program(kernels::KEYS, "debian-archive-keyring", "vouches for the kernels"),
     program("strip", "binutils", "leaves debug information out"),
 ];
 
@@ -67,10 +66,10 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// As [`programs::setup`]; [`Error::Kernel`] when there is no such place.
+/// As [`programs::setup`]; [`Error::NoArchive`] when there is no such place.
 pub fn setup(workspace: &Workspace) -> Result<()> {
     programs::provide(workspace, &PROGRAMS, "the virtual machines need")?;
-    kernels::mirror().map(drop)
+    apt::mirror().map(drop)
 }
 
 /// Fetches all kernels that are not there yet.
