@@ -19,10 +19,10 @@ use crate::{
     poll, workspace,
 };
 
-/// Where the packages of Debian and of rabbitmq.com put the scripts themselves. Those on PATH change to the `rabbitmq`
-/// user and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
-const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+/// The scripts themselves ([`workspace::rabbitmq`]). Those on PATH change to the `rabbitmq` user and to `/var/lib/rabbitmq`, which a throw-away
+/// broker must not touch.
+const SERVER: &str = "rabbitmq-server";
+const CONTROL: &str = "rabbitmqctl";
 
 /// How long a broker may take to accept AMQP; it takes about 5 s on an idle machine.
 const START: Duration = Duration::from_mins(1);
@@ -199,10 +199,11 @@ impl Drop for Broker {
 /// A script of the broker's, with the broker's environment.
 fn command(host: &Host, home: &Path, script: &str) -> Command {
     let in_home = |name: &str| home.join(name);
-    let mut command = host.command(Path::new(script));
+    let mut command = host.command(workspace::rabbitmq().join(script));
     command
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        // Erlang may be one that was unpacked.
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("LANG", "C.UTF-8")
         .env("HOME", home)
         .env("RABBITMQ_NODENAME", "rabbit@localhost")

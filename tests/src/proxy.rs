@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{LabError, Result, command::spawn, net::Host, peer::AMQP, poll};
+use crate::{LabError, Result, command::spawn, net::Host, peer::AMQP, poll, workspace};
 
 /// How `HAProxy` is told to stay in the foreground and to read a configuration.
 const HAPROXY: [&str; 2] = ["-db", "-f"];
@@ -78,10 +78,11 @@ impl Proxy {
             Kind::Nginx => Self::launch(host, "nginx", &["-e", "stderr", "-c"], |directory| {
                 let bind = from("proxy_bind", ";");
                 format!(
-                    "load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+                    "load_module {modules}/ngx_stream_module.so;
                      daemon off; master_process off; pid {directory}/pid; error_log stderr;
                      events {{ worker_connections 64; }}
-                     stream {{ server {{ listen {front}; proxy_pass {server}; {bind} proxy_timeout {seconds}s; }} }}\n"
+                     stream {{ server {{ listen {front}; proxy_pass {server}; {bind} proxy_timeout {seconds}s; }} }}\n",
+                    modules = workspace::nginx_modules().display()
                 )
             }),
         };

@@ -26,6 +26,26 @@ pub fn python() -> PathBuf {
     env::var_os("RSTBLAME_PYTHON").map_or_else(|| root().join("target/lab/venv/bin/python"), PathBuf::from)
 }
 
+/// The scripts of `RabbitMQ` themselves: `RSTBLAME_RABBITMQ`, else where the packages of Debian and of rabbitmq.com put them.
+pub fn rabbitmq() -> PathBuf {
+    env::var_os("RSTBLAME_RABBITMQ").map_or_else(|| "/usr/lib/rabbitmq/bin".into(), PathBuf::from)
+}
+
+/// The modules of nginx: `RSTBLAME_NGINX_MODULES`, else where Debian puts them.
+pub fn nginx_modules() -> PathBuf {
+    env::var_os("RSTBLAME_NGINX_MODULES").map_or_else(|| "/usr/lib/nginx/modules".into(), PathBuf::from)
+}
+
+/// Envoy: `RSTBLAME_ENVOY`, else what is on the search path.
+pub fn envoy() -> PathBuf {
+    env::var_os("RSTBLAME_ENVOY").map_or_else(|| "envoy".into(), PathBuf::from)
+}
+
+/// Traefik: `RSTBLAME_TRAEFIK`, else what is on the search path.
+pub fn traefik() -> PathBuf {
+    env::var_os("RSTBLAME_TRAEFIK").map_or_else(|| "traefik".into(), PathBuf::from)
+}
+
 /// `target/lab/<name of the running test>`, created if need be: what a scenario leaves behind when it fails.
 ///
 /// # Errors

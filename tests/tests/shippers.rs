@@ -22,7 +22,7 @@ fn shipped(name: &str) -> Result<String> {
     fs::read_to_string(workspace::root().join("packaging/shippers").join(name)).map_err(LabError::during("read a shipper's configuration"))
 }
 
-/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine.
+/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine. What starts it is on the search path.
 fn unpacked(package: &str) -> PathBuf {
     let all = env::var_os("RSTBLAME_UNPACKED").map_or_else(|| workspace::root().join("target/lab/unpacked"), PathBuf::from);
     all.join(package)
@@ -111,7 +111,7 @@ fn rsyslog_takes_a_reset_with_its_fields() -> Result<()> {
     let text = shipped("rsyslog.conf")?.replace(LOGS, &directory(&site)).replace("5514", &port.to_string());
     let config = site.path("rsyslog.conf");
     fs::write(&config, text).map_err(LabError::during("write a configuration"))?;
-    let mut program = Command::new(unpacked("rsyslog").join("usr/sbin/rsyslogd"));
+    let mut program = Command::new("rsyslogd");
     program.arg("-n").arg("-f").arg(config).arg("-i").arg(site.path("pid")).arg("-M").arg(library("rsyslog", "imptcp.so")?);
     ships(&site, port, &mut program, "rsyslog.jsonl")
 }
@@ -124,8 +124,8 @@ fn syslog_ng_takes_a_reset_with_its_fields() -> Result<()> {
     let config = site.path("syslog-ng.conf");
     fs::write(&config, format!("@version: 3.38\noptions {{ log-msg-size(65536); }};\n{text}"))
         .map_err(LabError::during("write a configuration"))?;
-    let mut program = Command::new(unpacked("syslog-ng-core").join("usr/sbin/syslog-ng"));
-    program.env("LD_LIBRARY_PATH", library("syslog-ng-core", "libsecret-storage.so.0")?).args(["-F", "--no-caps", "-f"]).arg(config);
+    let mut program = Command::new("syslog-ng");
+    program.args(["-F", "--no-caps", "-f"]).arg(config);
     program.arg("-R").arg(site.path("persist")).arg("-p").arg(site.path("pid")).arg("-c").arg(site.path("control"));
     program.arg(format!("--module-path={}", library("syslog-ng-core", "libjson-plugin.so")?.display()));
     ships(&site, port, &mut program, "syslog-ng.jsonl")

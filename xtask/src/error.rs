@@ -54,8 +54,19 @@ pub enum Error {
         /// The command lines.
         commands: String,
     },
+    /// The package manager cannot do what it is asked.
+    #[error("apt-get: {cause}. To mend it: {fix}")]
+    Apt {
+        /// Why not.
+        cause: String,
+        /// What somebody can do.
+        fix: String,
+    },
+    /// Suites of Debian are wanted on a machine that installs from no archive of Debian's.
+    #[error("this machine installs from no archive of Debian's; set {0} to the address of one")]
+    NoArchive(&'static str),
     /// Something the lab needs is missing.
-    #[error("missing for the lab: {0}. Install them (`cargo xtask setup --tests` does on Debian and Ubuntu)")]
+    #[error("missing for the lab: {0}. `cargo xtask setup --tests` fetches them on Debian and Ubuntu; elsewhere install them")]
     MissingPrograms(String),
     /// A kernel to test on that cannot be had.
     #[error("Linux {name} for a virtual machine: {problem}")]

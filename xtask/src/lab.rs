@@ -49,7 +49,7 @@ pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(
     if part != Part::All || filter.is_some() {
         return native(workspace, part, filter);
     }
-    vm::setup()?;
+    vm::setup(workspace)?;
     thread::scope(|scope| {
         // Meanwhile, for it is a matter of the network.
         let kernels = scope.spawn(|| vm::fetch(workspace));
@@ -85,7 +85,7 @@ fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()>
 /// When something is missing or does not build.
 pub fn demo(workspace: &Workspace) -> Result<()> {
     bpf::setup(workspace)?;
-    programs::setup(workspace)?;
+    programs::provide(workspace, &programs::DEMO, "the demo needs")?;
     agent::build(workspace)?;
     command::exec(lab(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "demo"]).command())
 }
@@ -98,7 +98,7 @@ pub fn demo(workspace: &Workspace) -> Result<()> {
 pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     bpf::setup(workspace)?;
     programs::setup(workspace)?;
-    programs::setup_bench()?;
+    programs::setup_bench(workspace)?;
     agent::build(workspace)?;
     let truth = [format!("{TRUTH_FILE}={}", workspace.truth().display()), format!("{RUN}={}", figures::run(workspace)?)];
     if name.is_none_or(|name| name == "calibration") {
@@ -144,11 +144,7 @@ fn lab(workspace: &Workspace, args: &[&str]) -> Cargo {
 
 /// [`lab`], with more variables in the environment of what was built.
 pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo {
-    let mut settings = vec![
-        format!("RSTBLAME_BIN={}", workspace.agent().display()),
-        format!("RSTBLAME_PYTHON={}", workspace.venv().join("bin/python").display()),
-        format!("RSTBLAME_UNPACKED={}", workspace.unpacked().display()),
-    ];
+    let mut settings = programs::settings(workspace);
     settings.extend_from_slice(more);
     let mut cargo = Cargo::new(workspace, &[]);
     let command = cargo.command();

@@ -1,90 +1,310 @@
-//! Programs of which a machine has one at most, and may have its own: Debian's packages of syslog daemons exclude each other, and to install one
-//! would take the place of the machine's. The lab runs them from a directory of its own.
+//! Packages that are unpacked under the target directory and run from there: nothing that only tests and demo drive is installed.
+//!
+//! Each has a directory of its own with all that it needs and this machine lacks. A starter in a directory for the search path runs a program of it
+//! with the libraries beside it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    apt::Apt,
-    command::{self, succeeds},
+    apt::{Apt, imagined},
     error::{Error, Result},
-    toolchain::clean,
     workspace::Workspace,
 };
 
-/// A package, the program in it, and what it is needed for.
-struct Package {
-    name: &'static str,
-    program: &'static str,
-    why: &'static str,
+/// Where packages put programs.
+const PLACES: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
+
+/// Where packages put libraries, at most two directories deeper.
+const LIBRARIES: [&str; 2] = ["usr/lib", "lib"];
+
+/// What a program looks for at a fixed place unless a variable says where it is.
+const SETTINGS: [(&str, &str); 2] = [("etc/ssl/openssl.cnf", "OPENSSL_CONF"), ("usr/share/debootstrap", "DEBOOTSTRAP_DIR")];
+
+/// Lists the packages of a set; written last.
+const WHOLE: &str = ".packages";
+
+/// The directory that the scripts of Erlang name as their own.
+const ERLANG: &str = "usr/lib/erlang";
+
+/// Packages that belong together, unpacked or not.
+#[derive(Debug)]
+pub struct Set {
+    root: PathBuf,
+    packages: Vec<&'static str>,
 }
 
-const PACKAGES: [Package; 2] = [
-    Package { name: "rsyslog", program: "usr/sbin/rsyslogd", why: "a log shipper" },
-    Package { name: "syslog-ng-core", program: "usr/sbin/syslog-ng", why: "another" },
-];
+impl Set {
+    /// The set of these packages, whose names blanks part; it has the name of the first.
+    pub fn new(workspace: &Workspace, packages: &'static str) -> Self {
+        let packages: Vec<_> = packages.split_whitespace().collect();
+        Self { root: workspace.unpacked().join(packages.first().copied().unwrap_or_default()), packages }
+    }
 
-/// Reports the packages that are not there, and changes nothing.
-pub fn missing(workspace: &Workspace) -> Vec<&'static str> {
-    lacking(workspace).map(|package| package.name).collect()
+    /// The set that a file is in; `None` for one of this machine's.
+    pub fn of(workspace: &Workspace, path: &Path) -> Option<Self> {
+        let all = workspace.unpacked();
+        let name = path.strip_prefix(&all).ok()?.components().next()?;
+        Some(Self { root: all.join(name), packages: Vec::new() })
+    }
+
+    /// Whether it is unpacked, and whole.
+    pub fn is_there(&self) -> bool {
+        self.root.join(WHOLE).is_file()
+    }
+
+    /// Fetches and unpacks it.
+    ///
+    /// # Errors
+    ///
+    /// When apt-get or dpkg fails, or a file cannot be written.
+    pub fn fetch(&self, workspace: &Workspace, apt: &mut Apt) -> Result<()> {
+        let first = self.packages.first().copied().unwrap_or_default();
+        let (downloads, partial) = (workspace.target.join("lab/apt").join(first), self.root.with_extension("partial"));
+        // What an interrupted set-up left is begun anew.
+        for directory in [&downloads, &partial] {
+            remove(directory)?;
+            fs::create_dir_all(directory).map_err(failed(directory))?;
+        }
+        let packages = apt.fetch(&self.packages, &downloads)?;
+        imagined::unpack(&packages, &partial)?;
+        relink(&partial, &partial)?;
+        remove(&self.root)?;
+        fs::rename(&partial, &self.root).map_err(failed(&self.root))?;
+        self.move_erlang()?;
+        let names: Vec<_> = packages.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy() + "\n").collect();
+        fs::write(self.root.join(WHOLE), names.concat()).map_err(failed(&self.root))?;
+        remove(&downloads)
+    }
+
+    /// A file of it, by its name or by where Debian has it (`/usr/lib/...`).
+    pub fn locate(&self, name: &str) -> Option<PathBuf> {
+        if let Some(place) = name.strip_prefix('/') {
+            return Some(self.root.join(place)).filter(|path| path.is_file());
+        }
+        PLACES.iter().map(|place| self.root.join(place).join(name)).find(|path| path.is_file())
+    }
+
+    /// A file of a directory, which is named as on a machine where it is installed.
+    pub fn find_below(&self, directory: &str, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.root.join(directory.trim_start_matches('/'))).ok()?;
+        entries.flatten().find(|entry| is_it(&entry.file_name().to_string_lossy())).map(|entry| entry.path())
+    }
+
+    /// The directories of its libraries, as the loader takes them; empty where there are none.
+    pub fn library_path(&self) -> String {
+        let mut found = Vec::new();
+        for place in LIBRARIES {
+            libraries_below(&self.root.join(place), 2, &mut found);
+        }
+        found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
+    }
+
+    /// What of a path in it is the path on a machine where it is installed.
+    pub fn installed<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        path.strip_prefix(&self.root).ok()
+    }
+
+    /// The script that runs a program of it.
+    fn starter(&self, program: &Path) -> String {
+        let libraries = Some(self.library_path()).filter(|path| !path.is_empty()).map(|path| ("LD_LIBRARY_PATH", path));
+        let found = SETTINGS.iter().map(|(file, variable)| (*variable, self.root.join(file))).filter(|(_, path)| path.exists());
+        let settings = libraries.into_iter().chain(found.map(|(variable, path)| (variable, path.display().to_string())));
+        let settings: String =
+            settings.flat_map(|(variable, value)| ["export ", variable, "='", &value, "'\n"].map(str::to_owned)).collect();
+        format!("#!/bin/sh\n# Made by `cargo xtask setup`.\n{settings}exec '{}' \"$@\"\n", program.display())
+    }
+
+    /// Erlang's scripts have the place of its installation written into them.
+    fn move_erlang(&self) -> Result<()> {
+        let (from, to) = (format!("/{ERLANG}"), self.root.join(ERLANG));
+        let Ok(entries) = fs::read_dir(&to) else { return Ok(()) };
+        let folders = entries.flatten().map(|entry| entry.path().join("bin")).chain([to.join("bin")]);
+        for file in folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten().map(|entry| entry.path()) {
+            // Programs are not text.
+            if let Ok(text) = fs::read_to_string(&file)
+                && text.contains(&from)
+                && !file.is_symlink()
+            {
+                fs::write(&file, text.replace(&from, &to.to_string_lossy())).map_err(failed(&file))?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn lacking(workspace: &Workspace) -> impl Iterator<Item = &'static Package> {
-    let all = workspace.unpacked();
-    PACKAGES.iter().filter(move |package| !all.join(package.name).join(package.program).is_file())
-}
-
-/// Downloads and unpacks what is missing, and installs the libraries it needs.
+/// Puts a starter for a program of a set into the search path.
 ///
 /// # Errors
 ///
-/// When apt-get or dpkg fails, or a file cannot be written.
-pub fn setup(workspace: &Workspace) -> Result<()> {
-    for package in lacking(workspace) {
-        println!("setup: the lab needs {} ({}): unpacked, not installed", package.name, package.why);
-        let mut apt = Apt::find().ok_or_else(|| Error::MissingPrograms(package.name.to_owned()))?;
-        apt.update()?;
-        let directory = workspace.unpacked().join(package.name);
-        // What an interrupted set-up left is begun anew.
-        if directory.exists() {
-            std::fs::remove_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
+/// When it cannot be written.
+pub fn start(workspace: &Workspace, name: &str, set: &Set, program: &Path) -> Result<()> {
+    let Some(path) = starter(workspace, name) else { return Ok(()) };
+    let text = set.starter(program);
+    // One that is running is left alone.
+    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let written = fs::create_dir_all(workspace.starters()).and_then(|()| fs::write(&path, text));
+    written.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755))).map_err(failed(&path))
+}
+
+/// Takes the starter of a program that this machine has itself out of the search path.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn stop(workspace: &Workspace, name: &str) -> Result<()> {
+    let Some(path) = starter(workspace, name) else { return Ok(()) };
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::File { path, source }),
+        _ => Ok(()),
+    }
+}
+
+/// The starter of this name. What is named by its place on a machine has none: to join that place to a directory gives a file of the machine's.
+fn starter(workspace: &Workspace, name: &str) -> Option<PathBuf> {
+    (!name.contains('/')).then(|| workspace.starters().join(name))
+}
+
+/// Points the absolute links of a tree below `root` to what is in it, as they would be after a `chroot`.
+fn relink(root: &Path, directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(failed(directory))?.flatten() {
+        let path = entry.path();
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            relink(root, &path)?;
+        } else if kind.is_symlink()
+            && let Ok(to) = fs::read_link(&path)
+            && let Ok(inside) = to.strip_prefix("/")
+        {
+            let depth = directory.strip_prefix(root).map_or(0, |below| below.components().count());
+            let relative = ["..".into()].into_iter().cycle().take(depth).chain([inside.to_owned()]).collect::<PathBuf>();
+            fs::remove_file(&path).and_then(|()| symlink(relative, &path)).map_err(failed(&path))?;
         }
-        std::fs::create_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
-        command::run(clean("apt-get").args(["download", "--quiet=2", package.name]).current_dir(&directory))?;
-        let archive = archive(&directory)?;
-        let depends = command::output(clean("dpkg-deb").arg("--field").arg(&archive).arg("Depends"))?;
-        let libraries = names(&depends).into_iter().filter(|name| !is_installed(name)).collect::<Vec<_>>();
-        if !libraries.is_empty() {
-            apt.install(&libraries)?;
-        }
-        command::run(clean("dpkg-deb").arg("--extract").arg(&archive).arg(&directory))?;
     }
     Ok(())
 }
 
-/// The one package that was downloaded.
-fn archive(directory: &Path) -> Result<PathBuf> {
-    let failed = |source| Error::File { path: directory.to_owned(), source };
-    let mut entries = std::fs::read_dir(directory).map_err(failed)?.flatten().map(|entry| entry.path());
-    entries
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or_else(|| failed(std::io::Error::other("apt-get has downloaded no package")))
+/// Collects the directories, `depth` below this one at most, that have shared libraries.
+fn libraries_below(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    let mut entries: Vec<_> = entries.flatten().collect();
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let is_library = |name: &str| name.starts_with("lib") && name.contains(".so");
+    if entries.iter().any(|entry| is_library(&entry.file_name().to_string_lossy())) {
+        found.push(directory.to_owned());
+    }
+    for entry in entries {
+        if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            libraries_below(&entry.path(), depth - 1, found);
+        }
+    }
 }
 
-fn is_installed(package: &str) -> bool {
-    succeeds(clean("sh").args(["-c", "dpkg-query --show --showformat '${db:Status-Status}' \"$1\" | grep -qx installed", "sh", package]))
+/// Removes a directory and all that is in it, if it is there.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::File { path: directory.to_owned(), source }),
+        _ => Ok(()),
+    }
 }
 
-/// The names in a Depends field, of alternatives the first.
-fn names(depends: &str) -> Vec<&str> {
-    depends.split(',').filter_map(|entry| entry.split_whitespace().next()).collect()
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::File { path, source }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    /// A set in a directory of its own, removed with it.
+    struct Trial(Set);
+
+    impl Trial {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("rstblame-{name}-{}", std::process::id()));
+            remove(&root).unwrap();
+            Self(Set { root, packages: vec!["package"] })
+        }
+
+        fn file(&self, name: &str, text: &str) {
+            let path = self.0.root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    impl Drop for Trial {
+        fn drop(&mut self) {
+            // Nothing depends on it.
+            let _gone = fs::remove_dir_all(&self.0.root);
+        }
+    }
+
     #[test]
-    fn a_depends_field_names_packages() {
-        let field = "libc6 (>= 2.34), libestr0 (>= 0.1.9), sysvinit-utils (>= 3.05-4~) | lsb-base\n";
-        assert_eq!(super::names(field), ["libc6", "libestr0", "sysvinit-utils"]);
-        assert!(super::names("").is_empty());
+    fn what_has_a_place_on_the_machine_has_no_starter() {
+        let place = std::env::temp_dir();
+        let workspace = Workspace { root: place.clone(), target: place, host: String::new(), cargo: "cargo".into() };
+        assert!(starter(&workspace, "/usr/lib/nginx/modules/ngx_stream_module.so").is_none());
+        assert!(starter(&workspace, "haproxy").unwrap().starts_with(&workspace.target));
+    }
+
+    #[test]
+    fn absolute_links_stay_inside() {
+        let trial = Trial::new("links");
+        trial.file("bin/kmod", "program");
+        trial.file("usr/sbin/x", "");
+        let root = &trial.0.root;
+        symlink("/bin/kmod", root.join("usr/sbin/depmod")).unwrap();
+        symlink("x", root.join("usr/sbin/y")).unwrap();
+        relink(root, root).unwrap();
+        assert_eq!(fs::read_link(root.join("usr/sbin/depmod")).unwrap(), Path::new("../../bin/kmod"));
+        assert_eq!(fs::read_link(root.join("usr/sbin/y")).unwrap(), Path::new("x"));
+        assert_eq!(trial.0.locate("depmod"), Some(root.join("usr/sbin/depmod")));
+        assert_eq!(trial.0.locate("/bin/kmod"), Some(root.join("bin/kmod")));
+        assert_eq!(trial.0.locate("nothing"), None);
+    }
+
+    #[test]
+    fn a_starter_knows_its_libraries_and_settings() {
+        let trial = Trial::new("starter");
+        trial.file("usr/lib/x86_64-linux-gnu/libx.so.1", "");
+        trial.file("usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared.so", "");
+        trial.file("usr/lib/a/b/c/libdeep.so", "");
+        trial.file("etc/ssl/openssl.cnf", "");
+        let root = trial.0.root.display();
+        let text = trial.0.starter(Path::new("/p/openssl"));
+        assert_eq!(
+            text,
+            format!(
+                "#!/bin/sh\n# Made by `cargo xtask setup`.\n\
+                 export LD_LIBRARY_PATH='{root}/usr/lib/x86_64-linux-gnu:{root}/usr/lib/x86_64-linux-gnu/systemd'\n\
+                 export OPENSSL_CONF='{root}/etc/ssl/openssl.cnf'\nexec '/p/openssl' \"$@\"\n"
+            )
+        );
+    }
+
+    #[test]
+    fn erlang_finds_itself_where_it_was_unpacked() {
+        let trial = Trial::new("erlang");
+        trial.file("usr/lib/erlang/bin/erl", "ROOTDIR=/usr/lib/erlang\n");
+        trial.file("usr/lib/erlang/erts-13/bin/start", "ROOTDIR=/usr/lib/erlang\n");
+        trial.0.move_erlang().unwrap();
+        for name in ["bin/erl", "erts-13/bin/start"] {
+            let place = trial.0.root.join(ERLANG);
+            assert_eq!(fs::read_to_string(place.join(name)).unwrap(), format!("ROOTDIR={}\n", place.display()));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,7 @@ use std::{
 use crate::{
     command,
     error::{Error, Result},
-    toolchain::target_dir,
+    toolchain::{clean, target_dir},
 };
 
 /// The checkout this program was built from, and what its builds go by.
@@ -53,9 +53,29 @@ impl Workspace {
         self.target.join("lab").join("truth.tsv")
     }
 
-    /// Packages that are unpacked and not installed.
+    /// Packages that are unpacked and not installed, each with what it needs in a directory of its name.
     pub fn unpacked(&self) -> PathBuf {
         self.target.join("lab").join("unpacked")
+    }
+
+    /// What starts the programs in [`unpacked`](Self::unpacked) that this machine does not have itself.
+    pub fn starters(&self) -> PathBuf {
+        self.target.join("lab").join("bin")
+    }
+
+    /// The search path for programs: those that were unpacked, this machine's, and where it has the administrator's, which the PATH of an ordinary
+    /// user on Debian leaves out.
+    pub fn path(&self) -> OsString {
+        let own = env::var_os("PATH").unwrap_or_default();
+        let all = [self.starters()].into_iter().chain(env::split_paths(&own)).chain(["/usr/sbin".into(), "/sbin".into()]);
+        env::join_paths(all).unwrap_or(own)
+    }
+
+    /// A command of a program that may be an unpacked one, as may what it calls.
+    pub fn tool(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = clean(program);
+        command.env("PATH", self.path());
+        command
     }
 
     /// The virtual environment of the lab's Python clients.

@@ -33,11 +33,11 @@ pub fn pack(workspace: &Workspace, dist: &Path, date: Option<&str>) -> Result<Ve
 
     let (version, machine) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let (deb, rpm) = (format!("rstblame_{version}-1_{}.deb", debian(machine)), format!("rstblame-{version}-1.{machine}.rpm"));
-    let mut packer = program(workspace, DEB)?;
+    let mut packer = packing(workspace, DEB)?;
     // Stripped of nothing: the profile says what is left in.
     packer.args(["deb", "--quiet", "--no-build", "--no-strip", "--package", "rstblame", "--target", &workspace.host, "--output"]);
     command::run(dated(packer.arg(dist.join(&deb)), date))?;
-    let mut packer = program(workspace, RPM)?;
+    let mut packer = packing(workspace, RPM)?;
     packer.args(["generate-rpm", "--package", "agent", "--target", &workspace.host, "--output"]);
     command::run(dated(packer.arg(dist.join(&rpm)), date))?;
     Ok(vec![deb, rpm])
@@ -57,7 +57,7 @@ fn dated<'a>(packer: &'a mut Command, date: Option<&str>) -> &'a mut Command {
 }
 
 /// A program that packs, installed into the target directory if it is not there in that version.
-fn program(workspace: &Workspace, (name, version): (&str, &str)) -> Result<Command> {
+fn packing(workspace: &Workspace, (name, version): (&str, &str)) -> Result<Command> {
     let tools = workspace.target.join("tools");
     let path: PathBuf = tools.join("bin").join(name);
     let stamp = tools.join(format!("{name}.version"));

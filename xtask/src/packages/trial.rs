@@ -7,25 +7,24 @@ use std::{
     process::Command,
 };
 
-use super::{RPM, dated, program};
+use super::{RPM, dated, packing};
 use crate::{
     command,
     dist::{self, commit_time},
     error::{Error, Result},
-    programs::{self, Program},
-    toolchain::clean,
+    programs::{self, Program, program},
     workspace::Workspace,
 };
 
 const PROGRAMS: [Program; 8] = [
-    Program { name: "lintian", package: "lintian", why: "holds the .deb against Debian's policy" },
-    Program { name: "rpm", package: "rpm", why: "installs the .rpm" },
-    Program { name: "systemd-analyze", package: "systemd", why: "reads the unit" },
-    Program { name: "logrotate", package: "logrotate", why: "reads the rules of rotation" },
-    Program { name: "setpriv", package: "util-linux", why: "runs the agent with the unit's capabilities" },
-    Program { name: "ip", package: "iproute2", why: "brings up the loopback that is reset" },
-    Program { name: "podman", package: "podman", why: "builds and runs the image" },
-    Program { name: "runc", package: "runc", why: "is what podman runs it with" },
+    program("lintian", "lintian", "holds the .deb against Debian's policy"),
+    program("rpm", "rpm", "installs the .rpm"),
+    program("systemd-analyze", "systemd", "reads the unit"),
+    program("logrotate", "logrotate", "reads the rules of rotation"),
+    program("setpriv", "util-linux", "runs the agent with the unit's capabilities"),
+    program("ip", "iproute2", "brings up the loopback that is reset"),
+    program("podman", "podman", "builds and runs the image"),
+    program("runc", "runc", "is what podman runs it with"),
 ];
 
 const ROOT: &str = include_str!("root.sh");
@@ -54,12 +53,12 @@ assets = [
 ///
 /// When something is missing, does not pack, or a step of a trial fails: it has said which.
 pub fn test(workspace: &Workspace) -> Result<()> {
-    programs::provide(&PROGRAMS, "the test of the packages needs")?;
+    programs::provide(workspace, &PROGRAMS, "the test of the packages needs")?;
     let packed = dist::dist(workspace)?;
     let [deb, rpm] = ["deb", "rpm"].map(|kind| packed.iter().find(|path| path.extension().is_some_and(|extension| extension == kind)));
     let missing = || Error::MissingPrograms("what packs".to_owned());
     let (deb, rpm) = (deb.ok_or_else(missing)?, rpm.ok_or_else(missing)?);
-    command::run(clean("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(deb))?;
+    command::run(workspace.tool("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(deb))?;
     println!("packages: deb: lintian: ok");
     try_out(DEB, "", &[deb])?;
     try_out(RPM_STEPS, RPM_LEAVES, &[rpm, &older_rpm(workspace)?])?;
@@ -98,7 +97,7 @@ fn older_rpm(workspace: &Workspace) -> Result<PathBuf> {
         (workspace.root.join("packaging/rstblame.toml"), directory.join("older.toml"), directory.join("rstblame-0.0.1-1.rpm"));
     let text = fs::read_to_string(&packed).map_err(|source| Error::File { path: packed, source })?;
     write(&config, &text.replace("\nsettle = \"1s\"\n", "\nsettle = \"2s\"\n"))?;
-    let mut packer = program(workspace, RPM)?;
+    let mut packer = packing(workspace, RPM)?;
     packer.args(["generate-rpm", "--package", "agent", "--target", &workspace.host, "--set-metadata"]);
     packer.arg(OLDER.replace("OLDER_TOML", &config.to_string_lossy())).arg("--output").arg(&older);
     command::run(dated(&mut packer, commit_time(workspace).as_deref()))?;

@@ -7,7 +7,7 @@ use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
-    lab, programs,
+    lab,
     workspace::Workspace,
 };
 
@@ -24,7 +24,7 @@ const MARK: &str = "fixture ";
 /// When something is missing, cannot be fetched or does not build, or a kernel says nothing.
 pub fn make(workspace: &Workspace) -> Result<()> {
     bpf::setup(workspace)?;
-    programs::provide(&super::PROGRAMS, "the virtual machines need")?;
+    super::setup(workspace)?;
     let place = workspace.root.join("agent/testdata/kernels");
     let native = [&["test", "--quiet", "--package", "rstblame", "--lib", "--"], TELL.as_slice()].concat();
     let said = command::output(lab::lab_with(workspace, &native, &[]).command().stderr(std::process::Stdio::inherit()))?;
@@ -36,12 +36,12 @@ pub fn make(workspace: &Workspace) -> Result<()> {
         Cargo::new(workspace, &["test", "--package", "rstblame", "--lib", "--no-run", "--message-format", "json-render-diagnostics"]);
     let messages = command::output(cargo.command().stderr(std::process::Stdio::inherit()))?;
     let program = executable(&messages, "rstblame", "lib").ok_or_else(|| Error::MissingPrograms("the agent's unit tests".to_owned()))?;
-    for kernel in kernels::fetch(&directory, &[])? {
+    for kernel in kernels::fetch(workspace, &directory, &[])? {
         let filter = TELL.map(str::to_owned).to_vec();
         let suite = guest::Suite { name: "fixtures".to_owned(), program: program.clone(), filter };
-        let initramfs = guest::pack(&directory, &kernel, &agent, &[suite])?;
+        let initramfs = guest::pack(workspace, &directory, &kernel, &agent, &[suite])?;
         let log = directory.join(format!("{}-fixtures.log", kernel.name));
-        qemu::boot(&kernel, &initramfs, &log)?;
+        qemu::boot(workspace, &kernel, &initramfs, &log)?;
         let said = fs::read(&log).map_err(|source| Error::File { path: log, source })?;
         keep(&place, kernel.name, &String::from_utf8_lossy(&said))?;
     }

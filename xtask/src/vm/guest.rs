@@ -13,6 +13,8 @@ use crate::{
     error::{Error, Result},
     programs,
     toolchain::clean,
+    unpacked::Set,
+    workspace::Workspace,
 };
 
 /// What the lab's scenarios call, beside busybox.
@@ -48,17 +50,17 @@ pub struct Suite {
 /// # Errors
 ///
 /// When a program is missing or a file cannot be copied.
-pub fn pack(directory: &Path, kernel: &Kernel, agent: &Path, suites: &[Suite]) -> Result<PathBuf> {
+pub fn pack(workspace: &Workspace, directory: &Path, kernel: &Kernel, agent: &Path, suites: &[Suite]) -> Result<PathBuf> {
     let root = directory.join(format!("root-{}", kernel.name));
     if root.exists() {
         fs::remove_dir_all(&root).map_err(|source| Error::File { path: root.clone(), source })?;
     }
-    let mut tree = Tree { root, libraries: BTreeSet::new() };
+    let mut tree = Tree { workspace, root, libraries: BTreeSet::new() };
     tree.write("init", INIT.as_bytes(), 0o755)?;
     tree.write("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", 0o644)?;
-    tree.copy(&program("busybox")?, "bin/busybox")?;
+    tree.program(&program(workspace, "busybox")?, "bin/busybox")?;
     for name in PROGRAMS {
-        tree.program(&program(name)?, &format!("usr/bin/{name}"))?;
+        tree.program(&program(workspace, name)?, &format!("usr/bin/{name}"))?;
     }
     tree.program(agent, "usr/bin/rstblame")?;
     for suite in suites {
@@ -69,18 +71,19 @@ pub fn pack(directory: &Path, kernel: &Kernel, agent: &Path, suites: &[Suite]) -
     let image = directory.join(format!("{}.cpio.gz", kernel.name));
     // The names go to cpio in order, so that the same files give the same archive.
     let script = "find . | LC_ALL=C sort | cpio --quiet -o -H newc --owner 0:0 | gzip -1n > \"$0\"";
-    command::run(clean("sh").args(["-c", script]).arg(&image).current_dir(&tree.root))?;
+    command::run(workspace.tool("sh").args(["-c", script]).arg(&image).current_dir(&tree.root))?;
     fs::remove_dir_all(&tree.root).map_err(|source| Error::File { path: tree.root.clone(), source })?;
     Ok(image)
 }
 
-struct Tree {
+struct Tree<'a> {
+    workspace: &'a Workspace,
     root: PathBuf,
     /// Copied already.
     libraries: BTreeSet<PathBuf>,
 }
 
-impl Tree {
+impl Tree<'_> {
     fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<()> {
         let path = self.place(name)?;
         let written = fs::write(&path, content).and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
@@ -96,11 +99,16 @@ impl Tree {
     /// Copies a program without its debug information, and the libraries it is linked to.
     fn program(&mut self, from: &Path, name: &str) -> Result<()> {
         let to = self.place(name)?;
-        command::run(clean("strip").args(["--strip-debug", "-o"]).arg(&to).arg(from))?;
-        let listed = command::output(clean("ldd").arg(from))?;
+        command::run(self.workspace.tool("strip").args(["--strip-debug", "-o"]).arg(&to).arg(from))?;
+        let set = Set::of(self.workspace, from);
+        let beside = set.as_ref().map(|set| ("LD_LIBRARY_PATH", set.library_path()));
+        // It fails for a program that is linked to nothing.
+        let listed = command::output(clean("ldd").arg(from).envs(beside)).unwrap_or_default();
         for library in libraries(&listed) {
             if self.libraries.insert(library.clone()) {
-                let name = library.strip_prefix("/").unwrap_or(&library).to_string_lossy().into_owned();
+                // What was unpacked is in the guest where it would be if it were installed.
+                let place = set.as_ref().and_then(|set| set.installed(&library)).or_else(|| library.strip_prefix("/").ok());
+                let name = place.unwrap_or(&library).to_string_lossy().into_owned();
                 self.copy(&library, &name)?;
             }
         }
@@ -113,7 +121,7 @@ impl Tree {
         // depmod looks for them in lib/modules below what it is told.
         let lib = self.root.join("lib");
         fs::create_dir_all(&lib).map_err(|source| Error::File { path: lib, source })?;
-        let all = dependencies(kernel)?;
+        let all = dependencies(self.workspace, kernel)?;
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         for (file, needs) in &all {
             if MODULES.contains(&module_name(file)) {
@@ -128,7 +136,7 @@ impl Tree {
             if plain == file {
                 fs::copy(&from, &to).map_err(|source| Error::File { path: from, source })?;
             } else {
-                command::run(clean("sh").args(["-c", "xz -dc \"$0\" > \"$1\""]).arg(&from).arg(&to))?;
+                command::run(self.workspace.tool("sh").args(["-c", "xz -dc \"$0\" > \"$1\""]).arg(&from).arg(&to))?;
             }
         }
         for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
@@ -137,7 +145,7 @@ impl Tree {
                 self.copy(&from, &format!("{base}/{list}"))?;
             }
         }
-        command::run(clean("depmod").arg("-b").arg(&self.root).arg(&kernel.release))
+        command::run(self.workspace.tool("depmod").arg("-b").arg(&self.root).arg(&kernel.release))
     }
 
     /// Where a file of the guest goes; its directory is there.
@@ -151,10 +159,10 @@ impl Tree {
 }
 
 /// Each module's file and the files it depends on, as depmod finds them.
-fn dependencies(kernel: &Kernel) -> Result<Vec<(String, Vec<String>)>> {
+fn dependencies(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<(String, Vec<String>)>> {
     // depmod looks for lib/modules below what it is told, whatever side of a merged /usr they are on.
     let root = kernel.modules.ancestors().nth(3).unwrap_or(&kernel.modules);
-    command::run(clean("depmod").arg("-b").arg(root).arg(&kernel.release))?;
+    command::run(workspace.tool("depmod").arg("-b").arg(root).arg(&kernel.release))?;
     let path = kernel.modules.join("modules.dep");
     let text = fs::read_to_string(&path).map_err(|source| Error::File { path, source })?;
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
@@ -173,8 +181,10 @@ fn libraries(listed: &str) -> Vec<PathBuf> {
     listed.lines().filter_map(path).collect()
 }
 
-fn program(name: &str) -> Result<PathBuf> {
-    programs::find(name).ok_or_else(|| Error::MissingPrograms(name.to_owned()))
+fn program(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let listed = programs::of_the_lab(name).and_then(|program| programs::find(workspace, program));
+    let found = listed.or_else(|| super::find(workspace, name)).or_else(|| programs::on_path(name));
+    found.ok_or_else(|| Error::MissingPrograms(name.to_owned()))
 }
 
 #[cfg(test)]

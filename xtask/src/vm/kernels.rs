@@ -1,25 +1,20 @@
 //! Kernels of Debian's, fetched without touching what this machine has installed or where it installs from.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use crate::{
+    apt::Archive,
     command,
     error::{Error, Result},
     toolchain::clean,
+    workspace::Workspace,
 };
 
 /// The package that depends on the newest kernel of a suite built for virtual machines: small, with their drivers built in.
 const NEWEST: &str = "linux-image-cloud-amd64";
-
-/// Names the variable with the address of an archive of Debian's, for machines that install from none.
-const MIRROR: &str = "RSTBLAME_DEBIAN";
-
-/// The keys of that archive, which such a machine does not trust by itself.
-pub const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A line of kernels, and the suites of Debian that have it.
 struct Line {
@@ -59,64 +54,35 @@ pub struct Kernel {
 /// # Errors
 ///
 /// [`Error::Kernel`] for a line that is not there, or that the archive does not have; when something cannot be fetched or unpacked.
-pub fn fetch(directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>> {
+pub fn fetch(workspace: &Workspace, directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>> {
     if let Some(unknown) = wanted.iter().find(|name| LINES.iter().all(|line| line.name != name.as_str())) {
         let known = LINES.map(|line| line.name).join(", ");
         return Err(Error::Kernel { name: unknown.clone(), problem: format!("not one of {known}") });
     }
-    let archive = Archive::open(directory)?;
+    let shelf = Shelf::open(workspace, directory)?;
     let lines = LINES.iter().filter(|line| wanted.is_empty() || wanted.iter().any(|name| name == line.name));
-    lines.map(|line| archive.kernel(line)).collect()
+    lines.map(|line| shelf.kernel(line)).collect()
 }
 
-/// An apt of its own: own sources, own lists, own cache.
-struct Archive {
+/// Where they come from, and where they are unpacked.
+struct Shelf {
+    archive: Archive,
     directory: PathBuf,
 }
 
-impl Archive {
-    fn open(directory: &Path) -> Result<Self> {
-        let archive = Self { directory: directory.to_owned() };
-        let file = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::File { path, source }
-        };
-        for folder in ["lists/partial", "cache/archives/partial", "debs"] {
-            let path = directory.join(folder);
-            fs::create_dir_all(&path).map_err(file(&path))?;
-        }
-        let mirror = mirror()?;
-        let suites = LINES.iter().flat_map(|line| line.suites);
-        let sources: Vec<String> = suites.map(|suite| format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")).collect();
-        let path = directory.join("sources.list");
-        fs::write(&path, sources.concat()).map_err(file(&path))?;
-        command::run(archive.apt("apt-get").args(["update", "--quiet=2"]))?;
-        Ok(archive)
-    }
-
-    fn apt(&self, program: &str) -> Command {
-        let mut command = clean(program);
-        let settings = [
-            ("Dir::Etc::SourceList", "sources.list"),
-            ("Dir::Etc::SourceParts", "none"),
-            ("Dir::State::Lists", "lists"),
-            ("Dir::Cache", "cache"),
-        ];
-        for (name, value) in settings {
-            command.args(["-o", &format!("{name}={}", self.directory.join(value).display())]);
-        }
-        // Of the archive's lists only those of packages.
-        command.args(["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]);
-        // The archive's own user need not be able to enter the target directory.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-        command
+impl Shelf {
+    fn open(workspace: &Workspace, directory: &Path) -> Result<Self> {
+        let path = directory.join("debs");
+        fs::create_dir_all(&path).map_err(|source| Error::File { path, source })?;
+        let suites = LINES.iter().flat_map(|line| line.suites).copied();
+        Ok(Self { archive: Archive::open(workspace, directory, suites)?, directory: directory.to_owned() })
     }
 
     fn kernel(&self, line: &Line) -> Result<Kernel> {
         let missing = |problem: &str| Error::Kernel { name: line.name.to_owned(), problem: problem.to_owned() };
-        let versions = command::output(self.apt("apt-cache").args(["madison", NEWEST]))?;
+        let versions = command::output(self.archive.apt("apt-cache").args(["madison", NEWEST]))?;
         let version = newest(&versions, line.suites).ok_or_else(|| missing("the archive this machine installs from does not have it"))?;
-        let shown = command::output(self.apt("apt-cache").args(["show", &format!("{NEWEST}={version}")]))?;
+        let shown = command::output(self.archive.apt("apt-cache").args(["show", &format!("{NEWEST}={version}")]))?;
         let release = release(&shown).ok_or_else(|| missing("its package names no image"))?;
         let root = self.directory.join(&release);
         if !root.is_dir() {
@@ -138,7 +104,7 @@ impl Archive {
         for part in ["image", "binary", "modules"] {
             let package = format!("linux-{part}-{release}={version}");
             let debs = self.directory.join("debs");
-            let fetched = self.apt("apt-get").args(["download", "--quiet=2", &package]).current_dir(&debs).output();
+            let fetched = self.archive.apt("apt-get").args(["download", "--quiet=2", &package]).current_dir(&debs).output();
             let fetched = fetched.map_err(|source| Error::Start { command: "apt-get download".to_owned(), source })?;
             if fetched.status.success() {
                 let prefix = format!("linux-{part}-{release}_");
@@ -153,23 +119,6 @@ impl Archive {
         }
         fs::rename(&partial, root).map_err(|source| Error::File { path: partial, source })
     }
-}
-
-/// Where kernels are fetched from: what [`MIRROR`] names, else where this machine installs Debian from.
-///
-/// # Errors
-///
-/// [`Error::Kernel`] when there is no such place.
-pub fn mirror() -> Result<String> {
-    if let Ok(named) = env::var(MIRROR) {
-        return Ok(named);
-    }
-    let targets = command::output(clean("apt-get").args(["indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"]))?;
-    let debian = targets.lines().filter_map(|line| line.strip_prefix("Debian ")).find(|uri| uri.trim_end_matches('/').ends_with("debian"));
-    debian.map(str::to_owned).ok_or_else(|| Error::Kernel {
-        name: NEWEST.to_owned(),
-        problem: format!("this machine installs from no archive of Debian's; set {MIRROR} to the address of one"),
-    })
 }
 
 /// The newest version of those that `apt-cache madison` lists for these suites; it lists the newest first.

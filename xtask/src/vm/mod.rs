@@ -18,22 +18,21 @@ pub use self::fixtures::make as fixtures;
 use self::{guest::Suite, kernels::Kernel};
 use crate::{
     agent::{self, Cargo},
-    bpf, command,
+    apt, bpf, command,
     error::{Error, Result},
     figures,
-    programs::{self, Program},
+    programs::{self, Program, program},
     workspace::Workspace,
 };
 
 /// What makes and boots a guest; what its scenarios call is among the lab's own programs.
-const PROGRAMS: [Program; 7] = [
-    Program { name: "qemu-system-x86_64", package: "qemu-system-x86", why: "boots the kernels" },
-    Program { name: "busybox", package: "busybox-static", why: "the shell of the guests" },
-    Program { name: "cpio", package: "cpio", why: "packs their file systems" },
-    Program { name: "xz", package: "xz-utils", why: "unpacks their modules" },
-    Program { name: "depmod", package: "kmod", why: "orders their modules" },
-    Program { name: kernels::KEYS, package: "debian-archive-keyring", why: "vouches for the kernels" },
-    Program { name: "strip", package: "binutils", why: "leaves debug information out" },
+const PROGRAMS: [Program; 6] = [
+    program("qemu-system-x86_64", "qemu-system-x86", "boots the kernels"),
+    program("busybox", "busybox-static", "the shell of the guests"),
+    program("cpio", "cpio", "packs their file systems"),
+    program("xz", "xz-utils", "unpacks their modules"),
+    program("depmod", "kmod", "orders their modules"),
+    program("strip", "binutils", "leaves debug information out"),
 ];
 
 /// Test programs of the lab that need no server, and what they are told: agents are slow to start on an emulated processor, and share.
@@ -58,19 +57,19 @@ const SUITES: [(&str, &[&str]); 4] = [
 /// When something is missing, and [`Error::Guests`] when a guest fails.
 pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     bpf::setup(workspace)?;
-    setup()?;
-    let kernels = kernels::fetch(&directory(workspace)?, lines)?;
+    setup(workspace)?;
+    let kernels = kernels::fetch(workspace, &directory(workspace)?, lines)?;
     boot(workspace, &kernels, lines.is_empty())
 }
 
-/// Installs what makes and boots a guest, if it is missing, and makes sure that there is a place to fetch kernels from.
+/// Unpacks what makes and boots a guest, if it is missing, and makes sure that there is a place to fetch kernels from.
 ///
 /// # Errors
 ///
-/// As [`programs::setup`]; [`Error::Kernel`] when there is no such place.
-pub fn setup() -> Result<()> {
-    programs::provide(&PROGRAMS, "the virtual machines need")?;
-    kernels::mirror().map(drop)
+/// As [`programs::setup`]; [`Error::NoArchive`] when there is no such place.
+pub fn setup(workspace: &Workspace) -> Result<()> {
+    programs::provide(workspace, &PROGRAMS, "the virtual machines need")?;
+    apt::mirror().map(drop)
 }
 
 /// Fetches all kernels that are not there yet.
@@ -79,13 +78,18 @@ pub fn setup() -> Result<()> {
 ///
 /// When the archive does not have one of them.
 pub fn fetch(workspace: &Workspace) -> Result<Vec<Kernel>> {
-    kernels::fetch(&directory(workspace)?, &[])
+    kernels::fetch(workspace, &directory(workspace)?, &[])
 }
 
 fn directory(workspace: &Workspace) -> Result<PathBuf> {
     let directory = workspace.target.join("vm");
     fs::create_dir_all(&directory).map_err(|source| Error::File { path: directory.clone(), source })?;
     Ok(directory)
+}
+
+/// Where a program of [`PROGRAMS`] is.
+fn find(workspace: &Workspace, name: &str) -> Option<PathBuf> {
+    PROGRAMS.iter().find(|program| program.name == name).and_then(|program| programs::find(workspace, program))
 }
 
 /// Boots kernels and has the agent tested on each. What came of all of them together is kept for `cargo xtask report`.
@@ -105,9 +109,9 @@ pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<()> 
         while let Some(index) = kernels.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1)
             && let Some(kernel) = kernels.get(index)
         {
-            let initramfs = guest::pack(&directory, kernel, &agent, &suites)?;
+            let initramfs = guest::pack(workspace, &directory, kernel, &agent, &suites)?;
             let log = directory.join(format!("{}.log", kernel.name));
-            let report = qemu::boot(kernel, &initramfs, &log)?;
+            let report = qemu::boot(workspace, kernel, &initramfs, &log)?;
             tell(kernel, &report, &log);
             ended.push((index, report));
         }

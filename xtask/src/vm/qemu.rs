@@ -13,7 +13,7 @@ use super::kernels::Kernel;
 use crate::{
     command,
     error::{Error, Result},
-    toolchain::clean,
+    workspace::Workspace,
 };
 
 /// How long a guest may take from power to power off: several times what it takes on a quiet machine.
@@ -54,9 +54,9 @@ pub struct Verdict {
 /// # Errors
 ///
 /// When the emulator does not start or the log cannot be written. A guest that fails is no error here: see [`Report`].
-pub fn boot(kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
+pub fn boot(workspace: &Workspace, kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
     let output = File::create(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
-    let mut qemu = clean("qemu-system-x86_64");
+    let mut qemu = workspace.tool("qemu-system-x86_64");
     // No KVM: it hangs in virtual machines that claim to have it. No cmpxchg16b: QEMU 7.2 now and then gets it wrong, and the guest's allocator
     // dies of a double fault. One processor: what is played in turn is no faster on two.
     qemu.args(["-accel", "tcg", "-cpu", "qemu64,-cx16,+ssse3,+sse4.1,+sse4.2,+popcnt", "-smp", "1", "-m", "1536"]);

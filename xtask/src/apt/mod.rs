@@ -1,5 +1,12 @@
-//! Debian and Ubuntu packages.
+//! Debian and Ubuntu packages: what builds the program is installed, all else only fetched.
 
+mod archive;
+pub mod imagined;
+mod reason;
+
+use std::path::{Path, PathBuf};
+
+pub use self::archive::{Archive, mirror};
 use crate::{
     command::{self, is_root, privileged, succeeds},
     error::{Error, Result},
@@ -10,16 +17,10 @@ use crate::{
 ///
 /// Debian's maintainer scripts start the services they install. `policy-rc.d` is the administrator's way to forbid that
 /// (<https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt>): one is put there for as long as the
-/// installation runs, unless the machine has its own. Units that were not there before are also kept from starting at
-/// the next boot: a broker for tests has no business on port 5672 of this machine.
+/// installation runs, unless the machine has its own.
 const INSTALL: &str = r#"
 set -eu
 guard=/usr/sbin/policy-rc.d
-units='rabbitmq-server.service haproxy.service nginx.service epmd.socket epmd.service prometheus.service'
-new_units=
-for unit in $units; do
-    [ -e "/lib/systemd/system/$unit" ] || new_units="$new_units $unit"
-done
 if [ ! -e "$guard" ]; then
     trap 'rm -f "$guard"' EXIT
     trap 'exit 130' INT
@@ -29,36 +30,40 @@ if [ ! -e "$guard" ]; then
 fi
 # Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc. Errors go to standard error.
 DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends --no-remove "$@" > /dev/null
-if command -v systemctl > /dev/null; then
-    for unit in $new_units; do
-        [ ! -e "/lib/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
-    done
-fi
 "#;
 
 /// The package manager of this machine, its lists fetched at most once.
 pub struct Apt {
     is_updated: bool,
+    /// What went wrong with some of the lists: no reason to stop as long as nothing is missing.
+    complaint: Option<Error>,
 }
 
 impl Apt {
     /// `None` where there is none.
     pub fn find() -> Option<Self> {
-        succeeds(clean("apt-get").arg("--version")).then_some(Self { is_updated: false })
+        succeeds(clean("apt-get").arg("--version")).then_some(Self { is_updated: false, complaint: None })
     }
 
-    /// Fetches the package lists, the first time it is called.
+    /// Fetches the package lists, the first time it is called. A source that fails is told and no error: the others may have what is needed.
     ///
     /// # Errors
     ///
-    /// When apt-get fails, or this is neither root nor a user of sudo.
+    /// When apt-get does not start, or this is neither root nor a user of sudo.
     pub fn update(&mut self) -> Result<()> {
-        if !self.is_updated {
-            require_privileges(&[])?;
-            command::run(privileged("apt-get").args(["update", "--quiet=2"]))?;
-            self.is_updated = true;
+        if self.is_updated {
+            return Ok(());
         }
-        Ok(())
+        require_privileges(&[])?;
+        self.is_updated = true;
+        match reason::run(privileged("apt-get").args(["update", "--quiet=2", "--error-on=any"])) {
+            Err(complaint @ Error::Apt { .. }) => {
+                println!("setup: {complaint}");
+                self.complaint = Some(complaint);
+                Ok(())
+            }
+            ended => ended,
+        }
     }
 
     /// The version of `package` that would be installed, major and minor.
@@ -66,7 +71,7 @@ impl Apt {
         candidate_version(&command::output(clean("apt-cache").env("LC_ALL", "C").args(["policy", package])).ok()?)
     }
 
-    /// Installs packages, without starting the services they bring.
+    /// Installs packages, without starting the services they bring. Nothing is removed for them.
     ///
     /// # Errors
     ///
@@ -74,10 +79,27 @@ impl Apt {
     pub fn install(&mut self, packages: &[&str]) -> Result<()> {
         require_privileges(packages)?;
         self.update()?;
-        let status = privileged("sh").args(["-c", INSTALL, "sh"]).args(packages).status();
-        let command = by_hand(packages);
-        let status = status.map_err(|source| Error::Start { command: command.clone(), source })?;
-        if status.success() { Ok(()) } else { Err(Error::Failed { command, status }) }
+        let installed = reason::run(privileged("sh").args(["-c", INSTALL, "sh"]).args(packages));
+        installed.map_err(|error| self.with_complaint(error))
+    }
+
+    /// Fetches packages and those of their dependencies that this machine does not have into `directory`, and installs nothing. What is
+    /// installed here cannot stand in the way: it is only looked at for what need not be fetched.
+    ///
+    /// # Errors
+    ///
+    /// When apt-get fails, or a file cannot be written.
+    pub fn fetch(&mut self, packages: &[&str], directory: &Path) -> Result<Vec<PathBuf>> {
+        self.update()?;
+        imagined::fetch(packages, directory).map_err(|error| self.with_complaint(error))
+    }
+
+    /// A list that could not be fetched may be the reason why something is not there.
+    fn with_complaint(&self, error: Error) -> Error {
+        match (error, &self.complaint) {
+            (Error::Apt { cause, fix }, Some(complaint)) => Error::Apt { cause: format!("{cause}; before that, {complaint}"), fix },
+            (error, _) => error,
+        }
     }
 }
 
