@@ -15,11 +15,13 @@ mod shape;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod vendors;
 mod wire;
 
 use std::net::IpAddr;
 
 pub use memory::Memory;
+pub use signals::path::fresh;
 
 use crate::{
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},

@@ -11,6 +11,7 @@ mod closing;
 mod handshake;
 mod heartbeat;
 mod idle;
+pub(super) mod keepalive;
 mod owner;
 mod path;
 mod socket;
@@ -18,6 +19,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod vendor;
 mod wire;
 
 use super::{
@@ -144,7 +146,7 @@ impl Candidate {
 type Rule = fn(&Facts) -> Option<Candidate>;
 
 /// All rules.
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 27] = [
     owner::ended,
     broker::closed,
     broker::client_gave_up,
@@ -157,6 +159,8 @@ const RULES: [Rule; 25] = [
     closing::rabbitmq_after_last_frame,
     heartbeat::local_gave_up,
     heartbeat::peer_gave_up,
+    keepalive::gave_up,
+    vendor::said,
     idle::learnt,
     idle::unprotected,
     idle::known_proxy,

@@ -119,7 +119,7 @@ fn what_a_box_can_have_answered() {
             it.wait(before_ms);
             it.answer(62)
         });
-        wire.text = VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired");
+        wire = convict(wire);
         (wire.sender.handshake_rtt_ns, wire.sender.min_rtt_ns) = (Some(rtt_ms * MS), Some(rtt_ms * MS));
         let verdict = judge(wire);
         assert_eq!((verdict.origin.kind, verdict.cause.id), (OriginKind::Middlebox, cause), "{rtt_ms} ms, {before_ms} ms: {verdict:#?}");
