@@ -53,7 +53,7 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Its name from the configuration.
     pub name: Option<String>,
-    /// Estimated distance of the sender in hops, from the return path.
+    /// Estimated distance of the sender in hops, from the return path: routers passed, and 1 for a sender on the link.
     pub hops: Option<u8>,
 }
 

@@ -75,7 +75,7 @@ fn the_confidence_is_the_probability_that_the_kind_is_right() {
 /// A TTL that is the peer's may have been copied; more hops than paths have are none.
 #[test]
 fn a_box_is_as_far_away_as_its_ttl_says() {
-    for (ttl, hops) in [(61, None), (62, Some(2)), (255, Some(0)), (25, Some(39)), (24, None)] {
+    for (ttl, hops) in [(61, None), (62, Some(2)), (255, Some(1)), (25, Some(39)), (24, None)] {
         let verdict = judge(forgery(ttl));
         assert_eq!((verdict.origin.kind, verdict.origin.hops), (OriginKind::Middlebox, hops), "TTL {ttl}: {verdict:#?}");
     }
