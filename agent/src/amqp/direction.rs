@@ -63,6 +63,11 @@ impl Direction {
         *self = Self { state: State::Followed, at: first, first, ..Self::default() };
     }
 
+    /// A unit that is no first one begins at this sequence number.
+    pub(super) fn resume(&mut self, at: u32) {
+        *self = Self { state: State::Followed, at, first: at, begun: true, ..Self::default() };
+    }
+
     /// The sequence number that it was opened with.
     pub(super) fn opened_at(&self) -> Option<u32> {
         (self.state != State::Unopened).then_some(self.first)

@@ -157,6 +157,20 @@ impl Follower {
         }
     }
 
+    /// Takes the conversation up in its midst: this segment consists of whole frames, and speaks AMQP 0-9-1 beyond doubt
+    /// ([`whole_frames`](super::frame::whole_frames)). Gives back whether it does. A direction that was followed before, or lost, stays as it is.
+    pub fn resume(&mut self, from: Role, chunk: &Chunk) -> bool {
+        let whole = u32::try_from(chunk.captured.len()).is_ok_and(|captured| captured == chunk.length);
+        if !whole || self.direction(from).opened_at().is_some() || !frame::whole_frames(chunk.captured) {
+            return false;
+        }
+        if *self.protocol.get_or_insert(Protocol::Amqp091) != Protocol::Amqp091 {
+            return false;
+        }
+        self.direction_mut(from).resume(chunk.seq);
+        true
+    }
+
     /// What the connection speaks, once that is known.
     pub const fn protocol(&self) -> Option<Protocol> {
         self.protocol
@@ -265,7 +279,13 @@ impl Follower {
                     return Err(Malformed);
                 }
                 match frame {
-                    Frame::Heartbeat => *self.heartbeat_ns.of(from) = Some(time_ns),
+                    Frame::Heartbeat => {
+                        // Taken up in its midst, a conversation with heartbeats is an open one.
+                        if self.phase.is_none() {
+                            self.reach(Phase::Open);
+                        }
+                        *self.heartbeat_ns.of(from) = Some(time_ns);
+                    }
                     Frame::Method(method) => self.method(from, method, time_ns)?,
                     // Its connection.open-ok may have gone by unseen.
                     Frame::Channel => self.reach(Phase::Open),

@@ -54,3 +54,76 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<Frame>, Malformed> {
         _ => Err(Malformed),
     }
 }
+
+/// Longest frame that is looked for in the midst of a conversation: RabbitMQ's default `frame_max`.
+const USUAL: u32 = 131_072;
+
+/// Octet at the end of a frame.
+const END: u8 = 0xce;
+
+/// Classes of AMQP 0-9-1 and RabbitMQ's `confirm`.
+const CLASSES: [u16; 7] = [10, 20, 40, 50, 60, 85, 90];
+
+/// Whether the bytes are frames of AMQP 0-9-1, from the first byte of the first to the last of the last, and cannot be
+/// anything else: type, channel, length, class and end octet of each fit, and one of them at least is a heartbeat or a method.
+pub(super) fn whole_frames(mut bytes: &[u8]) -> bool {
+    let mut certain = false;
+    while !bytes.is_empty() {
+        let Some([kind, c0, c1, s0, s1, s2, s3]) = bytes.first_chunk::<HEAD>().copied() else { return false };
+        let (channel, size) = (u16::from_be_bytes([c0, c1]), u32::from_be_bytes([s0, s1, s2, s3]));
+        let Some((frame, rest)) =
+            usize::try_from(size).ok().filter(|_| size <= USUAL).and_then(|size| bytes.split_at_checked(HEAD + size + 1))
+        else {
+            return false;
+        };
+        let class = frame.get(HEAD..).and_then(<[u8]>::first_chunk).map(|class| u16::from_be_bytes(*class));
+        let known = class.is_some_and(|class| CLASSES.contains(&class) && (class == 10) == (channel == 0));
+        let fits = match kind {
+            METHOD => known && size >= 4,
+            HEADER => known && channel != 0 && size >= 14,
+            BODY => channel != 0,
+            HEARTBEAT => channel == 0 && size == 0,
+            _ => false,
+        };
+        if !fits || frame.last() != Some(&END) {
+            return false;
+        }
+        certain |= matches!(kind, METHOD | HEARTBEAT);
+        bytes = rest;
+    }
+    certain
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::whole_frames;
+
+    const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 0xce];
+
+    #[test]
+    fn whole_frames_and_nothing_else() {
+        let publish = [1, 0, 1, 0, 0, 0, 5, 0, 60, 0, 40, 0, 0xce];
+        let body = [3, 0, 1, 0, 0, 0, 2, 7, 7, 0xce];
+        assert!(whole_frames(&HEARTBEAT));
+        assert!(whole_frames(&[publish.as_slice(), &body, &HEARTBEAT].concat()));
+        for (what, bytes) in [
+            ("nothing", vec![]),
+            ("a body alone may be anything", body.to_vec()),
+            ("cut off", publish[..12].to_vec()),
+            ("begins within a frame", publish[1..].to_vec()),
+            ("another end octet", [&HEARTBEAT[..7], &[0xcd]].concat()),
+            ("connection on a channel", [1, 0, 1, 0, 0, 0, 4, 0, 10, 0, 51, 0xce].to_vec()),
+        ] {
+            assert!(!whole_frames(&bytes), "{what}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn other_bytes_are_not_taken_for_frames(bytes in prop::collection::vec(any::<u8>(), 1..400)) {
+            prop_assert!(!whole_frames(&bytes));
+        }
+    }
+}

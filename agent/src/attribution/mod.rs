@@ -16,11 +16,13 @@ mod shape;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod vendors;
 mod wire;
 
 use std::net::IpAddr;
 
 pub use memory::Memory;
+pub use signals::path::fresh;
 
 use crate::{
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
@@ -52,7 +54,7 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Its name from the configuration.
     pub name: Option<String>,
-    /// Estimated distance of the sender in hops, from the return path.
+    /// Estimated distance of the sender in hops, from the return path: routers passed, and 1 for a sender on the link.
     pub hops: Option<u8>,
 }
 

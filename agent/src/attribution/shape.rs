@@ -29,7 +29,12 @@ impl Shape {
         if !plain {
             return Self::Foreign;
         }
-        let fragmentable = rst.dont_fragment == Some(false) && wire.sender.sets_dont_fragment() != Some(false);
+        // A RST that is the next packet of its host's counter is of that host, whatever it does with DF.
+        let counted = counts_on(wire);
+        let fragmentable = rst.dont_fragment == Some(false) && wire.sender.sets_dont_fragment() != Some(false) && !counted;
+        if repeats_window(wire) && !fragmentable {
+            return Self::Active;
+        }
         if rst.flags.ack() && !answers_syn(rst) && (rst.window != 0 || rst.timestamps.is_some()) {
             return if fragmentable { Self::Foreign } else { Self::Active };
         }
@@ -50,4 +55,26 @@ impl Shape {
 /// RST|ACK with sequence number 0: the answer to a segment without ACK, which is a SYN (RFC 9293, section 3.10.7.1).
 pub const fn answers_syn(rst: &Segment) -> bool {
     rst.flags.ack() && rst.seq == 0
+}
+
+/// Steps of the IP-ID that count as the next packets of one host: some may not have been seen.
+pub const NEXT: u16 = 4;
+
+/// Whether the RST's IP-ID is the next of what the peer's packets, and its RSTs before this one, count up.
+pub fn counts_on(wire: &Wire) -> bool {
+    let Some(id) = wire.rst.ip_id.filter(|id| *id != 0) else { return false };
+    let Some(mut last) = wire.sender.ip_ids.last.or(wire.sender.handshake_ip_id).filter(|last| *last != 0) else { return false };
+    let follows = |id: u16, last: u16| (1..=NEXT).contains(&id.wrapping_sub(last));
+    for other in wire.others.iter().filter(|other| other.time_ns <= wire.rst.time_ns) {
+        last = other.ip_id.filter(|id| follows(*id, last)).unwrap_or(last);
+    }
+    follows(id, last)
+}
+
+/// A RST without ACK and options that bears the window of the peer's latest segment: a stack that makes all its
+/// segments from what it knows of the connection, as those of Mentat's heirs (Solaris, HP-UX) and IOS do. Linux,
+/// Windows and the BSDs send 0 there.
+pub fn repeats_window(wire: &Wire) -> bool {
+    let (rst, sender) = (&wire.rst, &wire.sender);
+    !rst.flags.ack() && rst.options.is_empty() && rst.window != 0 && sender.window == Some(rst.window) && sender.ttl.count > 0
 }

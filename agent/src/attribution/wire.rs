@@ -66,7 +66,8 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
     if origin.kind == OriginKind::Middlebox {
         (origin.address, origin.name) = box_on_link(scene, findings);
         let copied = matches!(path::distance(scene.wire), path::Distance::Same);
-        origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1).filter(|hops| *hops < 40);
+        // Routers on the way back. What has passed none is the next hop.
+        origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1.max(1)).filter(|hops| *hops < 40);
     }
     origin
 }

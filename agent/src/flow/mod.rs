@@ -5,6 +5,7 @@ pub mod endings;
 pub mod flood;
 pub mod idle;
 pub mod known;
+pub mod machines;
 pub mod patterns;
 pub mod recent;
 pub mod reset;

@@ -298,6 +298,8 @@ pub enum LocalKnown {
     PacketType,
     /// The packets of one end had not passed a router.
     FreshTtl,
+    /// It is the end of many connections of the file, or its other connections show how near it is.
+    Shared,
     /// It is not: the end that the RST was sent to is taken for local.
     Assumed,
 }

@@ -4,6 +4,7 @@
 //! out of it, which then follows the connection for a while ([`Wire::follow`]). Nothing here grows with the length of a connection.
 
 mod after;
+mod probes;
 mod ring;
 mod segment;
 mod side;
@@ -14,6 +15,7 @@ mod way;
 use std::time::Duration;
 
 pub use after::After;
+pub use probes::Probes;
 pub use ring::Ring;
 pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, options, seq_after, seq_at_or_after};
 pub use side::{IpIds, PathTtl, Side, Timeline};
@@ -98,6 +100,8 @@ impl WireFlow {
             End::Second => (&mut self.second, &mut self.first),
         };
         sender.observe(segment, receiver);
+        // Whatever it says, it is there.
+        receiver.probes = Probes::default();
         self.last_ns = Some(segment.time_ns);
     }
 
@@ -112,11 +116,13 @@ impl WireFlow {
         Wire {
             rst: *rst,
             text,
+            readable: false,
             sender: self.side(from).clone(),
             receiver: self.side(from.other()).clone(),
             others,
             silence: self.silence(rst.time_ns, from),
             longest_survived: Duration::from_nanos(self.longest_survived_ns),
+            one_machine: None,
             after: After::default(),
             way: None,
         }
@@ -163,6 +169,8 @@ pub struct Wire {
     pub rst: Segment,
     /// Text of a known vendor in its payload.
     pub text: Option<VendorText>,
+    /// Its payload, as far as it was seen, is printable ASCII, as RFC 1122, section 4.2.2.12, has it.
+    pub readable: bool,
     /// The end whose address the RST bears, before the RST. Default (no packets) where nothing was seen.
     pub sender: Side,
     /// The end that the RST was sent to. A tap that sees only what arrives leaves it at its default.
@@ -173,6 +181,8 @@ pub struct Wire {
     pub silence: Option<Silence>,
     /// Longest silence on this connection after which the other end still answered.
     pub longest_survived: Duration,
+    /// The RST is of a machine on the link that answers for so many addresses.
+    pub one_machine: Option<usize>,
     /// What followed.
     pub after: After,
     /// What the host's tables say of the way it came; `None` where nobody asked them, as for a capture.

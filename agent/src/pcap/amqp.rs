@@ -1,5 +1,6 @@
-//! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is dropped once it turns out to be neither AMQP
-//! nor TLS.
+//! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is dropped once it
+//! turns out to be neither AMQP nor TLS. Where the capture begins in mid-conversation, each direction is followed
+//! from its first segment on that is AMQP beyond doubt.
 
 use crate::{
     amqp::{Chunk, Conversation, Follower, Protocol},
@@ -25,10 +26,13 @@ pub enum Spoken {
 }
 
 impl Spoken {
-    /// Takes in one segment that is no RST.
-    pub fn observe(&mut self, segment: &Segment, from: End, captured: &[u8]) {
+    /// Takes in one segment that is no RST. `serves`: the end that has the service's port, where no handshake tells.
+    pub fn observe(&mut self, segment: &Segment, from: End, serves: End, captured: &[u8]) {
         if segment.flags.syn() {
             self.open(segment, from);
+        }
+        if segment.payload > 0 && self.resume(segment, from, serves, captured) {
+            return;
         }
         let Self::Followed { client, follower } = self else {
             return;
@@ -58,6 +62,32 @@ impl Spoken {
             Self::Unseen => None,
             Self::Followed { client, follower } => follower.conversation(at_ns, role(local, *client)).map(Box::new),
             Self::Other { .. } => Some(Box::new(Conversation::of(Protocol::Other))),
+        }
+    }
+
+    /// Takes the conversation up in its midst, if this segment allows for it.
+    fn resume(&mut self, segment: &Segment, from: End, serves: End, captured: &[u8]) -> bool {
+        let chunk = Chunk { seq: segment.seq, captured, length: segment.payload, time_ns: segment.time_ns };
+        match self {
+            Self::Unseen => {
+                let mut follower = Box::<Follower>::default();
+                let client = serves.other();
+                if !follower.resume(role(from, client), &chunk) {
+                    return false;
+                }
+                follower.segment(role(from, client), &chunk);
+                *self = Self::Followed { client, follower };
+                true
+            }
+            Self::Followed { client, follower } if follower.protocol() == Some(Protocol::Amqp091) => {
+                let role = role(from, *client);
+                let resumed = follower.resume(role, &chunk);
+                if resumed {
+                    follower.segment(role, &chunk);
+                }
+                resumed
+            }
+            Self::Followed { .. } | Self::Other { .. } => false,
         }
     }
 

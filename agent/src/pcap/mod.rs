@@ -24,6 +24,7 @@ use std::{
 pub use error::PcapError;
 use held::{Case, Held};
 use jiff::Timestamp;
+use local::Addresses;
 pub use packet::{Packet, Skip, parse};
 use reader::Reader;
 pub use reader::{Frame, FrameDirection};
@@ -31,14 +32,15 @@ use source::Source;
 use table::{Key, Table};
 
 use crate::{
-    attribution::Memory,
+    attribution::{Memory, fresh},
     cli::PcapArgs,
     event::{Direction, Event, OriginKind, ResetEvent},
     flow::{
-        CapturePosition, Connection, Reset, Role, TcpState, Trigger, Tuple,
+        CapturePosition, Connection, LocalKnown, Reset, Role, TcpState, Trigger, Tuple,
         idle::{Destination, IdleMemory},
         known::{self, KnownMiddlebox},
-        wire::{Flags, VendorText, Wire},
+        machines::Machines,
+        wire::{End, Flags, VendorText, Wire},
     },
     kernel::ports::PortSet,
     log,
@@ -176,6 +178,8 @@ struct Scan<'a> {
     history: Memory,
     table: Table,
     held: Held,
+    addresses: Addresses,
+    machines: Machines,
     counts: Counts,
     first_ns: Option<u64>,
     unknown_link: Option<u32>,
@@ -198,6 +202,8 @@ impl<'a> Scan<'a> {
             history: Memory::default(),
             table: Table::new(CONNECTIONS),
             held: Held::default(),
+            addresses: Addresses::default(),
+            machines: Machines::default(),
             counts: Counts::default(),
             first_ns: None,
             unknown_link: None,
@@ -261,24 +267,30 @@ impl<'a> Scan<'a> {
             return;
         };
         entry.votes.count(packet.direction, from);
+        self.addresses.see(packet.source.ip(), packet.destination.ip(), segment.ttl);
         for number in entry.watching.iter() {
             self.held.follow(*number, segment, from);
         }
         if segment.flags.rst() {
             self.counts.resets += 1;
             let text = VendorText::recognise(packet.payload);
-            let wire = Box::new(entry.flow.reset(segment, from, text));
-            let (local, local_known) = local::local_end(&key, self.local, entry.votes, &entry.flow, from);
-            let (client, amqp) = (entry.spoken.client(), entry.spoken.conversation(segment.time_ns, local));
-            entry.watching.push(self.held.push(Case { key, from, local, local_known, frame, wire, client, amqp }));
+            let mut wire = Box::new(entry.flow.reset(segment, from, text));
+            wire.readable = readable(packet.payload);
+            let counter = fresh(segment.ttl).then(|| self.machines.see(segment, packet.source.ip(), packet.destination.ip())).flatten();
+            let client = entry.spoken.client();
+            let amqp = [End::First, End::Second].map(|local| entry.spoken.conversation(segment.time_ns, local));
+            entry.watching.push(self.held.push(Case { key, from, votes: entry.votes, frame, wire, client, amqp, counter }));
         } else {
-            entry.spoken.observe(segment, from, packet.payload);
+            let serves = if serves_first(&key, self.ports) { End::First } else { End::Second };
+            entry.spoken.observe(segment, from, serves, packet.payload);
         }
         entry.flow.observe(segment, from);
     }
 
-    fn decide(&mut self, case: Case, emit: &mut impl FnMut(ResetEvent)) {
-        let mut reset = reset(case, self.file, self.ports, self.first_ns.unwrap_or_default());
+    fn decide(&mut self, mut case: Case, emit: &mut impl FnMut(ResetEvent)) {
+        case.wire.one_machine = case.counter.and_then(|counter| self.machines.answers_for(counter));
+        let (local, local_known) = local::local_end(&case.key, self.local, case.votes, &case.wire, case.from, &self.addresses);
+        let mut reset = reset(case, local, local_known, self.file, self.ports, self.first_ns.unwrap_or_default());
         if reset.direction == Direction::Received
             && let Some(wire) = &reset.wire
         {
@@ -294,15 +306,15 @@ impl<'a> Scan<'a> {
 }
 
 /// The reset of a case, without host or process.
-fn reset(case: Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Reset {
-    let tuple = Tuple::new(case.key.address(case.local), case.key.address(case.local.other()));
-    let direction = if case.from == case.local { Direction::Sent } else { Direction::Received };
+fn reset(case: Case, end: End, local_known: LocalKnown, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Reset {
+    let tuple = Tuple::new(case.key.address(end), case.key.address(end.other()));
+    let direction = if case.from == end { Direction::Sent } else { Direction::Received };
     let wire = &case.wire;
     let watched = |port| ports.is_some_and(|ports| ports.contains(port));
     let local_serves = match (watched(tuple.local.port()), watched(tuple.peer.port()), case.client) {
         (true, false, _) => true,
         (false, true, _) => false,
-        (_, _, Some(client)) => client != case.local,
+        (_, _, Some(client)) => client != end,
         (_, _, None) => tuple.local.port() <= tuple.peer.port(),
     };
     let (local, peer) = if direction == Direction::Sent { (&wire.sender, &wire.receiver) } else { (&wire.receiver, &wire.sender) };
@@ -310,6 +322,8 @@ fn reset(case: Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Rese
     let opens = wire.receiver.packets == 1 && wire.sender.packets == 0;
     let id = format!("{first_ns:x}-{}", case.frame);
     let timestamp = Timestamp::from_nanosecond(i128::from(wire.rst.time_ns)).unwrap_or_default();
+    let [first, second] = case.amqp;
+    let amqp = if end == End::First { first } else { second };
     let role = if local_serves { Role::Broker } else { Role::Client };
     Reset {
         state: (direction == Direction::Received).then(|| state(wire)).flatten(),
@@ -319,10 +333,27 @@ fn reset(case: Case, file: &str, ports: Option<&PortSet>, first_ns: u64) -> Rese
             active_open: local.handshake_rtt_ns.is_none() && peer.handshake_rtt_ns.is_some(),
         }),
         wire: Some(case.wire),
-        amqp: case.amqp,
-        capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known: case.local_known })),
+        amqp,
+        capture: Some(Box::new(CapturePosition { file: file.to_owned(), frame: case.frame, local_known })),
         ..Reset::bare(id, timestamp, direction, tuple, role)
     }
+}
+
+/// Whether the first end is the service's, by the ports: the watched one, else that of AMQP, else the lower.
+fn serves_first(key: &Key, ports: Option<&PortSet>) -> bool {
+    let (first, second) = (key.first.port(), key.second.port());
+    let amqp = |port| matches!(port, 5671 | 5672);
+    let watched = |port| ports.is_some_and(|ports| ports.contains(port));
+    match (watched(first), watched(second), amqp(first), amqp(second)) {
+        (true, false, ..) | (_, _, true, false) => true,
+        (false, true, ..) | (_, _, false, true) => false,
+        _ => first <= second,
+    }
+}
+
+/// Whether it is text, as RFC 1122, section 4.2.2.12, allows the payload of a RST to be.
+fn readable(payload: &[u8]) -> bool {
+    payload.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte == 0)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the constant is 2")]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod kinds;
+mod labelled;
 mod spoken;
 
 use std::{

@@ -2,14 +2,20 @@
 
 use super::{Candidate, Facts, Source};
 use crate::{
-    attribution::{sent_wire::BY_SHAPE, shape::Shape},
+    attribution::{
+        sent_wire::{BY_SHAPE, aborts},
+        shape::Shape,
+    },
     event::CauseId,
     flow::Trigger,
 };
 
 /// An answer tells by what it answers. An abort from a living socket keeps its reason to itself.
 pub fn shape(facts: &Facts) -> Option<Candidate> {
-    let Source::Capture(Some(Shape::Answer | Shape::OtherAnswer)) = facts.source else { return None };
+    let Source::Capture(Some(shape @ (Shape::Answer | Shape::OtherAnswer))) = facts.source else { return None };
+    if *shape == Shape::OtherAnswer && aborts(facts.reset) {
+        return None;
+    }
     Some(if facts.reset.trigger.is_some_and(Trigger::opens) {
         let port = facts.reset.tuple.local.port();
         Candidate::mechanism(CauseId::NoListener, BY_SHAPE, format!("nothing listens on port {port}, or a firewall rejects"))

@@ -111,6 +111,11 @@ fn heartbeat_evidence(facts: &Facts, silence: Silence) -> Option<crate::event::E
     Some(evidence("heartbeat", OriginKind::Middlebox, Strength::Weak, detail))
 }
 
+/// What to do against a timeout that a device itself told of, once seen.
+pub(super) fn keep_busy(facts: &Facts, silence: Duration) -> String {
+    advice(facts, silence, &format!("half of the {:.0} s it was silent", silence.as_secs_f64()), &candidates(silence))
+}
+
 fn advice(facts: &Facts, timeout: Duration, half_of: &str, names: &[&str]) -> String {
     let most = (timeout.as_secs() / 2).max(1);
     let heartbeat = most.min(LONGEST_HEARTBEAT);

@@ -12,6 +12,7 @@ mod first_act;
 mod handshake;
 mod heartbeat;
 mod idle;
+pub(super) mod keepalive;
 mod owner;
 mod path;
 mod socket;
@@ -19,6 +20,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod vendor;
 mod wire;
 
 use super::{
@@ -161,7 +163,7 @@ impl Candidate {
 type Rule = fn(&Facts) -> Option<Candidate>;
 
 /// All rules.
-const RULES: [Rule; 31] = [
+const RULES: &[Rule] = &[
     owner::ended,
     first_act::idle_legs,
     first_act::passed_on,
@@ -180,6 +182,8 @@ const RULES: [Rule; 31] = [
     closing::rabbitmq_after_last_frame,
     heartbeat::local_gave_up,
     heartbeat::peer_gave_up,
+    keepalive::gave_up,
+    vendor::said,
     idle::learnt,
     idle::unprotected,
     idle::known_proxy,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::{
     amqp::{Close, Conversation, LastSeen, Phase, Protocol, Side},
-    attribution::{Verdict, attribute},
+    attribution::{Verdict, attribute, tests::linux::convict},
     event::{CauseId, Direction},
     flow::{
         Reset, Role, SocketFacts, Task, TcpFacts, TcpState,

@@ -29,6 +29,12 @@ pub fn packets(facts: &Facts) -> Option<Candidate> {
 
 fn between(facts: &Facts, testimony: &Testimony) -> Candidate {
     let peer = facts.reset.tuple.peer;
+    if ends_at_proxy(testimony) {
+        let summary =
+            format!("what made the handshake in the name of {peer} aborted the connection: a proxy or load balancer that ends it there");
+        return Candidate::mechanism(CauseId::PeerAborted, testimony.probability.min(0.8), summary)
+            .advise("look at the proxy or load balancer at that address: at its timeouts, and at the connection on its other side");
+    }
     if testimony.scene.shape.answers() && answers_segment(testimony) {
         let summary = format!("something between no longer knew the connection to {peer} and answered its next segment by a RST");
         return Candidate::mechanism(CauseId::StateLost, testimony.probability.min(0.9), summary)
@@ -41,6 +47,13 @@ fn between(facts: &Facts, testimony: &Testimony) -> Candidate {
         format!("something between sent a RST in the name of {peer}{how}"),
     )
     .advise("look for a device on the path that inspects or limits connections; its distance is an estimate from the return path")
+}
+
+/// The RST came from where the handshake came from, and the packets between from elsewhere.
+fn ends_at_proxy(testimony: &Testimony) -> bool {
+    let (rst, sender) = (&testimony.scene.wire.rst, &testimony.scene.wire.sender);
+    let elsewhere = sender.ttl.count > 0 && sender.ttl.mode != rst.ttl;
+    elsewhere && sender.handshake_ttl == Some(rst.ttl) && testimony.scene.shape == Shape::Active
 }
 
 fn peer(facts: &Facts, testimony: &Testimony) -> Option<Candidate> {

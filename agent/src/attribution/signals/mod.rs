@@ -13,6 +13,7 @@ mod idle;
 mod link;
 mod mirror;
 mod on_link;
+mod one_machine;
 pub mod path;
 mod sequence;
 mod stack;
@@ -81,13 +82,14 @@ impl Group {
 type Signal = (Group, &'static str, fn(&Scene) -> Option<Finding>);
 
 /// All signals.
-const SIGNALS: [Signal; 17] = [
+const SIGNALS: [Signal; 18] = [
     (Group::NearProof, "peer_kept_talking", went_on::look),
     (Group::NearProof, "challenge_ack_answered", challenge::look),
     (Group::NearProof, "acknowledged_too_early", causality::acknowledged_too_early),
     (Group::NearProof, "answered_too_early", causality::answered_too_early),
     (Group::NearProof, "other_link_source", link::look),
     (Group::NearProof, "passed_no_router", on_link::look),
+    (Group::NearProof, "one_machine", one_machine::look),
     (Group::NearProof, "vendor_text", vendor_text::look),
     (Group::NearProof, "mirrored_header", mirror::look),
     (Group::NearProof, "impossible_burst", burst::look),

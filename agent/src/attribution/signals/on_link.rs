@@ -4,7 +4,8 @@
 //! 5082, section 3). A RST that arrives with just such a number was made by a machine on this very link. Where the host's routing table hands
 //! packets for the peer to a router, and the peer's own packets arrive with less, that machine is not the peer.
 //!
-//! Strength: 100 with a constant baseline, 30 where that is the handshake or a packet or two, 8 without any (a refused connection). 150 where the peer's address is on the link itself and its
+//! Strength: 100 with a constant baseline, were it the handshake only, since no host can send what its routers have taken one off; 30 for
+//! a baseline of less than three packets where the neighbour table does not say that the router sent it; 8 without any (a refused connection). 150 where the peer's address is on the link itself and its
 //! packets come from one or two hops beyond: the machine at that address translates or forwards, and answered for itself. Failure modes: a
 //! program that set IP_TTL moves the baseline, which is why a routing table has to speak and why nothing is said of an address on the link with
 //! a larger distance; a peer on this link that is reached by a router in one direction only is told apart by its MAC address, where the
@@ -43,8 +44,9 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     if baseline.count < BASELINE {
         let before = if baseline.count == 0 { wire.sender.handshake_ttl? } else { baseline.mode };
         let gateway = way.gateway.filter(|_| !path::fresh(before))?;
+        let by_gateway = way.sender == Some(gateway);
         return Some(Finding::new(
-            30.0,
+            if by_gateway { 100.0 } else { 30.0 },
             format!("TTL {ttl}: it has passed no router; {peer} is reached by {gateway}, and what came from it before had {before}"),
         ));
     }

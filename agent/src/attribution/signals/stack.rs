@@ -11,12 +11,9 @@
 
 use super::{Finding, Scene, path, unprompted};
 use crate::{
-    attribution::shape::{Shape, answers_syn},
+    attribution::shape::{NEXT, Shape, answers_syn, counts_on, repeats_window},
     flow::wire::{Flags, Segment, Side, Timestamps, seq_at_or_after},
 };
-
-/// Steps of the IP-ID that count as the next packets of the same socket: some may not have been seen.
-const NEXT: u16 = 4;
 
 /// Steps of the IP-ID that count as forward on a counter shared with other traffic.
 const FORWARD: u16 = 2048;
@@ -49,19 +46,32 @@ impl Remarks {
 fn fields(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if rst.dont_fragment == Some(false) && sender.sets_dont_fragment() == Some(true) {
-        remarks.add(12.0, "DF is clear, the peer's other packets have it set");
+        // NetBSD and its heirs leave it out of what no socket sends.
+        if counts_on(scene.wire) {
+            remarks.add(0.3, "DF is clear, the peer's other packets have it set, but the IP-ID is the next of theirs");
+        } else {
+            remarks.add(12.0, "DF is clear, the peer's other packets have it set");
+        }
     }
     if rst.flags.0 & (Flags::SYN | Flags::FIN | Flags::PSH | Flags::URG) != 0 {
-        remarks.add(8.0, format!("flags {}", rst.flags.letters()));
+        // What is all that was ever seen of a host may be all its own: a scanner's, or damaged on the way.
+        let ratio = if sender.packets > 0 { 8.0 } else { 2.0 };
+        remarks.add(ratio, format!("flags {}", rst.flags.letters()));
     }
     if rst.flags.0 & (Flags::RESERVED | Flags::AE) != 0 {
         remarks.add(8.0, "reserved bits are set");
     }
-    if rst.window != 0 && (!rst.flags.ack() || answers_syn(rst)) {
+    if repeats_window(scene.wire) {
+        remarks.add(0.3, format!("window {} as on the peer's latest packet: some stacks repeat it on a RST without ACK", rst.window));
+    } else if rst.window != 0 && (!rst.flags.ack() || answers_syn(rst)) {
         remarks.add(20.0, format!("window {} on a RST that no socket made", rst.window));
     }
     if rst.payload > 0 && scene.wire.text.is_none() {
-        remarks.add(6.0, format!("{} bytes of payload", rst.payload));
+        if scene.wire.readable {
+            remarks.add(1.5, format!("{} bytes of text, which RFC 1122 (4.2.2.12) allows a RST", rst.payload));
+        } else {
+            remarks.add(6.0, format!("{} bytes of payload", rst.payload));
+        }
     }
 }
 
@@ -69,6 +79,11 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if sender.uses_timestamps() {
         match continues_timestamps(rst, sender) {
+            // A segment without ACK is none that a Linux socket makes; those stacks leave the timestamp out of it.
+            None if repeats_window(scene.wire) => {}
+            None if counter(sender) == Counter::Other && counts_on(scene.wire) => {
+                remarks.add(2.0, "no timestamp, though every packet of the peer has one");
+            }
             None if counts_as_linux(sender) => {
                 remarks.add(100.0, "no timestamp, though every packet of the peer has one and it counts IP-IDs by socket, as Linux does");
             }
@@ -83,7 +98,14 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
         && let Some(last) = sender.ip_ids.last
     {
         let step = id.wrapping_sub(last);
-        if sender.ip_ids.per_connection() {
+        if counter(sender) == Counter::Other || repeats_window(scene.wire) {
+            match step {
+                1..=NEXT => remarks.add(0.1, format!("IP-ID {id} is {step} on in the counter of the peer's host")),
+                5..=FORWARD => remarks.add(0.4, format!("IP-ID {id} is {step} on from the peer's latest")),
+                _ if repeats_window(scene.wire) => {}
+                _ => remarks.add(2.0, format!("IP-ID {id}, while the peer's latest packet had {last}")),
+            }
+        } else if sender.ip_ids.per_connection() {
             match step {
                 // A copied counter does not make up for what the socket would not have left out.
                 1..=NEXT if lacks_timestamp(scene) => {}
@@ -102,8 +124,35 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
 }
 
 /// The peer's packets are those of a Linux socket, as far as IPv4 shows it.
-const fn counts_as_linux(sender: &Side) -> bool {
-    sender.ip_ids.per_connection() && path::hops(sender.ttl.mode).0 == 64
+fn counts_as_linux(sender: &Side) -> bool {
+    sender.ip_ids.per_connection() && path::hops(sender.ttl.mode).0 == 64 && counter(sender) != Counter::Other
+}
+
+/// Whose counter of IP-IDs a peer's packets show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counter {
+    /// Linux: one for each socket, and 0 on what no socket sends, SYN-ACKs included.
+    Linux,
+    /// Another stack: one for the host, or for each destination, from which its RSTs take theirs as well.
+    Other,
+    /// Either.
+    Unclear,
+}
+
+/// Tells by what Linux never does: another initial TTL, DF clear, a SYN-ACK with an identification of its own
+/// (`ip_build_and_send_pkt()`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_output.c>).
+fn counter(sender: &Side) -> Counter {
+    let ttl = if sender.ttl.count > 0 { Some(sender.ttl.mode) } else { sender.handshake_ttl };
+    let initial = ttl.is_some_and(|ttl| path::hops(ttl).0 != 64);
+    let fragmentable = sender.sets_dont_fragment() == Some(false);
+    let numbered = sender.answered_handshake == Some(true) && sender.handshake_ip_id.is_some_and(|id| id != 0);
+    if initial || fragmentable || numbered {
+        Counter::Other
+    } else if sender.ip_ids.per_connection() && sender.handshake_ip_id == Some(0) {
+        Counter::Linux
+    } else {
+        Counter::Unclear
+    }
 }
 
 /// The RST looks like a living socket's, but for the timestamp that such a socket would not leave out (RFC 7323, section 3.2).
@@ -119,7 +168,14 @@ fn answer(scene: &Scene, remarks: &mut Remarks) {
         match (id, last) {
             (0, _) if shared => remarks.add(3.0, "IP-ID 0 from a host whose packets count on"),
             (0, _) | (_, None) => {}
-            (_, Some(_)) if sender.ip_ids.per_connection() => {
+            // One of 65,536: nobody hits it by chance.
+            (_, Some(_)) if counts_on(wire) && counter(sender) == Counter::Other => {
+                remarks.add(0.1, format!("IP-ID {id} is the next of the counter of the peer's host"));
+            }
+            (_, Some(_)) if counts_on(wire) && counter(sender) == Counter::Unclear => {
+                remarks.add(0.3, format!("IP-ID {id} is the next of the peer's counter"));
+            }
+            (_, Some(_)) if sender.ip_ids.per_connection() && counter(sender) != Counter::Other => {
                 remarks.add(6.0, format!("IP-ID {id} on an answer, from a host that counts by socket"));
             }
             (_, Some(last)) if last != 0 && (1..=FORWARD).contains(&id.wrapping_sub(last)) => {
@@ -129,7 +185,8 @@ fn answer(scene: &Scene, remarks: &mut Remarks) {
             _ => {}
         }
     }
-    if rst.flags.ack() && !answers_syn(rst) && sender.uses_timestamps() {
+    // Windows and others leave the timestamp out of their RSTs.
+    if rst.flags.ack() && !answers_syn(rst) && sender.uses_timestamps() && counter(sender) != Counter::Other && !counts_on(wire) {
         remarks.add(3.0, "RST|ACK without window or timestamp, from a host that uses timestamps");
     }
     // The kernel of the addressed host copies the TOS of the segment it answers; netfilter, there or on the way, sends 0.
@@ -147,6 +204,7 @@ fn foreign(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if let Some(id) = rst.ip_id.filter(|id| *id != 0)
         && sender.ip_ids.per_connection()
+        && counter(sender) != Counter::Other
         && sender.ip_ids.last.is_some_and(|last| !(1..=NEXT).contains(&id.wrapping_sub(last)))
     {
         remarks.add(5.0, format!("IP-ID {id} is not of the socket's counter"));

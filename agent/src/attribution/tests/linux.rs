@@ -10,6 +10,13 @@ pub const ACK: u16 = Flags::ACK;
 pub const PSH: u16 = Flags::PSH | Flags::ACK;
 pub const RST: u16 = Flags::RST;
 
+/// The same RST, turned around from one of the receiver's own packets: something between is convicted of it.
+pub fn convict(mut wire: Wire) -> Wire {
+    wire.rst.ip_id = Some(31_337);
+    wire.receiver.ip_ids.recent.push(31_337);
+    wire
+}
+
 /// A connection between two Linux hosts, seen at the local one; the peer is three hops away.
 pub struct Linux {
     pub flow: WireFlow,

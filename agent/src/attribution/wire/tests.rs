@@ -14,7 +14,7 @@ use crate::{
     attribution::{
         Verdict, attribute,
         signals::{Findings, Group},
-        tests::linux::{ACK, Linux, MS, PSH, RST, RTT},
+        tests::linux::{ACK, Linux, MS, PSH, RST, RTT, convict},
     },
     event::{CauseId, Direction, OriginKind},
     flow::{

@@ -1,6 +1,7 @@
 //! What the segments of one end of a connection have in common: the baseline that a RST in its name is held against.
 
 use super::{
+    probes::Probes,
     ring::Ring,
     segment::{Segment, Timestamps, seq_after},
 };
@@ -102,6 +103,10 @@ pub struct Side {
     pub handshake_dont_fragment: Option<bool>,
     /// Identification of the SYN or SYN-ACK; not part of [`IpIds`], since Linux sends SYN-ACKs with 0.
     pub handshake_ip_id: Option<u16>,
+    /// Window of the SYN or SYN-ACK, which is never scaled (RFC 7323, section 2.2).
+    pub handshake_window: Option<u16>,
+    /// The handshake's segment was a SYN-ACK; `None` where none was seen, or not which.
+    pub answered_handshake: Option<bool>,
     /// From a SYN of the other end to the SYN-ACK of this one, or from SYN-ACK to ACK; `None` if one was sent twice.
     pub handshake_rtt_ns: Option<u64>,
     /// Shortest time between a segment of the other end, or its SYN, and the acknowledgement of exactly that segment by this one.
@@ -138,6 +143,8 @@ pub struct Side {
     pub other_interfaces: u64,
     pub outer_source: Option<std::net::IpAddr>,
     pub times: Timeline,
+    /// Keepalive probes that the other end has not answered.
+    pub probes: Probes,
     syns: u32,
     syn_ns: Option<u64>,
 }
@@ -152,6 +159,7 @@ impl Side {
         } else {
             self.observe_established(segment, other);
         }
+        self.probes.observe(segment, self.end_seq);
         let end = segment.end_seq();
         if self.end_seq.is_none_or(|highest| seq_after(end, highest)) {
             self.end_seq = Some(end);
@@ -208,6 +216,8 @@ impl Side {
         self.handshake_ttl = Some(segment.ttl);
         self.handshake_dont_fragment = segment.dont_fragment;
         self.handshake_ip_id = segment.ip_id;
+        self.handshake_window = Some(segment.window);
+        self.answered_handshake = Some(segment.flags.ack());
         self.initial_seq = Some(segment.seq);
         self.syn_ns = Some(segment.time_ns);
         // A retransmitted SYN makes the answer ambiguous (Karn and Partridge; RFC 6298, section 3).

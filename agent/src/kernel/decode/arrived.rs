@@ -84,11 +84,13 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
     Wire {
         rst,
         text: VendorText::recognise(text),
+        readable: false,
         sender: side(&record.flow, ipv4, &clock),
         receiver: side(&record.sent, ipv4, &clock),
         others: crate::flow::wire::Ring::default(),
         silence,
         longest_survived,
+        one_machine: None,
         after: crate::flow::wire::After::default(),
         way: None,
     }

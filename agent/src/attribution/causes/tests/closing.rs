@@ -3,7 +3,6 @@ use crate::{
     amqp::Tls,
     event::{KnownFrom, OriginKind},
     flow::ProcessEnd,
-    flow::wire::VendorText,
     flow::{Earlier, SocketKind, Trigger},
 };
 
@@ -85,7 +84,7 @@ fn what_looks_like_an_ordinary_end_and_is_none() {
     let fin_received = SocketFacts { owned: true, linger_zero: true, fin_received: true, ..SocketFacts::default() };
     let stale =
         Reset { active: false, socket_kind: SocketKind::None, trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x10 }), ..testing::reset() };
-    let signed = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(61, seconds(1), false) };
+    let signed = convict(bare_answer(61, seconds(1), false));
     let one_sided = Conversation { followed_peer: false, ..open() };
     check([
         ("the broker, AMQP followed and not closed", broker_closes(Some(open())), "linger_abort warning"),
@@ -212,7 +211,7 @@ fn client_closes_read(conversation: Option<Conversation>) -> Reset {
 #[test]
 fn a_rst_that_finds_this_host_closing() {
     let closing = |state, conversation| Reset { state: Some(state), ..arrives(Role::Client, conversation) };
-    let signed = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(61, seconds(1), false) };
+    let signed = convict(bare_answer(61, seconds(1), false));
     let failed = Conversation { close: Some(close(Side::Local, 541, "INTERNAL_ERROR")), ..open() };
     // It cannot answer with a number that nobody had acknowledged.
     let mut far_on = signed.clone();

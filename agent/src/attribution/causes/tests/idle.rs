@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    event::OriginKind,
-    flow::{idle::Learnt, wire::VendorText},
-};
+use crate::{event::OriginKind, flow::idle::Learnt};
 
 /// A bare answer to the first segment after so much silence, on a conversation with this heartbeat.
 fn cut(heartbeat: Option<u16>, silence: u64, ttl: u8) -> Reset {
@@ -66,7 +63,7 @@ fn heartbeats_are_named_as_the_reason() {
 
 #[test]
 fn a_box_that_is_convicted_needs_no_default() {
-    let wire = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(63, seconds(77), true) };
+    let wire = convict(bare_answer(63, seconds(77), true));
     let with = |heartbeat| Reset { wire: Some(Box::new(wire.clone())), ..cut(Some(heartbeat), 77, 63) };
     assert_eq!(attribute(&with(0)).origin.kind, OriginKind::Middlebox);
     check([("heartbeats off", with(0), IDLE), ("heartbeats on", with(60), "state_lost warning")]);
@@ -103,7 +100,7 @@ fn a_known_proxy_need_not_have_done_it_before() {
 
 /// A box that signs its RSTs cut a connection after this silence, with this heartbeat.
 fn convicted(heartbeat: u16, silence: Duration) -> Reset {
-    let wire = Wire { text: VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired"), ..bare_answer(63, silence, true) };
+    let wire = convict(bare_answer(63, silence, true));
     Reset { wire: Some(Box::new(wire)), ..cut(Some(heartbeat), 0, 63) }
 }
 
@@ -120,7 +117,10 @@ fn where_a_silence_begins_to_explain() {
     let just_short = Duration::from_millis(9_999);
     let in_order = Reset { amqp: Some(Box::new(closed(Side::Local, 200, "bye"))), ..convicted(0, seconds(77)) };
     let of_no_template = |silence| on_the_wire(convicted(0, silence), |wire| wire.rst.payload = 28);
-    let unsigned = on_the_wire(of_no_template(seconds(350)), |wire| wire.text = None);
+    let unsigned = on_the_wire(of_no_template(seconds(350)), |wire| {
+        wire.receiver.ip_ids.recent = crate::flow::wire::Ring::default();
+        wire.rst.ip_id = Some(0);
+    });
     check([
         ("ten seconds", convicted(0, seconds(10)), IDLE),
         ("less", convicted(0, just_short), "state_lost warning"),

@@ -98,12 +98,14 @@ fn what_passed_no_router_was_made_on_the_link() {
         (wire.rst.seq, wire.rst.flags) = (0, Flags(RST | ACK));
         wire
     };
+    let unknown = Some(Way { sender: None, ..routed().unwrap() });
     let neighbour = Some(Way { sender: Some(peer), ..routed().unwrap() });
     check(
         on_link::look,
         [
             ("three packets from beyond the router", came(61, 3, routed()), Some(100.0)),
-            ("two packets", came(61, 2, routed()), Some(30.0)),
+            ("two packets", came(61, 2, routed()), Some(100.0)),
+            ("two packets, the sender not known", came(61, 2, unknown.clone()), Some(30.0)),
             ("packets that varied", changed(came(61, 3, routed()), |wire| wire.sender.ttl.lowest = 60), None),
             ("the tables are not known", came(61, 3, None), None),
             ("a router passed", changed(came(61, 3, routed()), |wire| wire.rst.ttl = 63), None),
@@ -111,7 +113,8 @@ fn what_passed_no_router_was_made_on_the_link() {
             ("the neighbour is the peer", came(61, 3, neighbour), None),
             ("packets that passed none either", came(64, 3, routed()), None),
             ("two packets that passed none either", came(64, 2, routed()), None),
-            ("the handshake only", handshake(Some(61), routed()), Some(30.0)),
+            ("the handshake only", handshake(Some(61), routed()), Some(100.0)),
+            ("the handshake only, the sender not known", handshake(Some(61), unknown.clone()), Some(30.0)),
             ("the handshake only, from the link", handshake(Some(64), routed()), None),
             ("the handshake only, of a neighbour", handshake(Some(61), link()), None),
             ("a refusal", refused(handshake(None, routed())), Some(8.0)),

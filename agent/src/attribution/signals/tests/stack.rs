@@ -89,9 +89,14 @@ fn an_abort_continues_its_sockets_timestamps() {
             &[(15.0, "no timestamp, though every packet of the peer has one")],
         ),
         (
-            "none, from Windows",
+            "none, from Windows, and a number of another counter",
+            absent(|wire| (wire.sender.ttl.mode, wire.rst.ip_id) = (125, Some(9))),
+            &[(15.0, "no timestamp, though every packet of the peer has one"), (2.0, "IP-ID 9, while")],
+        ),
+        (
+            "none, from a host that is not Linux, and the next number of its counter",
             absent(|wire| wire.sender.ttl.mode = 125),
-            &[(15.0, "no timestamp, though every packet of the peer has one")],
+            &[(2.0, "no timestamp, though every packet of the peer has one"), (0.1, "IP-ID 40007 is 1 on in the counter")],
         ),
         ("one, where none was agreed on", peers(0, 9), &[(8.0, "a timestamp, though the peer's packets have none")]),
         // It does use them (RFC 7323, section 3.2, wants them on every segment then, which not every stack keeps to).
@@ -199,8 +204,19 @@ fn an_answer_has_the_ip_ids_of_its_host() {
         ("0, counted on once", against(0, IpIds { forward: 1, ..shared }), &[]),
         ("0 from a host that sends 0", against(0, zero), &[]),
         ("another from a host that sends 0", against(7, zero), &[(2.0, "IP-ID 7, while the peer's other packets have 0")]),
-        ("one from a host that counts by socket", against(101, by_socket), &[(6.0, "IP-ID 101 on an answer")]),
-        ("the next of a shared counter", against(101, shared), &[(0.3, "IP-ID 101 is 1 on")]),
+        ("one from a host that counts by socket", against(105, by_socket), &[(6.0, "IP-ID 105 on an answer")]),
+        ("the next of a host that may be Linux or not", against(101, by_socket), &[(0.3, "IP-ID 101 is the next of the peer's counter")]),
+        (
+            "the next of Linux, which has 0 there",
+            changed(against(101, by_socket), |wire| wire.sender.handshake_ip_id = Some(0)),
+            &[(6.0, "IP-ID 101 on an answer")],
+        ),
+        (
+            "the next of Windows",
+            changed(against(101, by_socket), |wire| wire.sender.ttl.mode = 126),
+            &[(0.1, "IP-ID 101 is the next of the counter of the peer's host")],
+        ),
+        ("the next of a shared counter", against(101, shared), &[(0.3, "IP-ID 101 is the next of the peer's counter")]),
         ("a busy shared counter", against(2148, shared), &[(0.3, "IP-ID 2148 is 2048 on")]),
         ("too far on", against(2149, shared), &[]),
         ("the same again", against(100, shared), &[]),
@@ -208,7 +224,7 @@ fn an_answer_has_the_ip_ids_of_its_host() {
         (
             "the next after the handshake",
             changed(against(7, IpIds::default()), |wire| wire.sender.handshake_ip_id = Some(6)),
-            &[(0.3, "IP-ID 7 is 1 on")],
+            &[(0.1, "IP-ID 7 is the next of the counter of the peer's host")],
         ),
         ("IPv6 has none", changed(against(7, by_socket), |wire| wire.rst.ip_id = None), &[]),
     ]);

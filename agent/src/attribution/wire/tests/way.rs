@@ -140,6 +140,22 @@ fn a_handshake_from_beyond_the_router_keeps_the_peer_from_being_blamed_for_its_a
     }
 }
 
+/// The scene of a demonstration: a router one hop away rejects the second segment of a connection, of which the host had only
+/// seen the handshake. Its distance does not matter, nor does the initial TTL of the router.
+#[test]
+fn a_router_that_rejects_after_the_handshake_is_named() {
+    for hops in 1..20 {
+        for (initial, fresh) in [(64, 64), (64, 255), (128, 64), (255, 255)] {
+            let mut wire = answered(initial - hops, fresh, Some(routed()));
+            wire.sender.ttl = PathTtl::default();
+            wire.sender.handshake_ttl = Some(initial - hops);
+            let verdict = judge(wire);
+            let said = (verdict.origin.kind, verdict.origin.address, verdict.origin.hops);
+            assert_eq!(said, (OriginKind::Middlebox, Some(GATEWAY.into()), Some(1)), "{initial} less {hops}, {fresh}: {verdict:#?}");
+        }
+    }
+}
+
 /// A RST out of another tunnel than the peer's packets: where it was put in is known.
 #[test]
 fn the_other_end_of_another_tunnel_is_named() {
