@@ -223,17 +223,17 @@ fn forked_and_the_parent_ended() -> Result<()> {
     scene.stop().map(drop)
 }
 
-/// The parent sends the FIN, yet the socket stays in the hands of its child.
+/// The parent sends the FIN, and so ended the connection, though the socket stays in the hands of its child.
 #[test]
 fn forked_and_shut_down_by_the_parent() -> Result<()> {
     let scene = Scene::new(ACTOR)?;
     let (mut server, mut client) = (scene.server()?, scene.actor()?);
     let link = scene.link(&mut client, &mut server)?;
-    let child = scene.stage.fork(&mut client)?;
+    let _child = scene.stage.fork(&mut client)?;
     client.ask("shutdown 0 1")?;
     client.ask("close 0 1")?;
     server.ask("linger 0 1")?;
-    scene.names(link.client, "received", &child)?;
+    scene.names(link.client, "received", &client)?;
     scene.stop().map(drop)
 }
 

@@ -103,25 +103,30 @@ fn settle_first_act(reset: &Reset, verdict: &mut Verdict) {
             let address = Some(reset.tuple.peer.ip());
             verdict.origin = Origin { address, name: Some(name.clone()), ..Origin::settled(OriginKind::Middlebox, 0.97) };
         }
-        Some(Act::PeerClose) if idle => {
-            // No broker and no client ends a connection because it was idle while AMQP is open, but with heartbeats: a proxy in its place does.
-            let sure = verdict.cause.confidence.unwrap_or(0.0);
-            verdict.origin = if sure >= ACCUSED {
-                let address = Some(reset.tuple.peer.ip());
-                Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
-            } else {
-                Origin::unknown(&received::EITHER)
+        // A proxy that nobody told of bears the peer's address.
+        None if idle && verdict.origin.kind == OriginKind::RemotePeer => verdict.origin = proxied(reset, verdict),
+        Some(Act::PeerClose) if idle => verdict.origin = proxied(reset, verdict),
+        // What the packets of a RST say of its sender stands. Where there was none, or it was this host's, only the FIN speaks; that of a client
+        // may be a proxy's, and one from where a broker should be is so as well as not: RabbitMQ ends by RST.
+        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && (reset.ended || reset.direction == Direction::Sent) => {
+            verdict.origin = match reset.role {
+                Role::Broker => Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) },
+                Role::Client => Origin::unknown(&received::EITHER),
             };
-        }
-        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && reset.role == Role::Broker => {
-            verdict.origin = Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) };
-        }
-        // RabbitMQ ends by RST: a FIN from where a broker should be is as well that of a proxy.
-        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && verdict.origin.kind != OriginKind::Middlebox => {
-            verdict.origin = Origin::unknown(&received::EITHER);
         }
         _ => {}
     }
+}
+
+/// Who is at the peer's address where a timer ended the silence. No broker and no client ends a connection because it was idle while AMQP is open,
+/// but by heartbeats: a proxy in its place does.
+fn proxied(reset: &Reset, verdict: &Verdict) -> Origin {
+    let sure = verdict.cause.confidence.unwrap_or(0.0);
+    if sure < ACCUSED {
+        return Origin::unknown(&received::EITHER);
+    }
+    let address = Some(reset.tuple.peer.ip());
+    Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
 }
 
 impl Verdict {

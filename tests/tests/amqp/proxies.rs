@@ -91,13 +91,19 @@ pub fn known_haproxy_loses_patience(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Nobody said that it is a proxy: it is the peer, as far as TCP goes.
+/// Nobody said that it is a proxy: it is the peer, as far as TCP goes. Its patience gives it away.
 pub fn unknown_haproxy_loses_patience(scene: &Scene<'_>) -> Result<()> {
     let mut proxied = Proxied::new(scene, Kind::HaproxyAborting, UNKNOWN)?;
     proxied.pika.act("stall")?;
     wait_cut(scene.stand.client(), proxied.client)?;
-    let truth = |cause, role| Said::These(vec![with(received(cause, "warning"), silent(role))]);
-    proxied.told(scene, truth("peer_gone", "client"), truth("peer_aborted", "broker"));
+    let truth = |role| {
+        let by = json!({
+            "direction": "received", "severity": "warning", "cause": {"id": "idle_timeout"},
+            "origin": {"kind": ["middlebox", "unknown"]},
+        });
+        Said::These(vec![with(by, silent(role))])
+    };
+    proxied.told(scene, truth("client"), truth("broker"));
     Ok(())
 }
 
@@ -105,7 +111,7 @@ pub fn unknown_haproxy_loses_patience(scene: &Scene<'_>) -> Result<()> {
 fn closes(scene: &Scene<'_>, kind: Kind, number: u8) -> Result<()> {
     let mut proxied = Proxied::new(scene, kind, number)?;
     proxied.pika.act("ended")?;
-    let truth = |role| with(json!({"severity": "warning", "cause": {"id": "peer_gone"}, "tcp": {"fin_received": true}}), silent(role));
+    let truth = |role| with(json!({"severity": "warning", "cause": {"id": "idle_timeout"}, "tcp": {"fin_received": true}}), silent(role));
     proxied.told(scene, Said::Any(truth("client")), Said::Some(truth("broker")));
     Ok(())
 }

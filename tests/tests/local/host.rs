@@ -52,7 +52,7 @@ pub fn refused_port_over_ipv6(round: &Round) -> Result<()> {
     round.tell(flow, truth)
 }
 
-/// `ss -K`: the reset leaves in the destroyer's context, and the destroyer does not own the socket.
+/// `ss -K`: the reset leaves in the destroyer's context. It does not own the socket, and it is who acted.
 pub fn socket_destroyed_by_the_operator(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
@@ -116,18 +116,20 @@ fn forget(round: &Round, connection: &Connection) -> Result<Flow> {
 /// The reset of a socket that an operator destroyed: traced even if it is dropped on its way out.
 fn destroyed() -> Result<Value> {
     // Without a reason a destroyed socket cannot be told from one whose owner aborted it.
-    let (origin, cause) = if kernel::traces_resets_without_socket()? {
-        (json!({"kind": "local_host", "possible": ["local_host"]}), "socket_destroyed")
+    let (origin, cause, process) = if kernel::traces_resets_without_socket()? {
+        let ss = json!({"executable": {"name": "ss"}, "known_from": "destroy"});
+        (json!({"kind": "local_host", "possible": ["local_host"]}), "socket_destroyed", ss)
     } else {
-        (json!({"kind": "unknown", "possible": ["local_process", "local_host"]}), "unknown")
+        let owner = json!({"pid": std::process::id()});
+        (json!({"kind": "unknown", "possible": ["local_process", "local_host"]}), "unknown", owner)
     };
     Ok(json!({
         "direction": "sent", "effect": "connection_reset", "severity": "warning",
         "origin": origin,
         "cause": {"id": cause},
         "tcp": {"kernel_reason": kernel::reason("TCP_STATE")?},
-        // The owner, and not `ss`, which was on the CPU.
-        "process": {"pid": std::process::id()},
+        // Who had it destroyed, where that is told from the owner's own abort; else the owner.
+        "process": process,
     }))
 }
 

@@ -45,6 +45,10 @@ pub fn amqp_finished(facts: &Facts) -> Option<Candidate> {
 pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
     let Source::Arrived(_) = facts.source else { return None };
     let state = facts.reset.state.filter(|state| state.fin_sent() && *state != TcpState::TimeWait)?;
+    // Who did that while AMQP was open ended it.
+    if facts.acted_locally() && facts.left_open() {
+        return None;
+    }
     (facts.origin.kind != OriginKind::Middlebox).then(|| {
         // Without a farewell of AMQP it had a reason, which is not known; in the handshake, where it stood says more.
         let (unclosed, confidence) = if facts.abandoned() {
@@ -63,6 +67,9 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
 /// and nobody had closed it, the peer's FIN is the end of a connection that was in use.
 pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
+    if facts.peer_acted() && facts.abandoned() {
+        return None;
+    }
     let summary: Text = match facts.source {
         Source::Kernel { path: Path::Linger, .. } if reset.socket.as_ref().is_some_and(|socket| socket.fin_received) => {
             format!("{} closed after the peer had, with SO_LINGER 0", subject(reset)).into()

@@ -21,12 +21,16 @@ const LEGS_ALIKE: Duration = Duration::from_millis(1500);
 const LATE: Duration = Duration::from_millis(60);
 
 /// How sure an idle timeout is, from one end alone: see [`peer_idle`].
-mod sure {
+pub mod sure {
     /// A broker's address closed by FIN, AMQP open and heartbeats off. RabbitMQ ends by RST (`linger {true,0}`), also when it is killed,
     /// and never for idleness: left are proxies, and brokers that are configured or built otherwise.
     pub const BROKER_CLOSED: f64 = 0.9;
     /// A client's address. Clients that exit or are killed look the same, but for when it happens.
     pub const CLIENT_CLOSED: f64 = 0.55;
+    /// The same by a RST from a living socket: programs end by FIN, as a rule.
+    pub const CLIENT_ABORTED: f64 = 0.5;
+    /// A broker that is killed aborts as well: RabbitMQ sets `linger {true,0}`.
+    pub const BROKER_ABORTED: f64 = 0.3;
     /// More, where the silence is a whole number of seconds: one in sixteen is by chance.
     pub const WHOLE_SECONDS: f64 = 0.15;
     /// More, where it is what a product ships with.
@@ -35,6 +39,8 @@ mod sure {
     pub const HEARTBEATS_ON: f64 = 0.1;
     /// The same silence at least three times.
     pub const LEARNT: f64 = 0.93;
+    /// What is less likely than something else is not said.
+    pub const LIKELY: f64 = 0.5;
     /// Never more from timing alone.
     pub const CEILING: f64 = 0.95;
 }
@@ -121,14 +127,7 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     } else {
         (CauseId::ClosedWithoutAmqpClose, String::new())
     };
-    let passed_on = facts.reset.other_leg.as_deref().is_some_and(|leg| leg.ended_by_peer);
-    let confidence = match (passed_on, known) {
-        // It did, and had a reason.
-        (true, _) => 0.5,
-        (false, true) => 0.95,
-        (false, false) => 0.8,
-    };
-    let candidate = Candidate::reason(id, confidence, format!("{who} {how} its socket{unclosed}{after}{what}"));
+    let candidate = Candidate::act(id, if known { 0.95 } else { 0.8 }, format!("{who} {how} its socket{unclosed}{after}{what}"));
     let candidate = if known || lost { candidate } else { candidate.severity(Severity::Info) };
     Some(
         candidate
@@ -142,7 +141,7 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
 /// A client or broker that leaves has no reason to do it when a timer is over; a proxy has. That RabbitMQ ends by RST makes it near certain where
 /// a broker should be; where a client should be, a process that was killed in a quiet hour looks the same, and only what repeats is told for sure.
 pub fn peer_idle(facts: &Facts) -> Option<Candidate> {
-    let confidence = idle_confidence(facts)?;
+    let confidence = idle_confidence(facts).filter(|confidence| *confidence >= sure::LIKELY)?;
     let first = facts.reset.first_act.as_deref()?;
     let silence = first.silence?;
     let peer = facts.reset.tuple.peer;
@@ -179,10 +178,15 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
     if learnt {
         return Some(sure::LEARNT);
     }
-    let mut confidence = if facts.reset.role == Role::Client { sure::BROKER_CLOSED } else { sure::CLIENT_CLOSED };
-    if facts.reset.known_middlebox.is_some() {
-        confidence = confidence.max(0.85);
-    }
+    let confidence = if facts.reset.role == Role::Client { sure::BROKER_CLOSED } else { sure::CLIENT_CLOSED };
+    let confidence = if facts.reset.known_middlebox.is_some() { confidence.max(0.85) } else { confidence };
+    Some(weighed(confidence, silence, heartbeat))
+}
+
+/// How sure it is that a timer ended the silence, from how sure it was before its length and the heartbeat were looked at. In hundredths: nothing
+/// finer is known.
+pub fn weighed(before: f64, silence: Duration, heartbeat: Option<u16>) -> f64 {
+    let mut confidence = before;
     if Duration::from_nanos(u64::from(silence.subsec_nanos())) <= LATE {
         confidence += sure::WHOLE_SECONDS;
     }
@@ -192,8 +196,7 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
     if heartbeat != Some(0) {
         confidence -= sure::HEARTBEATS_ON;
     }
-    // In hundredths: nothing finer is known.
-    Some((confidence.min(sure::CEILING) * 100.0).round() / 100.0)
+    (confidence.min(sure::CEILING) * 100.0).round() / 100.0
 }
 
 /// The peer closed its socket while AMQP was open.
@@ -217,7 +220,7 @@ pub fn peer_left(facts: &Facts) -> Option<Candidate> {
         )
     };
     Some(
-        Candidate::reason(CauseId::PeerGone, ((1.0 - otherwise).min(0.85) * 100.0).round() / 100.0, summary)
+        Candidate::act(CauseId::PeerGone, ((1.0 - otherwise).min(0.85) * 100.0).round() / 100.0, summary)
             .advise(advice)
             .because(not_closed(facts, Side::Peer)),
     )

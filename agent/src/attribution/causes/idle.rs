@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, Testimony};
+use super::{
+    Candidate, Facts, Testimony,
+    first_act::{sure, weighed},
+};
 use crate::{
+    amqp::Side,
     attribution::{evidence::evidence, shape::Shape},
     event::{CauseId, OriginKind, Strength, Text},
-    flow::{TcpState, idle::candidates, wire::Silence},
+    flow::{Role, TcpState, idle::candidates, wire::Silence},
 };
 
 /// A shorter silence is an ordinary pause.
@@ -75,6 +79,44 @@ pub fn known_proxy(facts: &Facts) -> Option<Candidate> {
     let advice = advice(facts, length, &format!("half of the {seconds:.0} s it was silent"), &names);
     let silence = Silence { length, broken_by_receiver: false };
     Some(Candidate::reason(CauseId::IdleTimeout, 0.8, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+}
+
+/// A living socket at the peer's address aborted a silent connection, and nobody said that a proxy is there. A program may have, or a broker that
+/// was killed; a proxy does it by its nature, and the more likely the more the silence looks like a timer.
+pub fn aborted(facts: &Facts) -> Option<Candidate> {
+    let testimony = facts.testimony().filter(|it| it.scene.shape == Shape::Active)?;
+    let wire = testimony.scene.wire;
+    let closing = wire.sender.fin || wire.receiver.fin || facts.reset.state.is_some_and(TcpState::fin_sent);
+    let told = facts.reset.known_middlebox.is_some() || facts.origin.kind == OriginKind::Middlebox;
+    if closing || told || facts.reset.first_act.is_some() || !facts.abandoned() {
+        return None;
+    }
+    let conversation = facts.conversation()?;
+    let length = conversation.last_payload.local?.min(conversation.last_payload.peer?);
+    let heartbeat = conversation.heartbeat;
+    if length < SHORTEST || heartbeat.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= length) {
+        return None;
+    }
+    let silence = Silence { length, broken_by_receiver: false };
+    let learnt = facts.reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence));
+    let before = if facts.reset.role == Role::Broker { sure::CLIENT_ABORTED } else { sure::BROKER_ABORTED };
+    let confidence = learnt.map_or_else(|| weighed(before, length, heartbeat), |_| sure::LEARNT);
+    if confidence < sure::LIKELY {
+        return None;
+    }
+    let seconds = length.as_secs_f64();
+    let repeated = learnt.map_or_else(String::new, |learnt| format!(", {} times so far", learnt.repeats));
+    let summary = format!(
+        "a proxy or load balancer at {}, in the name of {}, aborted the connection after {seconds:.1} s of silence{repeated}{}",
+        facts.reset.tuple.peer.ip(),
+        facts.name(Side::Peer),
+        heartbeats(facts, length)
+    );
+    Some(
+        Candidate::reason(CauseId::IdleTimeout, confidence, summary)
+            .advise(advice_for(facts, length))
+            .because(heartbeat_evidence(facts, silence)),
+    )
 }
 
 /// The silence, unless a program's own timer fits it as well: programs abort from a living socket. A proxy is such a program.

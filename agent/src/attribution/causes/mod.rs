@@ -115,6 +115,8 @@ impl<'a> Facts<'a> {
 enum Rank {
     /// How the connection ended: the path of a kernel, the shape of a packet.
     Mechanism,
+    /// What an end did first, but not why.
+    Act,
     /// Why whoever ended it did.
     Reason,
 }
@@ -132,6 +134,10 @@ struct Candidate {
 impl Candidate {
     fn mechanism(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
         Self { rank: Rank::Mechanism, cause: Cause::new(id, confidence, summary), severity: Severity::Warning, evidence: Vec::new() }
+    }
+
+    fn act(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
+        Self { rank: Rank::Act, ..Self::mechanism(id, confidence, summary) }
     }
 
     fn reason(id: CauseId, confidence: f64, summary: impl Into<Text>) -> Self {
@@ -171,6 +177,7 @@ const RULES: &[Rule] = &[
     first_act::peer_idle,
     first_act::peer_left,
     first_act::timed_out,
+    idle::aborted,
     broker::closed,
     broker::client_gave_up,
     broker::alarm,
