@@ -377,13 +377,15 @@ impl Reset {
 
     /// The process known to have held the socket: it ended the connection, or closed it before the reset, by the reset, or after it.
     ///
+    /// The worker of Multipath TCP closes for a process that was killed, and its sockets are not marked as orphans.
+    ///
     /// Who sent the FIN by shutdown(2) need not have been the last to hold it: while a file refers to the socket, somebody does.
     pub fn holder(&self) -> Option<&Task> {
         if let Some(actor) = self.first_act.as_ref().and_then(|first| first.actor.as_ref()) {
             return Some(actor);
         }
         let closed = self.socket.as_ref().is_none_or(|socket| socket.orphan);
-        let fin = self.remembered.as_ref().filter(|(_, from)| closed && *from == KnownFrom::Close).map(|(task, _)| task);
+        let fin = self.remembered.as_ref().filter(|(task, from)| (closed || task.end.is_some()) && *from == KnownFrom::Close).map(|(task, _)| task);
         self.closer().or(self.closed_later.as_ref()).or(fin)
     }
 
