@@ -26,6 +26,14 @@ pub mod stage {
     pub const RESERVED: u8 = 10;
     /// The header of a TLS record (RFC 8446, section 5.1).
     pub const RECORD: u8 = 9;
+    /// Class and method id, on another channel than 0.
+    pub const CHANNEL_METHOD: u8 = 11;
+    /// `reply-code` of `channel.close`, and the length of its text.
+    pub const CHANNEL_CLOSE: u8 = 12;
+    /// `reply-text` of it.
+    pub const CHANNEL_TEXT: u8 = 13;
+    /// `class-id` and `method-id` of it.
+    pub const CHANNEL_FAILED: u8 = 14;
 }
 
 /// `Spoken::protocol`.
@@ -35,7 +43,56 @@ pub mod protocol {
     pub const AMQP_091: u8 = 1;
     pub const AMQP_10: u8 = 2;
     pub const TLS: u8 = 3;
+    /// None of these, or not enough bytes yet to tell which.
     pub const OTHER: u8 = 4;
+    /// `AMQP`, and a version that is neither 0-9-1 nor 1.0.
+    pub const AMQP_OTHER: u8 = 5;
+    /// A request or a response of HTTP/1, or the preface of HTTP/2.
+    pub const HTTP: u8 = 6;
+    /// The text header of the PROXY protocol.
+    pub const PROXY_1: u8 = 7;
+    /// Its binary header.
+    pub const PROXY_2: u8 = 8;
+    pub const MQTT: u8 = 9;
+    pub const STOMP: u8 = 10;
+}
+
+/// What the first eight bytes of a direction are ([`protocol`]), where they are neither a frame nor a TLS record. Both followers, that of
+/// the kernel and that of user space, ask here; the bytes themselves go no further.
+pub const fn first_bytes(bytes: [u8; 8]) -> u8 {
+    match bytes {
+        // AMQP 0-9-1, section 4.2.2.
+        [b'A', b'M', b'Q', b'P', 0, 0, 9, 1] => protocol::AMQP_091,
+        // AMQP, TLS and SASL of AMQP 1.0 (OASIS AMQP 1.0, sections 2.2, 5.2.1 and 5.3.1).
+        [b'A', b'M', b'Q', b'P', 0 | 2 | 3, 1, 0, 0] => protocol::AMQP_10,
+        [b'A', b'M', b'Q', b'P', ..] => protocol::AMQP_OTHER,
+        // Methods (RFC 9110, section 9; RFC 5789), the status line (RFC 9112, section 4), and the preface (RFC 9113, section 3.4).
+        [b'G', b'E', b'T', b' ', ..]
+        | [b'P', b'U', b'T', b' ', ..]
+        | [b'H', b'E', b'A', b'D', b' ', ..]
+        | [b'P', b'O', b'S', b'T', b' ', ..]
+        | [b'P', b'A', b'T', b'C', b'H', b' ', ..]
+        | [b'T', b'R', b'A', b'C', b'E', b' ', ..]
+        | [b'D', b'E', b'L', b'E', b'T', b'E', b' ', ..]
+        | [b'O', b'P', b'T', b'I', b'O', b'N', b'S', b' ']
+        | [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b' ']
+        | [b'P', b'R', b'I', b' ', b'*', b' ', b'H', b'T']
+        | [b'H', b'T', b'T', b'P', b'/', ..] => protocol::HTTP,
+        // HAProxy, The PROXY protocol, sections 2.1 and 2.2.
+        [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => protocol::PROXY_1,
+        [b'\r', b'\n', b'\r', b'\n', 0, b'\r', b'\n', b'Q'] => protocol::PROXY_2,
+        // CONNECT: its remaining length in one to four octets, and the name of the protocol (MQTT 3.1.1, sections 2.2.3 and 3.1.2; `MQIsdp`
+        // is that of 3.1).
+        [0x10, 0..=0x7f, 0, 4, b'M', b'Q', b'T', b'T']
+        | [0x10, 0..=0x7f, 0, 6, b'M', b'Q', b'I', b's']
+        | [0x10, 0x80..=0xff, 0..=0x7f, 0, 4, b'M', b'Q', b'T']
+        | [0x10, 0x80..=0xff, 0..=0x7f, 0, 6, b'M', b'Q', b'I']
+        | [0x10, 0x80..=0xff, 0x80..=0xff, 0..=0x7f, 0, 4 | 6, b'M', b'Q']
+        | [0x10, 0x80..=0xff, 0x80..=0xff, 0x80..=0xff, 0..=0x7f, 0, 4 | 6, b'M'] => protocol::MQTT,
+        // STOMP 1.2, section CONNECT or STOMP Frame. `CONNECT` and a blank is HTTP.
+        [b'C', b'O', b'N', b'N', b'E', b'C', b'T', b'\r' | b'\n'] | [b'S', b'T', b'O', b'M', b'P', b'\r' | b'\n', ..] => protocol::STOMP,
+        _ => protocol::OTHER,
+    }
 }
 
 /// Bits of `Spoken::methods` and `FlowState::pending`: methods of class `connection`, to the end of their frames.
@@ -54,6 +111,8 @@ pub mod method {
     pub const UNBLOCKED: u16 = 1 << 11;
     /// No method: a heartbeat frame.
     pub const HEARTBEAT: u16 = 1 << 12;
+    /// Not of class `connection`: `channel.close` that names an error. What it said is a [`ChannelError`](super::ChannelError).
+    pub const CHANNEL_CLOSE: u16 = 1 << 13;
 }
 
 /// Bits of `Spoken::flags`.
@@ -70,6 +129,20 @@ pub mod record {
     pub const APPLICATION_DATA: u8 = 1 << 1;
     pub const ALERT: u8 = 1 << 2;
 }
+
+/// `reply-code`s of a close that names no error: 200 is reply-success (AMQP 0-9-1, section 1.3), and some clients leave it at 0.
+pub const fn is_success(code: u16) -> bool {
+    matches!(code, 0 | 200)
+}
+
+/// Whether a method frame on a channel may be `channel.close` by the size of its payload: ids (4), `reply-code` (2), `reply-text` (a short
+/// string), `class-id` (2), `method-id` (2).
+pub const fn may_be_close(size: u32) -> bool {
+    matches!(size, 11..=266)
+}
+
+/// Class and method id of `channel.close` (AMQP 0-9-1, section 1.5.2.5).
+pub const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 
 /// Bytes of `virtual-host` that are kept.
 pub const VHOST_MAX: u32 = 63;
@@ -115,4 +188,27 @@ pub struct Spoken {
     pub text: [u8; 128],
 }
 
+/// The latest `channel.close` of one direction that named an error; it counts with [`method::CHANNEL_CLOSE`]. Apart from [`Spoken`], since few
+/// connections have one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelError {
+    /// Jiffies, low 32 bits.
+    pub at: u32,
+    pub channel: u16,
+    /// `reply-code`.
+    pub code: u16,
+    /// `class-id`.
+    pub class: u16,
+    /// `method-id`.
+    pub method: u16,
+    /// Bytes of `text`.
+    pub text_length: u8,
+    /// Explicit padding, zero.
+    pub reserved: [u8; 3],
+    /// `reply-text`.
+    pub text: [u8; 128],
+}
+
 const _: () = assert!(size_of::<Spoken>() == 232);
+const _: () = assert!(size_of::<ChannelError>() == 144 && core::mem::offset_of!(ChannelError, text) % 8 == 0);

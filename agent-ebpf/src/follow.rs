@@ -11,16 +11,16 @@ use core::{hint::cold_path, ops::Range};
 
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{
-    amqp::{Spoken, spoken, stage},
+    amqp::{CHANNEL_CLOSE, Spoken, spoken, stage},
     counter,
     wire::{FlowKey, FlowState, Packet},
 };
 
 use crate::{
-    maps::{FOLLOWERS, HANDOVER, SPOKEN, count},
+    maps::{CHANNEL_ERRORS, FOLLOWERS, HANDOVER, SPOKEN, count},
     memory::not_written_out,
     slots,
-    unit::{FRAME_END, complete, frame_ended, is_of_channel},
+    unit::{FRAME_END, complete, frame_ended, is_of_channel, may_be_channel_close},
     window::Window,
 };
 
@@ -34,6 +34,15 @@ const FRAMES: u32 = 8;
 
 /// Bytes of an end octet and the header behind it (AMQP 0-9-1, section 2.3.5).
 const FRAME: u32 = 8;
+
+/// Those, and class and method id, which all but the shortest frames have room for.
+const METHOD: u32 = FRAME + 4;
+
+/// Class and method id of `channel.close`, as they stand in memory.
+const CLOSE: u32 = {
+    let ([a, b], [c, d]) = (CHANNEL_CLOSE.0.to_be_bytes(), CHANNEL_CLOSE.1.to_be_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+};
 
 /// Bits of the time in jiffies. When one of them has changed since the payload before, a segment is handed over whatever it holds: each second
 /// to ten, by the kernel's `CONFIG_HZ`.
@@ -114,7 +123,7 @@ fn may_pass_over(flow: &FlowState, packet: &Packet) -> bool {
 }
 
 /// Passes over frames on channels, as [`unit`] would, of which there are more than of anything else: without the other program, and without
-/// what was said. False when something else is left in the segment.
+/// what was said. False when something else is left in the segment: also `channel.close`, and what may be one and ends before it tells.
 #[inline(always)]
 fn pass_over(
     ctx: &SkBuffContext,
@@ -132,7 +141,7 @@ fn pass_over(
     let mut seen = window.open(skb, behind, left);
     // Most packets take one or two of them.
     for _ in 0..not_written_out(FRAMES) {
-        if !seen.has(left, FRAME) {
+        if !seen.has(left, METHOD) {
             cold_path();
             if left.cast_signed() <= 0 {
                 break;
@@ -154,6 +163,13 @@ fn pass_over(
         let size = u32::from_be_bytes(size);
         if !came && end_octet != FRAME_END || !is_of_channel(kind, u16::from_be_bytes([c0, c1]), size) {
             break;
+        }
+        if may_be_channel_close(kind, size) {
+            let [a, b, c, d, ..] = window.word(seen, left.wrapping_sub(FRAME)).to_ne_bytes();
+            if !seen.has(left, METHOD) || u32::from_ne_bytes([a, b, c, d]) == CLOSE {
+                cold_path();
+                break;
+            }
         }
         came = false;
         left = window.unknown(left.wrapping_sub(FRAME).wrapping_sub(size));
@@ -225,11 +241,22 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
     let taken = (taken.wrapping_sub(1) & 0x7f) + 1;
     let at = handover.payload_at.wrapping_add(flow.next.wrapping_sub(handover.seq));
     let room = handover.room.as_mut_ptr();
+    let mut text = said.text.as_mut_ptr();
+    if flow.stage == stage::CHANNEL_TEXT {
+        let key = &handover.key;
+        let Some(error) = CHANNEL_ERRORS.get_ptr_mut(key) else {
+            // It had to make room.
+            lose(said, flow);
+            return false;
+        };
+        // SAFETY: the value stays valid while the program runs.
+        text = unsafe { (*error).text.as_mut_ptr() };
+    }
     // SAFETY: all of them are aligned to 8 and as long as is copied.
     unsafe {
         match flow.stage {
             stage::VHOST => copy::<8>(said.vhost.as_ptr().cast(), room),
-            stage::TEXT => copy::<16>(said.text.as_ptr().cast(), room),
+            stage::TEXT | stage::CHANNEL_TEXT => copy::<16>(text.cast(), room),
             _ => copy::<3>(flow.carry.as_ptr().cast(), room),
         }
     }
@@ -243,7 +270,7 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
     unsafe {
         match flow.stage {
             stage::VHOST => copy::<8>(room, said.vhost.as_mut_ptr().cast()),
-            stage::TEXT => copy::<16>(room, said.text.as_mut_ptr().cast()),
+            stage::TEXT | stage::CHANNEL_TEXT => copy::<16>(room, text.cast()),
             _ => copy::<3>(room, flow.carry.as_mut_ptr().cast()),
         }
     }
@@ -254,7 +281,7 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
     if sound && taken < missing {
         return false;
     }
-    if !sound || !complete(said, flow) {
+    if !sound || !complete(&handover.key, said, flow, handover.now) {
         lose(said, flow);
     }
     true

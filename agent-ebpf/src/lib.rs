@@ -348,7 +348,7 @@ const _: () = assert!(size_of::<Config>() == 36);
 mod pod {
     use super::{
         Config, Connection, Layout, RecordFormat, ResetRecord,
-        amqp::Spoken,
+        amqp::{ChannelError, Spoken},
         flood::{Flood, FloodKey},
         table::{Set, Slot, Table},
         watch::Watch,
@@ -357,6 +357,8 @@ mod pod {
 
     // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
     unsafe impl aya::Pod for Config {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for ChannelError {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Connection {}
     // SAFETY: as above.

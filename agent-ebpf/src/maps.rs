@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use rstblame_ebpf::{
     Config, Connection, Signal,
-    amqp::Spoken,
+    amqp::{ChannelError, Spoken},
     counter,
     table::{Set, Slot, WAYS},
     wire::{FlowKey, Handshake},
@@ -67,6 +67,10 @@ pub static HANDSHAKES: LruHashMap<FlowKey, Handshake> = LruHashMap::with_max_ent
 /// What was said on connections whose beginning was seen; the least recently used make room. User space sets the size.
 #[map]
 pub static SPOKEN: LruHashMap<FlowKey, Spoken> = LruHashMap::with_max_entries(32_768, 0);
+
+/// The latest error of a channel on such connections, of which few have one; the least recently used make room.
+#[map]
+pub static CHANNEL_ERRORS: LruHashMap<FlowKey, ChannelError> = LruHashMap::with_max_entries(4096, 0);
 
 /// The segment that `tap` or `egress` looks at.
 #[map]

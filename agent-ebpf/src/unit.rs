@@ -3,11 +3,14 @@
 //! The rules are those of the follower in user space (`agent/src/amqp/follow.rs`); the lab holds the two against each other.
 
 use rstblame_ebpf::{
-    amqp::{Spoken, TEXT_MAX, VHOST_MAX, method, protocol, record, spoken, stage},
-    wire::FlowState,
+    amqp::{
+        CHANNEL_CLOSE, ChannelError, Spoken, TEXT_MAX, VHOST_MAX, first_bytes, is_success, may_be_close, method, protocol, record, spoken,
+        stage,
+    },
+    wire::{CARRY, FlowKey, FlowState},
 };
 
-use crate::record::boottime_ns;
+use crate::{maps::CHANNEL_ERRORS, record::boottime_ns};
 
 /// `0xCE` ends every frame (AMQP 0-9-1, section 4.2.3).
 pub const FRAME_END: u8 = 0xce;
@@ -57,7 +60,7 @@ pub fn frame_ended(said: &mut Spoken, flow: &mut FlowState, now: u32) -> bool {
 
 /// A unit is complete. False when it makes no sense.
 #[inline(always)]
-pub fn complete(said: &mut Spoken, flow: &mut FlowState) -> bool {
+pub fn complete(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState, now: u32) -> bool {
     match flow.stage {
         stage::FIRST => first(said, flow),
         stage::PROTOCOL => header(said, flow),
@@ -91,6 +94,17 @@ pub fn complete(said: &mut Spoken, flow: &mut FlowState) -> bool {
             true
         }
         stage::RECORD => tls(said, flow),
+        stage::CHANNEL_METHOD => {
+            let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = flow.carry;
+            if (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])) == CHANNEL_CLOSE {
+                wait_for(flow, stage::CHANNEL_CLOSE, 12, 15);
+            } else {
+                done(flow, 0);
+            }
+            true
+        }
+        stage::CHANNEL_CLOSE => channel_close(key, said, flow),
+        stage::CHANNEL_TEXT | stage::CHANNEL_FAILED => channel_error(key, flow, now),
         _ => false,
     }
 }
@@ -124,38 +138,34 @@ fn first(said: &mut Spoken, flow: &mut FlowState) -> bool {
     said.began_ns = boottime_ns();
     flow.next = flow.next.wrapping_sub(1);
     match flow.carry[0] {
-        b'A' => wait_for(flow, stage::PROTOCOL, 0, 8),
         1 => first_frame(flow),
         // A client begins with its hello, a server with its own or with an alert.
         21 | 22 => wait_for(flow, stage::RECORD, 0, 5),
-        _ => other(said, flow),
+        first => {
+            if first != b'A' {
+                said.protocol = protocol::OTHER;
+            }
+            wait_for(flow, stage::PROTOCOL, 0, 8);
+        }
     }
     true
 }
 
-/// Something else is spoken.
-#[inline(always)]
-fn other(said: &mut Spoken, flow: &mut FlowState) {
-    said.protocol = protocol::OTHER;
-    flow.stage = stage::NONE;
-}
-
-/// A protocol header.
+/// A protocol header, or what stands in its place. Where the server sends one, it does not speak what the client does.
 #[inline(always)]
 fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
-    match flow.carry {
-        [b'A', b'M', b'Q', b'P', 0, 0, 9, 1, ..] => {
-            said.protocol = protocol::AMQP_091;
-            // Only clients begin with a protocol header, and a client may send what it likes.
-            flow.channels = 1;
-            first_frame(flow);
-        }
-        // AMQP, TLS and SASL of AMQP 1.0 (OASIS AMQP 1.0, sections 2.2, 5.2.1 and 5.3.1).
-        [b'A', b'M', b'Q', b'P', 0 | 2 | 3, 1, 0, 0, ..] => {
-            said.protocol = protocol::AMQP_10;
-            flow.stage = stage::NONE;
-        }
-        _ => other(said, flow),
+    let Some(first) = flow.carry.first_chunk() else {
+        return false;
+    };
+    said.protocol = first_bytes(*first);
+    if said.protocol == protocol::AMQP_091 {
+        // Only clients go on after a protocol header, and a client may send what it likes.
+        flow.channels = 1;
+        first_frame(flow);
+    } else {
+        flow.stage = stage::NONE;
+        // The class is all that is kept: these are no bytes of AMQP, and a RST takes what is remembered of its direction with it.
+        flow.carry = [0; CARRY];
     }
     true
 }
@@ -182,8 +192,18 @@ fn frame(flow: &mut FlowState) -> bool {
         done(flow, method::HEARTBEAT);
         return channel == 0 && size == 0;
     }
+    if may_be_channel_close(kind, size) && channel != 0 {
+        wait_for(flow, stage::CHANNEL_METHOD, 8, 12);
+        return true;
+    }
     done(flow, 0);
     is_of_channel(kind, channel, size)
+}
+
+/// Whether a frame on a channel may be `channel.close`: of most that are no methods the header tells.
+#[inline(always)]
+pub const fn may_be_channel_close(kind: u8, size: u32) -> bool {
+    kind == METHOD && may_be_close(size)
 }
 
 /// Whether a header is that of a frame on a channel, of which nothing is kept.
@@ -291,6 +311,65 @@ fn arguments(said: &mut Spoken, flow: &mut FlowState) -> bool {
         _ => false,
     }
 }
+
+/// The fixed beginning of the arguments of `channel.close`. One that names no error tells nothing.
+#[inline(always)]
+fn channel_close(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState) -> bool {
+    let [_, _, c0, c1, _, _, _, _, _, _, _, _, first, second, length, ..] = flow.carry;
+    let code = u16::from_be_bytes([first, second]);
+    let sound = size(flow) == 11 + u32::from(length);
+    // What an earlier one said is written over.
+    let failed = !is_success(code) && {
+        said.methods &= !method::CHANNEL_CLOSE;
+        #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+        CHANNEL_ERRORS.insert(key, &NO_ERROR, 0).is_ok()
+    };
+    match CHANNEL_ERRORS.get_ptr_mut(key).filter(|_| failed) {
+        Some(error) => {
+            // SAFETY: the value stays valid while the program runs; segments of one direction come one after the other.
+            let error = unsafe { &mut *error };
+            error.channel = u16::from_be_bytes([c0, c1]);
+            error.code = code;
+            if length == 0 {
+                wait_for(flow, stage::CHANNEL_FAILED, 0, 4);
+            } else {
+                wait_for(flow, stage::CHANNEL_TEXT, 0, if u32::from(length) < TEXT_MAX { length } else { TEXT_MAX as u8 });
+            }
+        }
+        None => done(flow, 0),
+    }
+    sound
+}
+
+/// The text of `channel.close`, then the ids of what failed.
+#[inline(always)]
+fn channel_error(key: &FlowKey, flow: &mut FlowState, now: u32) -> bool {
+    let Some(error) = CHANNEL_ERRORS.get_ptr_mut(key) else {
+        // It had to make room.
+        done(flow, 0);
+        return true;
+    };
+    // SAFETY: as above.
+    let error = unsafe { &mut *error };
+    if flow.stage == stage::CHANNEL_TEXT {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, length, ..] = flow.carry;
+        error.text_length = flow.want;
+        // What is not kept of a long text.
+        flow.next = flow.next.wrapping_add(u32::from(length.wrapping_sub(flow.want)));
+        wait_for(flow, stage::CHANNEL_FAILED, 0, 4);
+        return true;
+    }
+    let [a, b, c, d, ..] = flow.carry;
+    error.class = u16::from_be_bytes([a, b]);
+    error.method = u16::from_be_bytes([c, d]);
+    error.at = now;
+    done(flow, method::CHANNEL_CLOSE);
+    true
+}
+
+/// No error of a channel.
+static NO_ERROR: ChannelError =
+    ChannelError { at: 0, channel: 0, code: 0, class: 0, method: 0, text_length: 0, reserved: [0; 3], text: [0; 128] };
 
 /// The vhost is there, as much of it as is kept.
 #[inline(always)]

@@ -16,12 +16,12 @@ mod reset;
 mod schema;
 mod suppressed;
 
-pub use amqp::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
+pub use amqp::{Amqp, AmqpChannelClose, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
 pub use cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength};
 pub use reset::{
     Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, FirstAct, FirstActBy, FirstActHow, KnownFrom, Kubernetes,
-    Network, NetworkType, Origin, Owner, Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp,
-    Transport,
+    Network, NetworkProtocol, NetworkType, Origin, Owner, Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller,
+    Systemd, Tcp, Transport,
 };
 pub use schema::schema;
 pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};

@@ -121,6 +121,7 @@ fn network(reset: &Reset) -> Network {
     Network {
         kind: NetworkType::from(reset.tuple.local.ip()),
         transport: Transport::Tcp,
+        protocol: amqp::protocol(reset),
         community_id: community_id(reset),
         netns: reset.netns,
         netns_name: reset.netns_name.clone(),

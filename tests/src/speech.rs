@@ -21,8 +21,13 @@ pub const OPEN_OK: (u16, u16) = (10, 41);
 pub const CLOSE: (u16, u16) = (10, 50);
 pub const CLOSE_OK: (u16, u16) = (10, 51);
 
-/// `channel.open-ok`.
+/// `channel.open-ok`, `channel.close` and `channel.close-ok`.
 const CHANNEL_OPEN_OK: (u16, u16) = (20, 11);
+const CHANNEL_CLOSE: (u16, u16) = (20, 40);
+const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
+
+/// The channel that is used.
+const CHANNEL: u16 = 1;
 
 /// Types of frames (section 2.3.5), and the octet at the end of each.
 const METHOD: u8 = 1;
@@ -80,13 +85,41 @@ pub fn handshake(stream: &mut TcpStream, vhost: &str, heartbeat: u16) -> Result<
     expect(stream, OPEN_OK)
 }
 
+/// `connection.close-ok`.
+pub fn close_ok() -> Vec<u8> {
+    method(0, CLOSE_OK, &[])
+}
+
+/// Opens a channel, acknowledges delivery 99, which never came, and agrees when the broker closes the channel for it.
+///
+/// # Errors
+///
+/// As [`expect`].
+pub fn fail_a_channel(stream: &mut TcpStream) -> Result<()> {
+    say(stream, &method(CHANNEL, (20, 10), &[0]))?;
+    expect(stream, CHANNEL_OPEN_OK)?;
+    let mut arguments = 99_u64.to_be_bytes().to_vec();
+    arguments.push(0);
+    say(stream, &method(CHANNEL, (60, 80), &arguments))?;
+    expect(stream, CHANNEL_CLOSE)?;
+    say(stream, &method(CHANNEL, CHANNEL_CLOSE_OK, &[]))
+}
+
+/// Asks for something on the channel, open or not: `basic.qos`.
+///
+/// # Errors
+///
+/// As [`say`].
+pub fn use_the_channel(stream: &mut TcpStream) -> Result<()> {
+    say(stream, &method(CHANNEL, (60, 10), &[0, 0, 0, 0, 0, 1, 0]))
+}
+
 /// Opens a channel, and publishes a message that nobody waits for.
 ///
 /// # Errors
 ///
 /// As [`expect`].
 pub fn publish(stream: &mut TcpStream, body: &[u8]) -> Result<()> {
-    const CHANNEL: u16 = 1;
     say(stream, &method(CHANNEL, (20, 10), &[0]))?;
     expect(stream, CHANNEL_OPEN_OK)?;
     // Reserved, exchange, routing key, no flags.

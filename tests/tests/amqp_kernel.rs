@@ -122,6 +122,9 @@ fn timeless(mut conversation: Conversation) -> Conversation {
     if let Some(close) = &mut conversation.close {
         close.before = Duration::ZERO;
     }
+    if let Some(close) = &mut conversation.channel_close {
+        close.before = Duration::ZERO;
+    }
     if let Some(blocked) = &mut conversation.blocked {
         blocked.before = Duration::ZERO;
     }
@@ -132,13 +135,17 @@ fn timeless(mut conversation: Conversation) -> Conversation {
 fn adds_nothing(told: Option<&Conversation>, known: Option<&Conversation>) -> bool {
     let Some(told) = told else { return true };
     let Some(known) = known else { return false };
-    told.protocol == known.protocol
+    // Too few bytes were there to tell which.
+    let other = told.protocol == Protocol::Other && !known.protocol.is_followed();
+    (told.protocol == known.protocol || other)
+        && within(told.answer.as_ref(), known.answer.as_ref())
         && told.phase <= known.phase
         && within(told.heartbeat_offered.as_ref(), known.heartbeat_offered.as_ref())
         && within(told.heartbeat.as_ref(), known.heartbeat.as_ref())
         && within(told.vhost.as_ref(), known.vhost.as_ref())
         && within(told.close.as_ref(), known.close.as_ref())
         && within(told.blocked.as_ref(), known.blocked.as_ref())
+        && (told.channel_close.is_none() || known.channel_close.is_some())
         && (known.followed_local || !told.followed_local)
         && (known.followed_peer || !told.followed_peer)
         && told.tls.is_none_or(|told| {
@@ -314,7 +321,52 @@ fn a_new_connection_on_the_same_ports_starts_afresh() {
     first.arrive(Role::Broker, 6000, SYN | ACK, &[]);
     assert_eq!(first.told(), None);
     first.arrive(Role::Client, 5001, ACK, b"GET / HT");
-    assert_eq!(first.told().map(|told| told.protocol), Some(Protocol::Other));
+    assert_eq!(first.told().map(|told| told.protocol), Some(Protocol::Http));
+}
+
+/// What else is spoken to brokers, in one piece and byte by byte, and what comes back.
+#[test]
+fn first_bytes_and_answers_are_the_same_on_both_sides() {
+    const HEADERS: [&[u8]; 9] = [
+        HEADER,
+        b"AMQP\0\x01\0\0",
+        b"AMQP\x01\x01\x08\0",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"PROXY TCP4 192.0.2.2 192.0.2.1 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
+        b"\x10\x11\0\x04MQTT\x04\x02\0\x3c",
+        b"CONNECT\naccept-version:1.2\n\n\0",
+        b"nothing that is known",
+    ];
+    const ANSWERS: [&[u8]; 8] = [
+        &[],
+        HEADER,
+        b"AMQP\x03\x01\0\0",
+        &[21, 3, 3, 0, 2, 2, 10],
+        &[22, 3, 3, 0, 2, 2, 10],
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"SSH-2.0-",
+        b"SSH",
+    ];
+    let bench = Bench::new();
+    let hello = [&[22, 3, 1, 0, 200][..], &[1; 200]].concat();
+    for header in HEADERS.into_iter().chain([hello.as_slice()]) {
+        for answer in ANSWERS.into_iter().chain([script::start().as_slice()]) {
+            for length in [1, 5, 1000] {
+                let mut connection = bench.connect((7, 7));
+                for (from, bytes) in [(Role::Client, header), (Role::Broker, answer)] {
+                    for (index, piece) in bytes.chunks(length).enumerate() {
+                        connection.segment(from, index * length, piece);
+                    }
+                }
+                let (told, known) = (connection.told(), connection.known());
+                let what = format!("{} answered by {}", header.escape_ascii(), answer.escape_ascii());
+                let spoken = |conversation: &Conversation| (conversation.protocol, conversation.answer);
+                assert_eq!(told.as_ref().map(spoken), known.as_ref().map(spoken), "{what}");
+                assert!(adds_nothing(told.as_ref(), known.as_ref()), "{what}: {told:?}, known {known:?}");
+            }
+        }
+    }
 }
 
 /// As many of the smallest frames as go into a segment of the Internet's usual size.

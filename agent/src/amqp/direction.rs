@@ -89,6 +89,11 @@ impl Direction {
         self.carry = Vec::new();
     }
 
+    /// The first byte of the unit that is being read, where a segment ended within the bytes that are looked at.
+    pub(super) fn carried_first(&self) -> Option<u8> {
+        self.carry.first().copied()
+    }
+
     #[cfg(test)]
     pub(super) fn carried(&self) -> usize {
         self.carry.capacity()

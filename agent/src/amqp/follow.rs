@@ -14,21 +14,29 @@
 //!    part from there on counts. A segment that begins after it leaves a hole: the direction is *lost*, for good. Nobody looks for the next frame
 //!    by guessing.
 //! 2. Of a unit, only its first bytes are needed: the head (7 of a frame, 5 of a record); 11 of a method frame on channel 0; and all of it, with
-//!    the octet at its end, of the methods whose size is in the table below. The next unit is as many bytes further on as the head says. What
+//!    the octet at its end, of the methods whose size is in the table below; 11 of a method frame on another channel that is as long as
+//!    `channel.close` may be, and all of it where it is one. The next unit is as many bytes further on as the head says. What
 //!    lies between is not looked at, so that a hole there does no harm.
 //! 3. The last octet of a frame is 0xCE. If a segment brings another value there, the direction is lost, and a frame whose needed bytes were
 //!    completed by that very segment is not taken. The octet is looked at when it goes by for the first time only, since TCP keepalives may
 //!    repeat the last byte with any value (RFC 1122, section 4.2.3.6). Where it is not needed and was not captured, it is taken for right.
 //! 4. Bytes that are needed and were not captured (a short snapshot length) make the direction lost.
 //!
-//! **The protocol** is what the client's first bytes say: `AMQP 0 0 9 1`; `AMQP`, 0, 2 or 3, and `1 0 0`; the head of a TLS record of type 22; or
-//! other. It takes as many bytes as are needed: one if it is neither 22 nor `A`, else 5 and 8. Where the broker's direction is ahead of the
-//! client's, its first unit decides: a `connection.start`, or a TLS record of type 22; it is lost by anything else. A direction that contradicts
-//! the protocol is lost. Neither direction is followed in AMQP 1.0 and in what is neither AMQP nor TLS.
+//! **The protocol** is what the client's first bytes say: the head of a TLS record of type 22, or what
+//! [`first_bytes`](rstblame_ebpf::amqp::first_bytes) takes eight bytes for. As long as there are fewer than eight it is other, but for those that
+//! begin with 22 or `A`, which do not tell before the fifth and the eighth. Where the broker's direction is ahead of the client's, its first unit
+//! decides: a `connection.start`, or a TLS record of type 22. A direction that contradicts the protocol is lost. Neither direction is followed in
+//! what is neither AMQP 0-9-1 nor TLS.
+//!
+//! **The answer** is what the broker's first bytes say where they are no part of that protocol: a TLS record of type 21 to a client that does not
+//! speak TLS; or anything but a frame and a TLS record, of which eight bytes are needed. The broker's direction is lost with it. Where a
+//! broker begins with a method frame to a client that does not speak AMQP 0-9-1, or with the hello of TLS to one that does not speak that, nothing is
+//! told: that client may have, behind a PROXY header.
 //!
 //! **A frame** has a type, a channel and a size of at most 2^30. There are methods (1) of at least 4 bytes, content headers (2) and bodies (3) on
 //! channels other than 0, and heartbeats (8) on channel 0 and without payload. Anything else makes the direction lost. Of methods, those of
-//! channel 0 and class 10 count; other channels, other classes and other methods are skipped.
+//! channel 0 and class 10 count, and on other channels `channel.close` (class 20, method 40; 11 bytes and the length of its text), if its code is
+//! neither 0 nor 200; all others are skipped.
 //!
 //! | method | from | size of the payload | what is taken |
 //! |---|---|---|---|
@@ -44,7 +52,7 @@
 //! | `unblocked` 61 | broker | 4 | time |
 //!
 //! One from the wrong end, or of another size than its arguments have, makes the direction lost. The phase only ever grows. Of values that come twice, the first stands;
-//! of `blocked` and `unblocked`, the last.
+//! of `blocked` and `unblocked`, the last, and of `channel.close` the last of each end, of which the broker's is told, if there is one.
 //!
 //! **A TLS record** has a type from 20 to 24, major version 3, and at most 2^14 + 2048 bytes; anything else makes the direction lost. The first
 //! record of type 22 of the client and that of the broker are the hellos; type 21 is an alert, type 23 application data.
@@ -53,14 +61,19 @@
 
 use std::time::Duration;
 
+use rstblame_ebpf::amqp::first_bytes;
+
 use super::{
-    Blocked, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls,
+    Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls,
     direction::{Direction, Malformed, Parsed},
     frame::{self, Frame},
-    method::Method,
+    method::{ChannelClose as ChannelClosed, Method},
     tls::{self, Record},
 };
 use crate::flow::Role;
+
+/// Length of a protocol header (AMQP 0-9-1, section 4.2.2), bytes.
+const HEADER: u32 = 8;
 
 /// Payload of one segment.
 #[derive(Clone, Copy, Debug)]
@@ -117,16 +130,26 @@ struct TlsSeen {
 
 /// What the first bytes of a direction turned out to be, or the next.
 enum Unit {
+    /// Of the client.
     Header(Protocol),
+    /// Of the broker.
+    Answer(Protocol),
+    /// Of a broker that begins as one of AMQP 0-9-1 does, to a client that does not.
+    Contradiction,
     Frame(Frame),
     Record(Record),
 }
 
-/// Follows one connection. Its size is fixed but for a vhost and a close text, and the bytes carried from one segment to the next: 525 at most for
+/// Follows one connection. Its size is fixed but for a vhost and the texts of closes, and the bytes carried from one segment to the next: 525 at most for
 /// each direction, and none while nothing is split.
 #[derive(Clone, Debug, Default)]
 pub struct Follower {
     protocol: Option<Protocol>,
+    /// The client began with what is nothing that is followed, and too little of it has come to tell what.
+    begins_otherwise: bool,
+    answer: Option<Protocol>,
+    /// The broker speaks AMQP 0-9-1 to a client that does not, as far as can be seen: behind a PROXY header it may.
+    contradicted: bool,
     client: Direction,
     broker: Direction,
     phase: Option<Phase>,
@@ -136,6 +159,7 @@ pub struct Follower {
     /// When, and whether it was `blocked`.
     blocked: Option<(u64, bool)>,
     close: Option<CloseSeen>,
+    channel_close: Ends<Option<(ChannelClosed, u64)>>,
     heartbeat_ns: Ends<Option<u64>>,
     payload_ns: Ends<Option<u64>>,
     tls: TlsSeen,
@@ -172,8 +196,13 @@ impl Follower {
     }
 
     /// What the connection speaks, once that is known.
-    pub const fn protocol(&self) -> Option<Protocol> {
-        self.protocol
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol.or_else(|| self.begins_otherwise.then_some(Protocol::Other))
+    }
+
+    /// Nothing that comes will change what is known, but for another SYN.
+    pub fn is_done(&self) -> bool {
+        self.protocol.is_some_and(|protocol| !protocol.is_followed()) && !self.broker.followed()
     }
 
     /// Takes in the payload of one segment, in the order of arrival. Segments without payload may be left out.
@@ -188,6 +217,8 @@ impl Follower {
             let (protocol, direction) = (self.protocol, self.direction_mut(from));
             let fresh = direction.untouched();
             let Some(unit) = direction.next(&chunk, |bytes| parse(bytes, from, fresh, protocol)) else {
+                let first = direction.carried_first().filter(|_| fresh && from == Role::Client);
+                self.begins_otherwise |= first.is_some_and(|first| ![b'A', tls::HANDSHAKE].contains(&first));
                 return;
             };
             if self.take(from, unit, chunk.time_ns).is_err() {
@@ -203,12 +234,13 @@ impl Follower {
             let (local, peer) = times.seen_from(local);
             LastSeen { local: local.map(before), peer: peer.map(before) }
         };
-        let protocol = self.protocol?;
-        let follows = matches!(protocol, Protocol::Amqp091 | Protocol::Tls);
+        let protocol = self.protocol().filter(|_| !self.contradicted)?;
+        let follows = protocol.is_followed();
         let followed = Ends { client: follows && self.client.followed(), broker: follows && self.broker.followed() };
         let (followed_local, followed_peer) = followed.seen_from(local);
         let side = |role: Role| if role == local { Side::Local } else { Side::Peer };
         Some(Conversation {
+            answer: self.answer.filter(|answer| *answer != Protocol::Tls || protocol != Protocol::Tls),
             phase: self.phase,
             heartbeat_offered: self.heartbeat_offered,
             heartbeat: self.heartbeat,
@@ -224,6 +256,7 @@ impl Follower {
                 method: close.method,
                 before: before(close.time_ns),
             }),
+            channel_close: self.channel_error(at_ns, local),
             last_heartbeat: last_seen(Ends {
                 client: self.heartbeat_ns.client.filter(|_| followed.client),
                 broker: self.heartbeat_ns.broker.filter(|_| followed.broker),
@@ -234,6 +267,15 @@ impl Follower {
             followed_peer,
             ..Conversation::of(protocol)
         })
+    }
+
+    fn channel_error(&self, at_ns: u64, local: Role) -> Option<ChannelClose> {
+        let of = |from, seen: &Option<(ChannelClosed, u64)>| seen.clone().map(|(close, time_ns)| (from, close, time_ns));
+        let Ends { client, broker } = &self.channel_close;
+        let (from, ChannelClosed { channel, code, text, method }, time_ns) =
+            of(Role::Broker, broker).or_else(|| of(Role::Client, client))?;
+        let from = if from == local { Side::Local } else { Side::Peer };
+        Some(ChannelClose { from, channel, code, text, method, before: Duration::from_nanos(at_ns.saturating_sub(time_ns)) })
     }
 
     /// Bytes carried over to the next segments.
@@ -270,9 +312,20 @@ impl Follower {
                     self.reach(Phase::Header);
                 } else {
                     self.client.lose();
-                    self.broker.lose();
+                    // Its first bytes may still say what it takes that for.
+                    if !self.broker.untouched() {
+                        self.broker.lose();
+                    }
                 }
                 Ok(())
+            }
+            Unit::Contradiction => {
+                self.contradicted = true;
+                Err(Malformed)
+            }
+            Unit::Answer(protocol) => {
+                self.answer = Some(protocol);
+                Err(Malformed)
             }
             Unit::Frame(frame) => {
                 if self.protocol.is_none() && frame != Frame::Method(Method::Start) {
@@ -289,12 +342,25 @@ impl Follower {
                     Frame::Method(method) => self.method(from, method, time_ns)?,
                     // Its connection.open-ok may have gone by unseen.
                     Frame::Channel => self.reach(Phase::Open),
+                    Frame::ChannelClose(close) => {
+                        self.reach(Phase::Open);
+                        *self.channel_close.of(from) = Some((close, time_ns));
+                    }
                     Frame::Other => {}
                 }
                 Ok(())
             }
             Unit::Record(record) => {
-                self.decide(Protocol::Tls)?;
+                if from == Role::Broker && self.protocol != Some(Protocol::Tls) {
+                    match record {
+                        Record::Handshake => self.contradicted = self.protocol.is_some(),
+                        _ => self.answer = Some(Protocol::Tls),
+                    }
+                }
+                // An alert does not tell what the client speaks.
+                if self.protocol.is_some() || record == Record::Handshake {
+                    self.decide(Protocol::Tls)?;
+                }
                 match record {
                     Record::Handshake => *self.tls.hello.of(from) = true,
                     Record::Alert => *self.tls.alert.of(from) = true,
@@ -351,24 +417,32 @@ impl Follower {
 fn parse(bytes: &[u8], from: Role, fresh: bool, protocol: Option<Protocol>) -> Result<Parsed<Unit>, Malformed> {
     match (from, fresh, protocol) {
         (Role::Client, true, _) => Ok(first_of_client(bytes)),
-        (Role::Broker, true, None) if bytes.first() == Some(&tls::HANDSHAKE) => Ok(tls::parse(bytes)?.map(Unit::Record)),
-        (_, _, Some(Protocol::Amqp091)) | (Role::Broker, true, None) => Ok(frame::parse(bytes)?.map(Unit::Frame)),
+        (Role::Broker, true, _) => match bytes.first() {
+            Some(&frame::METHOD) if protocol.is_some_and(|protocol| protocol != Protocol::Amqp091) => {
+                Ok(Parsed::Unit { unit: Unit::Contradiction, length: 1, end_octet: false })
+            }
+            Some(&frame::METHOD) => Ok(frame::parse(bytes)?.map(Unit::Frame)),
+            Some(&(tls::ALERT | tls::HANDSHAKE)) => Ok(tls::parse(bytes)?.map(Unit::Record)),
+            _ => Ok(header(bytes, Unit::Answer)),
+        },
+        (_, _, Some(Protocol::Amqp091)) => Ok(frame::parse(bytes)?.map(Unit::Frame)),
         (_, _, Some(Protocol::Tls)) => Ok(tls::parse(bytes)?.map(Unit::Record)),
         _ => Err(Malformed),
     }
 }
 
 fn first_of_client(bytes: &[u8]) -> Parsed<Unit> {
-    let header = |protocol| Parsed::Unit { unit: Unit::Header(protocol), length: 8, end_octet: false };
-    match bytes.first() {
-        Some(&tls::HANDSHAKE) => tls::parse(bytes).map_or_else(|Malformed| header(Protocol::Other), |parsed| parsed.map(Unit::Record)),
-        Some(b'A') => match bytes.first_chunk::<8>() {
-            None => Parsed::More(8),
-            Some(b"AMQP\x00\x00\x09\x01") => header(Protocol::Amqp091),
-            Some([b'A', b'M', b'Q', b'P', 0 | 2 | 3, 1, 0, 0]) => header(Protocol::Amqp10),
-            Some(_) => header(Protocol::Other),
-        },
-        Some(_) => header(Protocol::Other),
-        None => Parsed::More(1),
+    if bytes.first() != Some(&tls::HANDSHAKE) {
+        return header(bytes, Unit::Header);
     }
+    let other = Parsed::Unit { unit: Unit::Header(Protocol::Other), length: HEADER, end_octet: false };
+    tls::parse(bytes).map_or_else(|Malformed| other, |parsed| parsed.map(Unit::Record))
+}
+
+/// A protocol header, or what stands in its place.
+fn header(bytes: &[u8], unit: fn(Protocol) -> Unit) -> Parsed<Unit> {
+    bytes.first_chunk().map_or(Parsed::More(HEADER as usize), |first| {
+        let protocol = Protocol::of_first_bytes(first_bytes(*first)).unwrap_or(Protocol::Other);
+        Parsed::Unit { unit: unit(protocol), length: HEADER, end_octet: false }
+    })
 }

@@ -1,8 +1,10 @@
 //! Frames of AMQP 0-9-1 (section 4.2.3): as much of one as decides what it is, and how long it is.
 
+use rstblame_ebpf::amqp::may_be_close;
+
 use super::{
     direction::{Malformed, Parsed},
-    method::{self, Method},
+    method::{self, ChannelClose, Method},
 };
 
 /// Type, channel, size.
@@ -12,7 +14,7 @@ pub(super) const HEAD: usize = 7;
 /// sends frames of this size: the broker's default `frame_max` is 128 KiB.
 const LONGEST: u32 = 1 << 30;
 
-const METHOD: u8 = 1;
+pub(super) const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
@@ -25,6 +27,8 @@ pub(super) enum Frame {
     Method(Method),
     /// Of a channel, which only an open connection has; not looked at.
     Channel,
+    /// `channel.close` that names an error.
+    ChannelClose(ChannelClose),
     /// Any other, not looked at.
     Other,
 }
@@ -48,6 +52,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<Frame>, Malformed> {
             Parsed::More(more) => Ok(Parsed::More(HEAD + more)),
             Parsed::Unit { unit, .. } => whole(unit.map_or(Frame::Other, Frame::Method)),
         },
+        (METHOD, false) if may_be_close(size) => {
+            match method::channel_close(bytes.get(HEAD..).unwrap_or_default(), u16::from_be_bytes([c0, c1]), size)? {
+                Parsed::More(more) => Ok(Parsed::More(HEAD + more)),
+                Parsed::Unit { unit, .. } => whole(unit.map_or(Frame::Channel, Frame::ChannelClose)),
+            }
+        }
         (METHOD, false) if size >= 4 => whole(Frame::Channel),
         (HEADER | BODY, false) => whole(Frame::Channel),
         (HEARTBEAT, true) if size == 0 => whole(Frame::Heartbeat),

@@ -1,5 +1,7 @@
-//! Methods of the class `connection` (AMQP 0-9-1, section 1.4), as far as their arguments count. Of `start`, `start-ok`, `secure` and `secure-ok`
+//! Methods of the class `connection` (AMQP 0-9-1, section 1.4) and `channel.close`, as far as their arguments count. Of `start`, `start-ok`, `secure` and `secure-ok`
 //! nothing is read past the method id: the answers hold credentials.
+
+use rstblame_ebpf::amqp::{CHANNEL_CLOSE, is_success};
 
 use super::direction::{FRAME_END, Malformed, Parsed};
 
@@ -43,6 +45,43 @@ pub(super) enum Method {
     CloseOk,
     Blocked,
     Unblocked,
+}
+
+/// `channel.close` that names an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChannelClose {
+    pub channel: u16,
+    pub code: u16,
+    pub text: String,
+    pub method: Option<(u16, u16)>,
+}
+
+/// Looks at a method frame of another channel, of the size that `channel.close` may have, from the class id on. `None`: it is another one, or
+/// names no error.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub(super) fn channel_close(bytes: &[u8], channel: u16, size: u32) -> Result<Parsed<Option<ChannelClose>>, Malformed> {
+    let size_in_memory = usize::try_from(size).map_err(|_| Malformed)?;
+    let Some([c0, c1, m0, m1]) = bytes.first_chunk::<IDS>().copied() else {
+        return Ok(Parsed::More(IDS));
+    };
+    let done = |close| Ok(Parsed::Unit { unit: close, length: size, end_octet: true });
+    if (u16::from_be_bytes([c0, c1]), u16::from_be_bytes([m0, m1])) != CHANNEL_CLOSE {
+        return done(None);
+    }
+    let Some(arguments) = bytes.get(IDS..size_in_memory) else {
+        return Ok(Parsed::More(size_in_memory + 1));
+    };
+    match bytes.get(size_in_memory) {
+        None => Ok(Parsed::More(size_in_memory + 1)),
+        Some(&FRAME_END) => {
+            let close = close(channel, arguments).ok_or(Malformed)?;
+            done((!is_success(close.code)).then_some(close))
+        }
+        Some(_) => Err(Malformed),
+    }
 }
 
 /// Looks at a method frame of channel 0 from the class id on. `None`: a method that does not count. `size` is that of the payload.
@@ -97,19 +136,21 @@ fn complete(id: u16, arguments: &[u8]) -> Option<Method> {
         }
         // Reserved (short string).
         41 => short(arguments)?.1.is_empty().then_some(Method::OpenOk),
-        // reply-code (2), reply-text (short string), class-id (2), method-id (2).
-        50 => {
-            let code = be16(arguments, 0)?;
-            let (reply, rest) = short(arguments.get(2..)?)?;
-            let method = Some((be16(rest, 0)?, be16(rest, 2)?)).filter(|ids| *ids != (0, 0));
-            (rest.len() == 4).then(|| Method::Close { code, text: text(reply, TEXT), method })
-        }
+        50 => close(0, arguments).map(|ChannelClose { code, text, method, .. }| Method::Close { code, text, method }),
         51 => Some(Method::CloseOk),
         // reason (short string).
         60 => short(arguments)?.1.is_empty().then_some(Method::Blocked),
         61 => Some(Method::Unblocked),
         _ => None,
     }
+}
+
+/// reply-code (2), reply-text (short string), class-id (2), method-id (2).
+fn close(channel: u16, arguments: &[u8]) -> Option<ChannelClose> {
+    let code = be16(arguments, 0)?;
+    let (reply, rest) = short(arguments.get(2..)?)?;
+    let method = Some((be16(rest, 0)?, be16(rest, 2)?)).filter(|ids| *ids != (0, 0));
+    (rest.len() == 4).then(|| ChannelClose { channel, code, text: text(reply, TEXT), method })
 }
 
 /// A short string, and what follows it.

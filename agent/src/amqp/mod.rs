@@ -12,6 +12,8 @@ mod tls;
 
 use std::time::Duration;
 
+use rstblame_ebpf::amqp::protocol;
+
 pub use follow::{Chunk, Follower};
 
 /// Which end of the connection.
@@ -23,7 +25,18 @@ pub enum Side {
     Peer,
 }
 
-/// What the connection spoke, by its first bytes.
+impl Side {
+    /// The other end.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Local => Self::Peer,
+            Self::Peer => Self::Local,
+        }
+    }
+}
+
+/// What an end speaks, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `AMQP 0 0 9 1` (AMQP 0-9-1, section 4.2.2).
@@ -32,8 +45,44 @@ pub enum Protocol {
     Amqp10,
     /// A TLS record (RFC 8446, section 5.1).
     Tls,
-    /// Bytes, but none of these.
+    /// `AMQP` and another version.
+    AmqpOther,
+    /// HTTP/1, or the preface of HTTP/2.
+    Http,
+    /// The text header of the PROXY protocol (HAProxy, The PROXY protocol, section 2.1).
+    Proxy1,
+    /// Its binary header (section 2.2).
+    Proxy2,
+    /// `CONNECT` of MQTT 3.1 to 5.
+    Mqtt,
+    /// `CONNECT` or `STOMP` of STOMP.
+    Stomp,
+    /// Bytes, but none of these, or too few of them to tell.
     Other,
+}
+
+impl Protocol {
+    /// What eight first bytes are that begin neither a frame nor a TLS record, by [`first_bytes`](rstblame_ebpf::amqp::first_bytes).
+    pub(crate) const fn of_first_bytes(class: u8) -> Option<Self> {
+        match class {
+            protocol::AMQP_091 => Some(Self::Amqp091),
+            protocol::AMQP_10 => Some(Self::Amqp10),
+            protocol::TLS => Some(Self::Tls),
+            protocol::AMQP_OTHER => Some(Self::AmqpOther),
+            protocol::HTTP => Some(Self::Http),
+            protocol::PROXY_1 => Some(Self::Proxy1),
+            protocol::PROXY_2 => Some(Self::Proxy2),
+            protocol::MQTT => Some(Self::Mqtt),
+            protocol::STOMP => Some(Self::Stomp),
+            protocol::OTHER => Some(Self::Other),
+            _ => None,
+        }
+    }
+
+    /// Whether more than its first bytes is followed.
+    pub const fn is_followed(self) -> bool {
+        matches!(self, Self::Amqp091 | Self::Tls)
+    }
 }
 
 /// How far an AMQP 0-9-1 connection had come, in the order of the handshake (AMQP 0-9-1, section 2.2.4).
@@ -64,6 +113,21 @@ pub enum Phase {
 pub struct Close {
     pub from: Side,
     /// `reply-code`.
+    pub code: u16,
+    /// `reply-text`, invalid UTF-8 replaced; cut after 127 bytes.
+    pub text: String,
+    /// The method that failed, as class and method id; `None` when the close was not about one (both zero).
+    pub method: Option<(u16, u16)>,
+    /// How long before the reset.
+    pub before: Duration,
+}
+
+/// `channel.close` that names an error. It ends a channel and no connection; what its client does next may end that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelClose {
+    pub from: Side,
+    pub channel: u16,
+    /// `reply-code`; neither 0 nor 200.
     pub code: u16,
     /// `reply-text`, invalid UTF-8 replaced; cut after 127 bytes.
     pub text: String,
@@ -105,7 +169,11 @@ pub struct LastSeen {
 /// One conversation, as far as it could be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
+    /// What the client speaks; the broker, where the client's first bytes were not seen.
     pub protocol: Protocol,
+    /// What the broker's first bytes say, where they do not belong to what the client speaks: it was refused by the header or the alert of
+    /// what is spoken there, or by something that is no broker.
+    pub answer: Option<Protocol>,
     /// Of AMQP 0-9-1 only.
     pub phase: Option<Phase>,
     /// Seconds in `connection.tune`: the broker's proposal.
@@ -117,6 +185,8 @@ pub struct Conversation {
     pub blocked: Option<Blocked>,
     /// The first one.
     pub close: Option<Close>,
+    /// The broker's last one; the client's, where the broker has sent none.
+    pub channel_close: Option<ChannelClose>,
     /// Heartbeat frames.
     pub last_heartbeat: LastSeen,
     /// Payload of any kind.
@@ -134,12 +204,14 @@ impl Conversation {
     pub const fn of(protocol: Protocol) -> Self {
         Self {
             protocol,
+            answer: None,
             phase: None,
             heartbeat_offered: None,
             heartbeat: None,
             vhost: None,
             blocked: None,
             close: None,
+            channel_close: None,
             last_heartbeat: LastSeen { local: None, peer: None },
             last_payload: LastSeen { local: None, peer: None },
             tls: None,

@@ -8,6 +8,9 @@ const HEAD: usize = 5;
 /// Longest record, bytes: 2^14 and the 2048 that TLS 1.2 allows on top (RFC 5246, section 6.2.3).
 const LONGEST: u16 = (1 << 14) + 2048;
 
+/// First byte of an alert.
+pub(super) const ALERT: u8 = 21;
+
 /// First byte of a record of the handshake.
 pub(super) const HANDSHAKE: u8 = 22;
 
@@ -33,7 +36,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed<Record>, Malformed> {
     let size = u16::from_be_bytes([l0, l1]);
     let record = match kind {
         20 | 24 => Record::Other,
-        21 => Record::Alert,
+        ALERT => Record::Alert,
         HANDSHAKE => Record::Handshake,
         23 => Record::ApplicationData,
         _ => return Err(Malformed),

@@ -25,6 +25,9 @@ pub struct Amqp {
     pub blocked: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close: Option<AmqpClose>,
+    /// The broker's last `channel.close` that named an error, or the client's. It ended a channel; what came after may have ended the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_close: Option<AmqpChannelClose>,
     /// Since the last heartbeat frame of either end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heartbeat_ms: Option<u64>,
@@ -68,6 +71,18 @@ pub struct AmqpClose {
     pub code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// `channel.close`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AmqpChannelClose {
+    /// Which end sent it.
+    pub from: AmqpRole,
+    pub code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<u16>,
 }
 
 /// What was seen of TLS, by the types of its records.

@@ -103,6 +103,7 @@ pub enum CauseId {
     ClosedWithoutAmqpClose,
     TimedOut,
     Refused,
+    WrongProtocol,
     Unknown,
 }
 
@@ -155,6 +156,7 @@ words! {
     ClosedWithoutAmqpClose => "closed_without_amqp_close",
     TimedOut => "timed_out",
     Refused => "refused",
+    WrongProtocol => "wrong_protocol",
     Unknown => "unknown",
 }
 

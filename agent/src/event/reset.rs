@@ -88,6 +88,9 @@ pub struct Network {
     #[serde(rename = "type")]
     pub kind: NetworkType,
     pub transport: Transport,
+    /// What the client speaks, by its first bytes; the broker, where those were not seen. Absent where they are none that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<NetworkProtocol>,
     /// Community ID 1, seed 0: the same on both ends and in other tools.
     pub community_id: String,
     /// Inode number of the network namespace.
@@ -100,6 +103,17 @@ pub struct Network {
     pub local: Endpoint,
     /// The other side.
     pub peer: Endpoint,
+}
+
+/// `network.protocol` of OpenTelemetry. `amqp` and `tls` of the line tell what was seen of those two; this is where a filter finds what
+/// else was spoken on a port of AMQP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NetworkProtocol {
+    /// `amqp`, `tls`, `http`, `proxy`, `mqtt` or `stomp`.
+    pub name: Text,
+    /// Of `amqp` `0-9-1` or `1.0`, of `proxy` `1` or `2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Text>,
 }
 
 /// One end of a connection.

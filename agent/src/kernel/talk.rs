@@ -5,7 +5,7 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use rstblame_ebpf::{
-    amqp::Spoken,
+    amqp::{ChannelError, Spoken, method},
     table::Table,
     wire::{FlowKey, HANDSHAKE_TAKEN, Handshake, direction},
 };
@@ -33,6 +33,7 @@ const SLACK_NS: u64 = 1_000_000_000;
 /// The maps of the kernel side that tell.
 pub struct Talk {
     spoken: HashMap<MapData, FlowKey, Spoken>,
+    channel_errors: HashMap<MapData, FlowKey, ChannelError>,
     flows: Flows,
     handshakes: HashMap<MapData, FlowKey, Handshake>,
     /// The second of the last stray lookup, and how many there were in it.
@@ -48,6 +49,7 @@ impl Talk {
     pub fn new(ebpf: &mut Ebpf, table: Table) -> Result<Self, KernelError> {
         Ok(Self {
             spoken: HashMap::try_from(take(ebpf, "SPOKEN")?).map_err(|error| KernelError::map("SPOKEN", error))?,
+            channel_errors: HashMap::try_from(take(ebpf, "CHANNEL_ERRORS")?).map_err(|error| KernelError::map("CHANNEL_ERRORS", error))?,
             flows: Flows::new(ebpf, table)?,
             handshakes: HashMap::try_from(take(ebpf, "HANDSHAKES")?).map_err(|error| KernelError::map("HANDSHAKES", error))?,
             strays: (0, 0),
@@ -79,7 +81,11 @@ impl Talk {
         if said.iter().all(|(_, said)| said.is_none()) {
             return [Direction::default(); 2];
         }
-        said.map(|(key, said)| Direction { flow: self.flows.get(&key), said })
+        said.map(|(key, said)| {
+            let failed = said.is_some_and(|said| said.methods & method::CHANNEL_CLOSE != 0);
+            let channel_error = failed.then(|| self.channel_errors.get(&key, 0).ok()).flatten();
+            Direction { flow: self.flows.get(&key), said, channel_error }
+        })
     }
 
     /// Handshakes that the tap remembers and of which no connection was begun yet.

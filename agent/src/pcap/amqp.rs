@@ -1,5 +1,5 @@
 //! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is dropped once it
-//! turns out to be neither AMQP nor TLS. Where the capture begins in mid-conversation, each direction is followed
+//! turns out to be neither AMQP 0-9-1 nor TLS. Where the capture begins in mid-conversation, each direction is followed
 //! from its first segment on that is AMQP beyond doubt.
 
 use crate::{
@@ -21,8 +21,8 @@ pub enum Spoken {
         client: End,
         follower: Box<Follower>,
     },
-    /// Neither AMQP nor TLS.
-    Other { client: End },
+    /// Neither AMQP 0-9-1 nor TLS: nothing but what it is, and what answered it, if that is known.
+    Other { client: End, seen: Option<(Protocol, Option<Protocol>)> },
 }
 
 impl Spoken {
@@ -43,8 +43,9 @@ impl Spoken {
         let seq = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
         let chunk = Chunk { seq, captured, length: segment.payload, time_ns: segment.time_ns };
         follower.segment(role(from, *client), &chunk);
-        if follower.protocol() == Some(Protocol::Other) {
-            *self = Self::Other { client: *client };
+        if follower.is_done() {
+            let seen = follower.conversation(segment.time_ns, Role::Client).map(|seen| (seen.protocol, seen.answer));
+            *self = Self::Other { client: *client, seen };
         }
     }
 
@@ -52,7 +53,7 @@ impl Spoken {
     pub const fn client(&self) -> Option<End> {
         match self {
             Self::Unseen => None,
-            Self::Followed { client, .. } | Self::Other { client } => Some(*client),
+            Self::Followed { client, .. } | Self::Other { client, .. } => Some(*client),
         }
     }
 
@@ -61,7 +62,7 @@ impl Spoken {
         match self {
             Self::Unseen => None,
             Self::Followed { client, follower } => follower.conversation(at_ns, role(local, *client)).map(Box::new),
-            Self::Other { .. } => Some(Box::new(Conversation::of(Protocol::Other))),
+            Self::Other { seen, .. } => seen.map(|(protocol, answer)| Box::new(Conversation { answer, ..Conversation::of(protocol) })),
         }
     }
 

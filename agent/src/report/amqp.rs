@@ -2,10 +2,27 @@
 
 use super::milliseconds;
 use crate::{
-    amqp::{Close, Phase, Protocol, Side},
-    event::{Amqp, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage},
+    amqp::{ChannelClose, Close, Phase, Protocol, Side},
+    event::{Amqp, AmqpChannelClose, AmqpClose, AmqpPhase, AmqpRole, NetworkProtocol, Tls, TlsStage},
     flow::{Reset, Role},
 };
+
+/// `network.protocol`.
+pub(super) fn protocol(reset: &Reset) -> Option<NetworkProtocol> {
+    let (name, version) = match reset.amqp.as_deref()?.protocol {
+        Protocol::Amqp091 => ("amqp", Some("0-9-1")),
+        Protocol::Amqp10 => ("amqp", Some("1.0")),
+        Protocol::AmqpOther => ("amqp", None),
+        Protocol::Tls => ("tls", None),
+        Protocol::Http => ("http", None),
+        Protocol::Proxy1 => ("proxy", Some("1")),
+        Protocol::Proxy2 => ("proxy", Some("2")),
+        Protocol::Mqtt => ("mqtt", None),
+        Protocol::Stomp => ("stomp", None),
+        Protocol::Other => return None,
+    };
+    Some(NetworkProtocol { name: name.into(), version: version.map(Into::into) })
+}
 
 /// `amqp`, where AMQP was spoken in the clear.
 pub(super) fn amqp(reset: &Reset) -> Option<Amqp> {
@@ -13,7 +30,7 @@ pub(super) fn amqp(reset: &Reset) -> Option<Amqp> {
     let version = match conversation.protocol {
         Protocol::Amqp091 => "0-9-1",
         Protocol::Amqp10 => "1.0",
-        Protocol::Tls | Protocol::Other => return None,
+        _ => return None,
     };
     let heard = conversation.last_heartbeat;
     Some(Amqp {
@@ -24,6 +41,7 @@ pub(super) fn amqp(reset: &Reset) -> Option<Amqp> {
         vhost: conversation.vhost.clone(),
         blocked: conversation.blocked.map(|blocked| blocked.still),
         close: conversation.close.as_ref().map(|it| close(it, reset.role)),
+        channel_close: conversation.channel_close.as_ref().map(|it| channel_close(it, reset.role)),
         last_heartbeat_ms: heard.local.into_iter().chain(heard.peer).min().map(milliseconds),
     })
 }
@@ -49,11 +67,22 @@ pub(super) fn tls(reset: &Reset) -> Option<Tls> {
 }
 
 fn close(close: &Close, local: Role) -> AmqpClose {
-    let from = match close.from {
+    AmqpClose { from: end(close.from, local), code: close.code, text: text(&close.text) }
+}
+
+fn channel_close(close: &ChannelClose, local: Role) -> AmqpChannelClose {
+    AmqpChannelClose { from: end(close.from, local), code: close.code, text: text(&close.text), channel: Some(close.channel) }
+}
+
+fn end(side: Side, local: Role) -> AmqpRole {
+    match side {
         Side::Local => role(local),
         Side::Peer => role(local.other()),
-    };
-    AmqpClose { from, code: close.code, text: (!close.text.is_empty()).then(|| close.text.clone()) }
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 const fn role(role: Role) -> AmqpRole {

@@ -2,7 +2,7 @@
 //! adds nothing.
 
 use rstblame::{
-    amqp::{Chunk, Conversation, Follower},
+    amqp::{Chunk, Conversation, Follower, Protocol},
     flow::Role,
 };
 
@@ -74,7 +74,11 @@ pub fn holds(data: &[u8]) {
 fn within(told: Option<&Conversation>, known: Option<&Conversation>, what: &str) {
     let Some(told) = told else { return };
     let known = known.unwrap_or_else(|| panic!("{what}: {told:?} out of nothing"));
-    let less = told.protocol == known.protocol
+    // Too few bytes were there to tell which.
+    let other = told.protocol == Protocol::Other && !known.protocol.is_followed();
+    let less = (told.protocol == known.protocol || other)
+        && said(told.answer.as_ref(), known.answer.as_ref())
+        && (told.channel_close.is_none() || known.channel_close.is_some())
         && told.phase <= known.phase
         && said(told.heartbeat_offered.as_ref(), known.heartbeat_offered.as_ref())
         && said(told.heartbeat.as_ref(), known.heartbeat.as_ref())

@@ -117,6 +117,13 @@ class Client:
             self.connection.process_data_events(0.02)
         return {}
 
+    def mistake(self, _):
+        """Acknowledges what never came, and waits until the broker has closed the channel."""
+        self.channel.basic_ack(99)
+        while self.channel.is_open:
+            self.connection.process_data_events(0.1)
+        return {}
+
     def ended(self, _):
         """Serves the connection until it is lost, and tells of what."""
         self.stalled = False

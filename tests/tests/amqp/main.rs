@@ -1,10 +1,12 @@
 //! What becomes of AMQP connections to a real broker, from the broker's host and from the client's, each with its truth beside it.
 
 mod alarm;
+mod channel_errors;
 mod client_ends;
 mod cycles;
 mod heartbeats;
 mod ordinary;
+mod protocols;
 mod proxies;
 mod refusals;
 mod secrets;
@@ -31,7 +33,18 @@ fn on_one_wire() -> Result<()> {
         ordinary::health_check_aborts,
         ordinary::haproxy_checks,
         ordinary::close_comes_in_pieces,
-        ordinary::amqp_1_0,
+        protocols::tls_to_the_plain_port,
+        protocols::http,
+        protocols::proxy_1,
+        protocols::proxy_2,
+        protocols::mqtt,
+        protocols::stomp,
+        protocols::amqp_1_0,
+        protocols::plain_amqp_to_the_port_of_tls,
+        protocols::noise,
+        channel_errors::client_goes_on,
+        channel_errors::client_closes,
+        channel_errors::client_aborts,
         refusals::wrong_password,
         refusals::unknown_vhost,
         refusals::no_permission,

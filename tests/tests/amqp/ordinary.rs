@@ -99,21 +99,6 @@ pub fn close_comes_in_pieces(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A client that speaks AMQP 1.0 to a broker that does not.
-pub fn amqp_1_0(scene: &Scene<'_>) -> Result<()> {
-    let mut stream = connect(scene)?;
-    let flow = peer::flow(&stream)?;
-    speech::say(&mut stream, &speech::HEADER_1_0)?;
-    // The broker answers with the header of what it speaks, and closes; by then the client may have been reset.
-    let _ = peer::wait_end(&stream);
-    rstblame_lab::command::while_nothing_starts(|| drop(stream));
-    wait_gone(scene, flow)?;
-    let truth = |role| json!({"amqp": {"version": "1.0", "role": role, "phase": null, "heartbeat_s": null, "vhost": null}});
-    scene.told_by(View::Client, flow, Said::Any(truth("client")));
-    scene.told_by(View::Broker, flow.reversed(), Said::These(vec![truth("broker")]));
-    Ok(())
-}
-
 fn connect(scene: &Scene<'_>) -> Result<TcpStream> {
     scene.stand.client().connect(SocketAddr::new(scene.v4(), peer::AMQP))
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    amqp::{Blocked, Close, Conversation, LastSeen, Phase, Protocol, Side},
+    amqp::{Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side},
     flow::Role,
 };
 
@@ -62,6 +62,8 @@ enum Talk {
     Heartbeat(bool),
     Blocked(bool),
     UpdateSecret,
+    /// `channel.close`: who, on which channel, code, text, ids; and its answer.
+    ChannelClose(bool, u16, u16, Vec<u8>, (u16, u16)),
 }
 
 fn talk() -> impl Strategy<Value = Talk> {
@@ -70,7 +72,15 @@ fn talk() -> impl Strategy<Value = Talk> {
         3 => any::<bool>().prop_map(Talk::Heartbeat),
         1 => any::<bool>().prop_map(Talk::Blocked),
         1 => Just(Talk::UpdateSecret),
+        2 => channel_close(),
     ]
+}
+
+fn channel_close() -> impl Strategy<Value = Talk> {
+    let codes = prop_oneof![Just(0_u16), Just(200), Just(406), any::<u16>()];
+    let ids = prop_oneof![Just((0, 0)), (1_u16..100, 1_u16..100)];
+    (any::<bool>(), 1_u16..=u16::MAX, codes, proptest::collection::vec(any::<u8>(), 0..=255), ids)
+        .prop_map(|(client, channel, code, text, ids)| Talk::ChannelClose(client, channel, code, text, ids))
 }
 
 type Closing = Option<(bool, u16, Vec<u8>, (u16, u16), bool)>;
@@ -123,6 +133,23 @@ fn write((offered, agreed, challenge): (u16, u16, bool), vhost: &[u8], talks: Ve
             Talk::Blocked(still) => {
                 messages.push((Role::Broker, if still { method(60, &short(b"low on memory")) } else { method(61, &[]) }));
                 truth.blocked = Some(Blocked { before: std::time::Duration::ZERO, still });
+            }
+            Talk::ChannelClose(client, channel, code, text, ids) => {
+                let arguments = [&code.to_be_bytes()[..], &short(&text), &ids.0.to_be_bytes(), &ids.1.to_be_bytes()].concat();
+                messages.push((role(client), frame(1, channel, &[&[0, 20, 0, 40][..], &arguments].concat())));
+                messages.push((role(!client), frame(1, channel, &[0, 20, 0, 41])));
+                let from = if client { Side::Peer } else { Side::Local };
+                let told = truth.channel_close.as_ref().is_none_or(|other| other.from == Side::Peer || !client);
+                if ![0, 200].contains(&code) && told {
+                    truth.channel_close = Some(ChannelClose {
+                        from,
+                        channel,
+                        code,
+                        text: String::from_utf8_lossy(text.get(..127).unwrap_or(&text)).into_owned(),
+                        method: (ids != (0, 0)).then_some(ids),
+                        before: std::time::Duration::ZERO,
+                    });
+                }
             }
             Talk::UpdateSecret => messages.push((Role::Client, method(70, &[long(PASSWORD.as_bytes()), short(b"expired")].concat()))),
         }

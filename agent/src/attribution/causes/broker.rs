@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, talk::points_to};
+use super::{Candidate, Facts, channel, talk::points_to};
 use crate::{
     amqp::Close,
     attribution::{evidence::evidence, kernel_path::Path},
@@ -40,6 +40,9 @@ pub fn closed(facts: &Facts) -> Option<Candidate> {
         .advise("ask who closed it: rabbitmqctl close_connection, the management plugin, a deleted user or vhost"),
         code => {
             let (name, advice) = known(code);
+            if let Some(after) = channel::error_before(facts, close) {
+                return Some(after.because(facts.close_evidence()));
+            }
             let candidate = Candidate::reason(
                 CauseId::ForcedClose,
                 0.97,
@@ -97,7 +100,7 @@ pub fn alarm(facts: &Facts) -> Option<Candidate> {
 }
 
 /// The text, or the name the specification gives to the code.
-fn shown(text: &str, name: &'static str) -> Text {
+pub fn shown(text: &str, name: &'static str) -> Text {
     if text.is_empty() { name.into() } else { format!("{text:?}").into() }
 }
 

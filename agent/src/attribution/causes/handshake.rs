@@ -24,7 +24,7 @@ pub fn amqp(facts: &Facts) -> Option<Candidate> {
     let (stage, advice): (Text, _) = match conversation.phase? {
         Phase::Header => (
             "before the broker had answered the protocol header".into(),
-            "look for a proxy without a live broker behind it, or a broker at its connection limit",
+            "look for a proxy without a live broker behind it, a broker at its connection limit, or a port that takes TLS or a PROXY header only",
         ),
         Phase::Start => ("before the client had sent its credentials".into(), "look at the client's log: it left after connection.start"),
         Phase::StartOk => (

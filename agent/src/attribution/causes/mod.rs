@@ -7,6 +7,7 @@
 mod answer;
 mod broker;
 mod captured;
+mod channel;
 mod closing;
 mod first_act;
 mod handshake;
@@ -15,6 +16,7 @@ mod idle;
 pub(super) mod keepalive;
 mod owner;
 mod path;
+mod protocol;
 mod socket;
 mod talk;
 #[cfg(test)]
@@ -194,6 +196,7 @@ const RULES: &[Rule] = &[
     idle::learnt,
     idle::unprotected,
     idle::known_proxy,
+    protocol::wrong,
     handshake::amqp,
     handshake::silent_client,
     tls::finished,
@@ -227,6 +230,8 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
         }
         found.extend(evidence);
     }
+    // It ended a channel, and what its program did then may have ended the connection.
+    found.extend(facts.channel_evidence());
     for evidence in found {
         if !verdict.evidence.contains(&evidence) {
             verdict.evidence.push(evidence);

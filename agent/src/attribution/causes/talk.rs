@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rstblame_ebpf::amqp::is_success;
+
 use super::Facts;
 use crate::{
     amqp::{Close, Conversation, Phase, Protocol, Side},
@@ -9,9 +11,6 @@ use crate::{
     event::{Evidence, OriginKind, Strength},
     flow::{Reset, Role, TcpState},
 };
-
-/// `reply-code`s of `connection.close` that mean no error: 200 is reply-success (AMQP 0-9-1, section 1.3), and some clients leave it at 0.
-const SUCCESS: [u16; 2] = [0, 200];
 
 impl<'a> Facts<'a> {
     /// What was seen of the conversation.
@@ -35,7 +34,7 @@ impl<'a> Facts<'a> {
     /// AMQP was taking leave, or had: an end closed it without naming an error.
     pub(super) fn finished_in_order(&self) -> bool {
         self.conversation().is_some_and(|it| match &it.close {
-            Some(close) => SUCCESS.contains(&close.code),
+            Some(close) => is_success(close.code),
             None => it.phase == Some(Phase::Closed),
         })
     }
@@ -83,7 +82,22 @@ impl<'a> Facts<'a> {
 
     /// The close, unless it names no error.
     pub(super) fn close_with_error(&self) -> Option<&'a Close> {
-        self.conversation()?.close.as_ref().filter(|close| !SUCCESS.contains(&close.code))
+        self.conversation()?.close.as_ref().filter(|close| !is_success(close.code))
+    }
+
+    /// The error of a channel as evidence.
+    pub(super) fn channel_evidence(&self) -> Option<Evidence> {
+        let close = self.conversation()?.channel_close.as_ref()?;
+        let text = if close.text.is_empty() { String::new() } else { format!(" {:?}", close.text) };
+        let method = close.method.map_or_else(String::new, |(class, method)| format!(" about method {class}.{method}"));
+        let detail = format!(
+            "channel.close {}{text}{method} on channel {} from {}, {} ms before the reset",
+            close.code,
+            close.channel,
+            self.name(close.from),
+            close.before.as_millis()
+        );
+        Some(evidence("amqp_channel_close", points_to(close.from), Strength::Weak, detail))
     }
 
     /// The close as evidence.

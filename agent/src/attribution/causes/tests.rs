@@ -4,11 +4,13 @@
 
 mod any;
 mod broker;
+mod channel;
 mod closing;
 mod first_act;
 mod handshake;
 mod heartbeat;
 mod idle;
+mod protocol;
 mod repeated;
 
 use std::time::Duration;

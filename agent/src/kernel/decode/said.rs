@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use rstblame_ebpf::{
-    amqp::{Spoken, method, protocol, record, spoken, stage},
+    amqp::{ChannelError, Spoken, method, protocol, record, spoken, stage},
     wire::FlowState,
 };
 
 pub use super::jiffies::Jiffies;
 use crate::{
-    amqp::{Blocked, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls},
+    amqp::{Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls},
     flow::Role,
 };
 
@@ -20,6 +20,8 @@ pub struct Direction {
     pub flow: Option<FlowState>,
     /// What was said.
     pub said: Option<Spoken>,
+    /// The latest error of a channel, with [`method::CHANNEL_CLOSE`].
+    pub channel_error: Option<ChannelError>,
 }
 
 impl Direction {
@@ -66,6 +68,20 @@ impl Direction {
     }
 }
 
+impl Direction {
+    fn channel_close(&self, from: Side, clock: &Jiffies) -> Option<ChannelClose> {
+        let error = self.channel_error.filter(|_| self.methods() & method::CHANNEL_CLOSE != 0)?;
+        Some(ChannelClose {
+            from,
+            channel: error.channel,
+            code: error.code,
+            text: text(&error.text, error.text_length),
+            method: Some((error.class, error.method)).filter(|ids| *ids != (0, 0)),
+            before: clock.since(error.at),
+        })
+    }
+}
+
 /// Joins the two directions of a connection; `None` when it is not known what was spoken. `role`: that of this host.
 pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jiffies) -> Option<Conversation> {
     let (client, broker) = match role {
@@ -73,6 +89,7 @@ pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jif
         Role::Broker => (peer, local),
     };
     let spoken = spoken_by(client, broker)?;
+    let answering = broker;
     // A direction that speaks something else says nothing here.
     let fits = |direction: &Direction, expected: u8| direction.protocol().is_none_or(|protocol| protocol == expected);
     let nothing = Direction::default();
@@ -84,20 +101,23 @@ pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jif
         Protocol::Tls => {
             (if fits(client, protocol::TLS) { client } else { &nothing }, if fits(broker, protocol::TLS) { broker } else { &nothing })
         }
-        Protocol::Amqp10 | Protocol::Other => (&nothing, &nothing),
+        _ => (&nothing, &nothing),
     };
-    let (said_local, said_peer) = match role {
-        Role::Client => (client, broker),
-        Role::Broker => (broker, client),
+    let (said_local, said_peer, broker_side) = match role {
+        Role::Client => (client, broker, Side::Peer),
+        Role::Broker => (broker, client, Side::Local),
     };
+    let answer = answer(spoken, answering);
     let closes = [said_local.close(Side::Local, clock), said_peer.close(Side::Peer, clock)];
     Some(Conversation {
+        answer,
         phase: phase(client, broker),
         heartbeat_offered: broker.said.filter(|said| said.methods & method::TUNE != 0).map(|said| said.heartbeat),
         heartbeat: client.said.filter(|said| said.methods & method::TUNE_OK != 0).map(|said| said.heartbeat),
         vhost: client.said.filter(|said| said.methods & method::OPEN != 0).map(|said| text(&said.vhost, said.vhost_length)),
         blocked: blocked(broker, clock),
         close: closes.into_iter().flatten().max_by_key(|close| close.before),
+        channel_close: broker.channel_close(broker_side, clock).or_else(|| client.channel_close(broker_side.other(), clock)),
         last_heartbeat: LastSeen { local: said_local.last_heartbeat(clock), peer: said_peer.last_heartbeat(clock) },
         last_payload: LastSeen { local: local.last_payload(clock), peer: peer.last_payload(clock) },
         tls: (spoken == Protocol::Tls).then(|| Tls {
@@ -117,22 +137,33 @@ pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jif
 fn spoken_by(client: &Direction, broker: &Direction) -> Option<Protocol> {
     let hello = |direction: &Direction| (direction.records() & record::HANDSHAKE != 0).then_some(Protocol::Tls);
     let client = match client.protocol() {
-        Some(protocol::AMQP_091) => Some(Protocol::Amqp091),
-        Some(protocol::AMQP_10) => Some(Protocol::Amqp10),
-        Some(protocol::OTHER) => Some(Protocol::Other),
         // As yet they do not tell, or make no sense.
-        Some(_) => Some(hello(client)?),
+        Some(protocol::UNKNOWN | protocol::TLS) => Some(hello(client)?),
+        Some(class) => Some(Protocol::of_first_bytes(class)?),
         None => None,
     };
+    let begins_with_frame = broker.protocol() == Some(protocol::UNKNOWN) && !broker.begins_otherwise();
     let broker = match broker.protocol() {
         Some(protocol::UNKNOWN) => (broker.methods() & method::START != 0).then_some(Protocol::Amqp091),
         Some(_) => hello(broker),
         None => None,
     };
     match (client, broker) {
+        // It begins with a frame: that client speaks AMQP after all, behind a PROXY header perhaps.
+        (Some(client), None) if client != Protocol::Amqp091 && begins_with_frame => None,
         (Some(client), Some(broker)) => (client == broker).then_some(client),
         (one, other) => one.or(other),
     }
+}
+
+/// What the broker's first bytes say, where they do not belong to that.
+fn answer(spoken: Protocol, broker: &Direction) -> Option<Protocol> {
+    let class = broker.protocol().filter(|class| *class != protocol::UNKNOWN)?;
+    // There may have been too few bytes to tell.
+    let all =
+        broker.flow.is_some_and(|flow| flow.stage != stage::PROTOCOL) && broker.said.is_some_and(|said| said.flags & spoken::LOST == 0);
+    let answer = Protocol::of_first_bytes(class).filter(|answer| *answer != Protocol::Other || all)?;
+    (answer != Protocol::Tls || spoken != Protocol::Tls).then_some(answer)
 }
 
 fn phase(client: &Direction, broker: &Direction) -> Option<Phase> {
@@ -206,7 +237,7 @@ mod tests {
 
     fn followed(said: Spoken) -> Direction {
         let flow = FlowState { stage: stage::FRAME, packets: 3, bytes: 100, last_payload: 4_750, ..FlowState::default() };
-        Direction { flow: Some(flow), said: Some(said) }
+        Direction { flow: Some(flow), said: Some(said), channel_error: None }
     }
 
     fn client(methods: u16) -> Spoken {
@@ -251,7 +282,7 @@ mod tests {
         assert_eq!((told.blocked, told.last_heartbeat.peer, told.followed_peer), (None, None, false));
         assert!(told.followed_local);
         // The entry of its packets had to make room, and began anew.
-        let forgotten = Direction { flow: Some(FlowState::default()), said: Some(said(method::START)) };
+        let forgotten = Direction { flow: Some(FlowState::default()), said: Some(said(method::START)), channel_error: None };
         assert!(!conversation(&followed(client(0)), &forgotten, Role::Client, &CLOCK).unwrap().followed_peer);
     }
 

@@ -37,7 +37,8 @@ fn any_tls() -> impl Strategy<Value = Tls> {
 }
 
 fn any_conversation() -> impl Strategy<Value = Conversation> {
-    let protocols = select(vec![Protocol::Amqp091, Protocol::Amqp10, Protocol::Tls, Protocol::Other]);
+    let protocols = select(vec![Protocol::Amqp091, Protocol::Amqp10, Protocol::Tls, Protocol::Http, Protocol::Other]);
+    let answers = option::of(select(vec![Protocol::Amqp091, Protocol::Amqp10, Protocol::Tls, Protocol::Http, Protocol::Other]));
     let phases = select(vec![
         Phase::Header,
         Phase::Start,
@@ -53,8 +54,9 @@ fn any_conversation() -> impl Strategy<Value = Conversation> {
     let blocked = (any_time(), any::<bool>()).prop_map(|(before, still)| Blocked { before, still });
     let known =
         (option::of(phases), option::of(heartbeats), option::of(blocked), option::of(any_close()), any_last(), option::of(any_tls()));
-    (protocols, known, any::<[bool; 2]>()).prop_map(
-        |(protocol, (phase, heartbeat, blocked, close, last_payload, tls), [followed_local, followed_peer])| Conversation {
+    (protocols, answers, known, any::<[bool; 2]>()).prop_map(
+        |(protocol, answer, (phase, heartbeat, blocked, close, last_payload, tls), [followed_local, followed_peer])| Conversation {
+            answer,
             phase,
             heartbeat,
             blocked,
