@@ -17,6 +17,7 @@ mod packages;
 mod programs;
 mod python;
 mod scenario;
+mod suites;
 mod toolchain;
 mod trixie;
 mod unpacked;
