@@ -35,8 +35,10 @@ pub enum Part {
     Local,
     /// The part of the lab that needs no server, on other kernels, in virtual machines
     Vm,
-    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; needs root
+    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; then `fresh`; needs root
     Packages,
+    /// New root file systems of Debian 12 and 13, from clone to a scenario of the lab; needs root
+    Fresh,
 }
 
 /// The suite that runs beside the others: it takes long, and little of a processor.
@@ -94,6 +96,9 @@ fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<Tal
         };
         let beside = scope.spawn(move || run(&beside));
         run(&others)?.into_iter().for_each(|other| tally.add(other));
+        if filter.is_none() {
+            tally.add(suites::documented(workspace, "rstblame-lab")?);
+        }
         joined(beside)?.into_iter().for_each(|other| tally.add(other));
         Ok(tally)
     })

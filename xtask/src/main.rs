@@ -9,6 +9,7 @@ mod dist;
 mod elf;
 mod error;
 mod figures;
+mod fresh;
 mod fuzz;
 mod lab;
 mod links;
@@ -144,7 +145,8 @@ fn run(task: Task) -> Result<()> {
         Task::Run { args } => agent::run(&workspace, &args),
         Task::Demo => lab::demo(&workspace),
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
-        Task::Test { part: Part::Packages, .. } => packages::test(&workspace),
+        Task::Test { part: Part::Packages, .. } => packages::test(&workspace).and_then(|()| fresh::test(&workspace, None)),
+        Task::Test { part: Part::Fresh, filter, .. } => fresh::test(&workspace, filter.as_deref()),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
         Task::Soak { seconds } => lab::soak(&workspace, seconds),

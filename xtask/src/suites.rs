@@ -119,8 +119,39 @@ fn read(messages: &str) -> Vec<Suite> {
         .collect()
 }
 
+/// Runs the examples in the documentation of a package.
+///
+/// # Errors
+///
+/// When cargo does not start.
+pub fn documented(workspace: &Workspace, package: &str) -> Result<Tally> {
+    let mut cargo = Cargo::new(workspace, &["test", "--quiet", "--doc", "--package", package]);
+    counted(&format!("{package}: examples in the documentation"), cargo.command())
+}
+
+/// Runs a command that prints what tests print; it is told about in one line, and all that it said is shown when a test failed.
+fn counted(name: &str, command: &mut Command) -> Result<Tally> {
+    let began = Instant::now();
+    let output = command.stdin(Stdio::null()).output().map_err(|source| Error::Start { command: command::line(command), source })?;
+    let took = began.elapsed();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut tally = tally(&said);
+    if tally.failed == 0 && !output.status.success() {
+        // It was killed, or ended before it could count.
+        tally.failed = 1;
+    }
+    if tally.failed > 0 {
+        println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+    if tally.passed + tally.failed > 0 {
+        tally.took.push((took, name.to_owned()));
+        println!("test: {name}: {} passed, {} failed in {:.1} s", tally.passed, tally.failed, took.as_secs_f64());
+    }
+    Ok(tally)
+}
+
 impl Suite {
-    /// Runs it to its end; it is told about in one line, and all that it said is shown when a test failed.
+    /// Runs it to its end, behind `runner` if there is one.
     ///
     /// # Errors
     ///
@@ -135,22 +166,7 @@ impl Suite {
         };
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory).args(filter);
         command.envs(settings.iter().filter_map(|setting| setting.split_once('=')));
-        let began = Instant::now();
-        let output = command.stdin(Stdio::null()).output().map_err(|source| Error::Start { command: command::line(&command), source })?;
-        let took = began.elapsed();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let mut tally = tally(&said);
-        if tally.failed == 0 && !output.status.success() {
-            // It was killed, or ended before it could count.
-            tally.failed = 1;
-        }
-        if tally.failed > 0 {
-            println!("{said}{}", String::from_utf8_lossy(&output.stderr));
-        }
-        if tally.passed + tally.failed > 0 {
-            tally.took.push((took, self.name.clone()));
-            println!("test: {}: {} passed, {} failed in {:.1} s", self.name, tally.passed, tally.failed, took.as_secs_f64());
-        }
+        let mut tally = counted(&self.name, &mut command)?;
         if filter.is_some() {
             // What was asked for is what is run.
             tally.skipped.clear();
