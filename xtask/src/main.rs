@@ -6,6 +6,8 @@ mod bpf;
 mod command;
 mod coverage;
 mod dist;
+#[cfg(test)]
+mod documented;
 mod elf;
 mod error;
 mod figures;
