@@ -1,4 +1,4 @@
-//! Every cause and every pattern of the contract is described in the README, where `cause.more` points.
+//! Every cause and every pattern of the contract is described in docs/causes.md, where `cause.more` points.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use rstblame::event::{CauseId, schema};
 use serde_json::Value;
 
-fn readme() -> String {
-    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
+fn page() -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/causes.md")).unwrap()
 }
 
 /// The words of a closed set of the contract.
@@ -26,7 +26,7 @@ fn words(name: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_cause_has_its_section_and_every_section_its_cause() {
-    let text = readme();
+    let text = page();
     let (_, causes) = text.split_once("\n## Causes\n").unwrap();
     let causes = causes.split("\n## ").next().unwrap();
     let sections: Vec<(&str, &str)> = causes.split("\n### ").skip(1).filter_map(|section| section.split_once('\n')).collect();
@@ -40,7 +40,7 @@ fn every_cause_has_its_section_and_every_section_its_cause() {
 
 #[test]
 fn every_pattern_is_in_the_table() {
-    let text = readme();
+    let text = page();
     let missing: Vec<String> = words("PatternId").into_iter().filter(|id| !text.contains(&format!("\n| `{id}` |"))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

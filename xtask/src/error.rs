@@ -76,9 +76,9 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
-    /// Virtual machines in which something went wrong.
-    #[error("failed on Linux {0}")]
-    Guests(String),
+    /// Tests that failed; each has said why.
+    #[error("tests failed: {0}")]
+    Tests(u64),
     /// The agent's preflight says it cannot work here.
     #[error("the lab cannot run on this machine: `rstblame check` failed ({status})\n{said}")]
     NoBpf {

@@ -1,6 +1,6 @@
 //! Unit tests, the lab, its demo and its benchmarks.
 
-use std::thread;
+use std::{process::Command, thread, time::Instant};
 
 use clap::ValueEnum;
 
@@ -8,7 +8,10 @@ use crate::{
     agent::{self, Cargo},
     bpf, command,
     error::{Error, Result},
-    figures, programs, vm,
+    figures, programs,
+    suites::{self, Suite, Tally},
+    toolchain::clean,
+    vm,
     workspace::Workspace,
 };
 
@@ -32,62 +35,114 @@ pub enum Part {
     Local,
     /// The part of the lab that needs no server, on other kernels, in virtual machines
     Vm,
-    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; needs root
+    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; then `fresh`; needs root
     Packages,
+    /// New root file systems of Debian 12 and 13, from clone to a scenario of the lab; needs root
+    Fresh,
 }
 
-/// Sets up and runs the tests.
+/// The suite that runs beside the others: it takes long, and little of a processor.
+const BESIDE: &str = "tests: soak";
+
+/// Sets up and runs the tests; says in the end what passed, failed, and was not run.
 ///
 /// # Errors
 ///
 /// When something is missing, a test fails, or BPF does not work here: neither the lab nor a kernel is ever skipped.
 pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
+    let began = Instant::now();
     bpf::setup(workspace)?;
     if part != Part::Unit {
         programs::setup(workspace)?;
     }
-    if part != Part::All || filter.is_some() {
-        return native(workspace, part, filter);
+    let with_kernels = part == Part::All && filter.is_none();
+    if with_kernels {
+        vm::setup(workspace)?;
     }
-    vm::setup(workspace)?;
-    thread::scope(|scope| {
+    let tally = thread::scope(|scope| {
         // Meanwhile, for it is a matter of the network.
-        let kernels = scope.spawn(|| vm::fetch(workspace));
-        native(workspace, part, filter)?;
-        // After the lab, which is about what happens in time, and needs the processors for that.
-        let kernels = kernels.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        vm::boot(workspace, &kernels, true)
-    })
+        let kernels = with_kernels.then(|| scope.spawn(|| vm::fetch(workspace)));
+        let mut tally = native(workspace, part, filter)?;
+        if let Some(kernels) = kernels {
+            // After the lab, which is about what happens in time, and needs the processors for that.
+            let kernels = joined(kernels)?;
+            tally.add(vm::boot(workspace, &kernels, true)?);
+        }
+        Ok::<_, Error>(tally)
+    })?;
+    tally.tell(began)
 }
 
 /// The tests that run on the kernel of this machine.
-fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
-    if part != Part::Local {
-        let args = ["test", "--workspace", "--exclude", "rstblame-ebpf", "--exclude", "rstblame-lab"];
-        let mut cargo = Cargo::new(workspace, &args);
-        cargo.command().args(filter);
-        cargo.run()?;
-    }
-    if part != Part::Unit {
-        agent::build(workspace)?;
+fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    thread::scope(|scope| {
+        // The end of it, linking, is the work of one processor; the unit tests have the other.
+        let agent = (part != Part::Unit).then(|| scope.spawn(|| agent::build(workspace)));
+        if part != Part::Local {
+            let args = ["--workspace", "--exclude", "rstblame-ebpf", "--exclude", "rstblame-lab"];
+            for suite in suites::build(workspace, &args)? {
+                tally.add(suite.run(None, &[], filter)?);
+            }
+        }
+        let Some(agent) = agent else { return Ok(tally) };
+        joined(agent)?;
         agent::preflight(workspace)?;
-        let mut cargo = lab(workspace, &["test", "--package", "rstblame-lab"]);
-        cargo.command().args(filter);
-        cargo.run()?;
-    }
-    Ok(())
+        let (beside, others): (Vec<_>, Vec<_>) =
+            suites::build(workspace, &["--package", "rstblame-lab"])?.into_iter().partition(|suite| suite.name == BESIDE);
+        let run = |suites: &[Suite]| {
+            let settings = programs::settings(workspace);
+            suites.iter().map(|suite| suite.run(sudo(&settings), &settings, filter)).collect::<Result<Vec<_>>>()
+        };
+        let beside = scope.spawn(move || run(&beside));
+        run(&others)?.into_iter().for_each(|other| tally.add(other));
+        if filter.is_none() {
+            tally.add(suites::documented(workspace, "rstblame-lab")?);
+        }
+        joined(beside)?.into_iter().for_each(|other| tally.add(other));
+        Ok(tally)
+    })
 }
 
-/// Sets up, builds, and becomes the lab's demo.
+/// What runs a program as root with these settings, for somebody who is not.
+fn sudo(settings: &[String]) -> Option<Command> {
+    (!command::is_root()).then(|| {
+        let mut command = clean("sudo");
+        command.arg("env").args(settings);
+        command
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Sets up, builds, and runs the lab's demo; says how long each step took.
 ///
 /// # Errors
 ///
-/// When something is missing or does not build.
+/// When something is missing or does not build, or a verdict is not the truth.
 pub fn demo(workspace: &Workspace) -> Result<()> {
-    bpf::setup(workspace)?;
-    programs::provide(workspace, &programs::DEMO, "the demo needs")?;
-    agent::build(workspace)?;
-    command::exec(lab(workspace, &["run", "--quiet", "--release", "--package", "rstblame-lab", "--bin", "demo"]).command())
+    step("a compiler and a linker for the kernel programs", || bpf::setup(workspace))?;
+    step("hosts and a firewall", || programs::provide(workspace, &programs::DEMO, "the demo needs"))?;
+    step("building the agent and the demo (not optimised, so that it is soon done)", || {
+        let packages = ["--package", "rstblame", "--package", "rstblame-lab", "--bin", "rstblame", "--bin", "demo"];
+        Cargo::new(workspace, &[&["build", "--profile", DEMO], packages.as_slice()].concat()).run()
+    })?;
+    let agent = format!("RSTBLAME_BIN={}", workspace.target.join(DEMO).join("rstblame").display());
+    step("the demo", || {
+        lab_with(workspace, &["run", "--quiet", "--profile", DEMO, "--package", "rstblame-lab", "--bin", "demo"], &[agent]).run()
+    })
+}
+
+/// The profile of the demo.
+const DEMO: &str = "demo";
+
+fn step(what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let began = Instant::now();
+    work()?;
+    println!("demo: {what}: {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// Sets up, builds, and becomes the lab's benchmarks, or the one of this name.
@@ -137,12 +192,8 @@ fn verdicts(workspace: &Workspace, truth: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are.
-fn lab(workspace: &Workspace, args: &[&str]) -> Cargo {
-    lab_with(workspace, args, &[])
-}
-
-/// [`lab`], with more variables in the environment of what was built.
+/// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are; `more` are further
+/// variables in the environment of what was built.
 pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo {
     let mut settings = programs::settings(workspace);
     settings.extend_from_slice(more);

@@ -6,9 +6,12 @@ mod bpf;
 mod command;
 mod coverage;
 mod dist;
+#[cfg(test)]
+mod documented;
 mod elf;
 mod error;
 mod figures;
+mod fresh;
 mod fuzz;
 mod lab;
 mod links;
@@ -17,6 +20,7 @@ mod packages;
 mod programs;
 mod python;
 mod scenario;
+mod suites;
 mod toolchain;
 mod trixie;
 mod unpacked;
@@ -143,7 +147,8 @@ fn run(task: Task) -> Result<()> {
         Task::Run { args } => agent::run(&workspace, &args),
         Task::Demo => lab::demo(&workspace),
         Task::Test { part: Part::Vm, kernels, .. } => vm::test(&workspace, &kernels),
-        Task::Test { part: Part::Packages, .. } => packages::test(&workspace),
+        Task::Test { part: Part::Packages, .. } => packages::test(&workspace).and_then(|()| fresh::test(&workspace, None)),
+        Task::Test { part: Part::Fresh, filter, .. } => fresh::test(&workspace, filter.as_deref()),
         Task::Test { part, filter, .. } => lab::test(&workspace, part, filter.as_deref()),
         Task::Bench { name } => lab::bench(&workspace, name.as_deref()),
         Task::Soak { seconds } => lab::soak(&workspace, seconds),

@@ -111,17 +111,17 @@ pub enum CauseId {
 macro_rules! words {
     ($($cause:ident => $word:literal,)*) => {
         impl CauseId {
-            /// The word of the contract, which is the heading of the cause in the README as well.
+            /// The word of the contract, which is the heading of the cause in docs/causes.md as well.
             pub const fn token(self) -> &'static str {
                 match self {
                     $(Self::$cause => $word,)*
                 }
             }
 
-            /// Where the README describes the cause.
+            /// Where the documentation describes the cause.
             pub const fn page(self) -> &'static str {
                 match self {
-                    $(Self::$cause => concat!("README.md#", $word),)*
+                    $(Self::$cause => concat!("docs/causes.md#", $word),)*
                 }
             }
         }

@@ -1,34 +1,34 @@
-//! Real resets on three throw-away hosts, and what the agent on either end says about each.
+//! Seven real resets on three throw-away hosts, and what the agents on the two ends say of each.
 //!
-//! Ends by itself; exit status 1 when a reset was not reported as what it was.
+//! Ends by itself; exit status 1 when a verdict is not the truth. The truth is how each reset was made, and stands beside it.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::{SocketAddr, TcpStream},
-    process::{Child, Command, ExitCode, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    time::Duration,
+    io::Read as _,
+    net::{IpAddr, SocketAddr, TcpStream},
+    process::ExitCode,
+    time::Instant,
 };
 
 use rstblame_lab::{
-    LabError, Result,
+    LabError, Result, Value,
     agent::Agent,
-    command, kernel,
-    net::{Host, Routed, routed},
+    kernel,
+    net::{Routed, routed},
     peer::{self, AMQP, Connection},
-    record::Flow,
-    workspace,
+    record::{Flow, is_kind},
 };
-use rustix::process::{Pid, Signal, kill_process};
 
-/// How long an agent may take to show a line.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// No line is longer.
+const COLUMNS: usize = 100;
+
+/// Segments that go each way before the router interferes: the connection was in use, as those are that people miss.
+const EXCHANGES: usize = 5;
 
 fn main() -> ExitCode {
     match demo() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("demo: a reset was not reported as what it was (see MISSING above)");
+            eprintln!("demo: a verdict is not the truth (see WRONG above)");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -39,25 +39,33 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Result<bool> {
+    let began = Instant::now();
     let net = routed()?;
-    println!("Three hosts in network namespaces:");
-    println!("  client {}, broker {}, and a router between them.", net.client.v4(), net.server.v4());
-    println!("An agent runs on the client and one on the broker; neither knows about the other.");
+    let (client, router, broker) = (net.client.v4(), net.router.v4(), net.server.v4());
+    println!("Three hosts in network namespaces of this machine, and an agent on the first and on the last:");
+    println!("  client {client}  ---  router {router}  ---  broker {broker}:{AMQP}");
+    println!("For each reset: what was done, then what each host's agent says. Neither agent knows of the other.");
     let mut stage = Stage {
-        client: Watch::start("client", &net.client)?,
-        broker: Watch::start("broker", &net.server)?,
+        client: Watch { name: "client", agent: Agent::on(&net.client).start()? },
+        broker: Watch { name: "broker", agent: Agent::on(&net.server).start()? },
         number: 0,
-        all_reported: true,
+        all_true: true,
+        silent: Vec::new(),
         kept: Vec::new(),
         net,
     };
     for scene in SCENES {
         scene(&mut stage)?;
     }
-    let Stage { client, broker, all_reported, .. } = stage;
-    client.stop()?;
-    broker.stop()?;
-    Ok(all_reported)
+    let Stage { client, broker, mut all_true, silent, .. } = stage;
+    client.agent.stop()?;
+    let record = broker.agent.stop()?;
+    if let Some(event) = record.events().find(|event| is_kind(event, "rst") && silent.iter().any(|flow| flow.is_of(event))) {
+        println!("  WRONG: the broker had nothing to say of one of them, and said\n{}", Verdict(&event).lines("broker"));
+        all_true = false;
+    }
+    println!("\n{} scenes in {:.1} s.", SCENES.len(), began.elapsed().as_secs_f64());
+    Ok(all_true)
 }
 
 /// What can happen to a connection, the quick ones first.
@@ -66,15 +74,21 @@ const SCENES: [fn(&mut Stage) -> Result<()>; 7] = [refused, unread, linger, dest
 fn refused(stage: &mut Stage) -> Result<()> {
     stage.announce("The client connects to a port where nothing listens.");
     let flow = peer::refused(&stage.net.client, stage.address())?;
-    stage.expect(flow, &[("refused", "received")], &socketless("no_listener")?)
+    stage.expect_client(flow, &Truth::received(&["remote_peer"], &["refused"]))?;
+    if kernel::traces_resets_without_socket()? {
+        return stage.expect_broker(flow, &Truth::sent("local_host", "no_listener"));
+    }
+    println!("   broker  this kernel does not trace resets without a socket; Linux 6.10 and later do");
+    Ok(())
 }
 
 fn unread(stage: &mut Stage) -> Result<()> {
-    stage.announce("The client closes its socket while a delivery is still unread.");
+    stage.announce("The client's program closes its socket while a delivery is still unread.");
     let connection = stage.connect()?;
     let flow = connection.flow()?;
     peer::close_with_unread(connection.client, &connection.server, b"a delivery")?;
-    stage.expect(flow, &[("close_with_unread_data", "sent")], &[("peer_aborted|unknown", "received")])
+    stage.expect_client(flow, &Truth::sent("local_process", "close_with_unread_data"))?;
+    stage.expect_broker(flow, &Truth::aborted())
 }
 
 fn linger(stage: &mut Stage) -> Result<()> {
@@ -82,7 +96,8 @@ fn linger(stage: &mut Stage) -> Result<()> {
     let connection = stage.connect()?;
     let flow = connection.flow()?;
     peer::abort(connection.server)?;
-    stage.expect(flow, &[("peer_aborted|unknown", "received")], &[("linger_abort", "sent")])
+    stage.expect_client(flow, &Truth::aborted())?;
+    stage.expect_broker(flow, &Truth::sent("local_process", "linger_abort"))
 }
 
 fn destroyed(stage: &mut Stage) -> Result<()> {
@@ -90,7 +105,8 @@ fn destroyed(stage: &mut Stage) -> Result<()> {
     let connection = stage.connect()?;
     let flow = connection.flow()?;
     stage.destroy_on_broker(flow)?;
-    stage.expect(flow, &[("peer_aborted|unknown", "received")], &[("socket_destroyed", "sent")])
+    stage.expect_client(flow, &Truth::aborted())?;
+    stage.expect_broker(flow, &Truth::sent("local_host", "socket_destroyed"))
 }
 
 fn stale(stage: &mut Stage) -> Result<()> {
@@ -105,13 +121,19 @@ fn stale(stage: &mut Stage) -> Result<()> {
     stage.destroy_on_broker(flow)?;
     stage.net.server.nft("delete table inet lab")?;
     peer::send(&mut &connection.client, b"anybody there?")?;
-    stage.expect(flow, &[("peer_gone|unknown", "received")], &[("socket_destroyed", "sent"), ("stale_connection", "sent")])
+    stage.expect_client(flow, &Truth::received(&["remote_peer", "unknown"], &["peer_gone", "unknown"]))?;
+    stage.expect_broker(flow, &Truth::sent("local_host", "stale_connection"))
 }
 
 fn firewall(stage: &mut Stage) -> Result<()> {
-    stage.announce("A firewall on the router rejects the client's next segment. The broker's kernel never knows, and its agent is silent.");
+    stage.announce("A firewall on the router rejects the client's next segment, in the broker's name.");
     let connection = stage.connect()?;
     let flow = connection.flow()?;
+    for _ in 0..EXCHANGES {
+        // In this order: no acknowledgement of the client's is left to be sent when the rule is there.
+        exchange(&connection.server, &connection.client)?;
+        exchange(&connection.client, &connection.server)?;
+    }
     stage.net.router.nft(
         "add table inet lab; \
          add chain inet lab forward { type filter hook forward priority 0; }; \
@@ -119,13 +141,17 @@ fn firewall(stage: &mut Stage) -> Result<()> {
     )?;
     peer::send(&mut &connection.client, b"blocked")?;
     peer::wait_failure(&connection.client)?;
-    stage.expect(flow, &[("peer_gone|state_lost|unknown", "received")], &[])?;
+    let router = stage.net.router.v4();
+    let truth = Truth { address: Some(router), ..Truth::received(&["middlebox"], &["firewall_reject", "state_lost", "injected"]) };
+    stage.expect_client(flow, &truth)?;
+    println!("   broker  says nothing: it sent no RST and got none, and its connection is still open");
+    stage.silent.push(flow.reversed());
     stage.keep(connection);
     stage.net.router.nft("delete table inet lab")
 }
 
 fn keepalive(stage: &mut Stage) -> Result<()> {
-    stage.announce("The client falls silent; the broker's keepalive gives it up after 3 s.");
+    stage.announce("The client's host falls silent; the broker's keepalive gives it up after 3 s.");
     let connection = stage.connect()?;
     let flow = connection.flow()?;
     stage.net.client.nft(
@@ -135,18 +161,56 @@ fn keepalive(stage: &mut Stage) -> Result<()> {
     )?;
     peer::keepalive(&connection.server)?;
     peer::wait_failure(&connection.server)?;
-    stage.expect(flow, &[], &[("keepalive_timeout", "sent")])?;
+    stage.expect_broker(flow, &Truth::sent("local_host", "keepalive_timeout"))?;
     stage.keep(connection);
     Ok(())
 }
 
-/// A reset that answers a segment without a socket, where this kernel traces those.
-fn socketless(cause: &'static str) -> Result<Vec<(&'static str, &'static str)>> {
-    if kernel::traces_resets_without_socket()? {
-        return Ok(vec![(cause, "sent")]);
+/// One segment, sent and read.
+fn exchange(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
+    let mut segment = *b"a segment";
+    peer::send(&mut from, &segment)?;
+    to.read_exact(&mut segment).map_err(|error| LabError::io("read from a socket", error))
+}
+
+/// What is true of a reset, as one host can know it: the kinds of origin and the causes that the wire cannot tell apart.
+struct Truth {
+    direction: &'static str,
+    origins: &'static [&'static str],
+    causes: Vec<&'static str>,
+    /// Of the box that made it.
+    address: Option<IpAddr>,
+}
+
+impl Truth {
+    /// This host knows what it does itself.
+    fn sent(origin: &'static str, cause: &'static str) -> Self {
+        let origins: &[_] = if origin == "local_process" { &["local_process"] } else { &["local_host"] };
+        Self { direction: "sent", origins, causes: vec![cause], address: None }
     }
-    println!("  (This kernel does not trace resets without a socket; Linux 6.10 and later do.)");
-    Ok(Vec::new())
+
+    fn received(origins: &'static [&'static str], causes: &[&'static str]) -> Self {
+        Self { direction: "received", origins, causes: causes.to_vec(), address: None }
+    }
+
+    /// From a living socket of the peer, or from a box as far away.
+    fn aborted() -> Self {
+        Self::received(&["remote_peer", "unknown"], &["peer_aborted", "unknown"])
+    }
+
+    fn is_told_by(&self, event: &Value) -> bool {
+        let is_one = |pointer: &str, wanted: &[&str]| event.pointer(pointer).is_some_and(|told| wanted.iter().any(|one| told == one));
+        let address = self.address.map(|address| address.to_string());
+        is_one("/origin/kind", self.origins)
+            && is_one("/cause/id", &self.causes)
+            && address.is_none_or(|address| event.pointer("/origin/address").is_some_and(|told| told == &address))
+    }
+}
+
+/// An agent, and whose it is.
+struct Watch {
+    name: &'static str,
+    agent: Agent,
 }
 
 /// The hosts, and an agent on either end.
@@ -154,7 +218,9 @@ struct Stage {
     client: Watch,
     broker: Watch,
     number: u32,
-    all_reported: bool,
+    all_true: bool,
+    /// Of which the broker's host saw no reset.
+    silent: Vec<Flow>,
     kept: Vec<(TcpStream, TcpStream)>,
     net: Routed,
 }
@@ -183,115 +249,68 @@ impl Stage {
         self.kept.push((connection.client, connection.server));
     }
 
-    /// Shows what both agents say about a connection and compares it with the truth: cause (or causes that the wire cannot tell apart) and
-    /// direction.
-    fn expect(&mut self, flow: Flow, client: &[(&str, &str)], broker: &[(&str, &str)]) -> Result<()> {
-        let needle = format!(":{}", flow.local.port());
-        for (watch, flow, truths) in [(&self.client, flow, client), (&self.broker, flow.reversed(), broker)] {
-            for (cause, direction) in truths {
-                let reported = watch.checked.wait_for(cause, |event| {
-                    flow.is_of(event)
-                        && event.pointer("/cause/id").is_some_and(|id| cause.split('|').any(|one| id == one))
-                        && event.pointer("/direction").is_some_and(|one| one == direction)
-                });
-                match reported {
-                    Ok(_) => println!("  {}: {}", watch.name, watch.shown.line_with(&needle)?),
-                    Err(error) => {
-                        println!("  MISSING on the {}: {direction}, {cause}\n{error}", watch.name);
-                        self.all_reported = false;
-                    }
-                }
-            }
-        }
+    fn expect_client(&mut self, flow: Flow, truth: &Truth) -> Result<()> {
+        self.all_true &= self.client.tells(flow, truth)?;
+        Ok(())
+    }
+
+    fn expect_broker(&mut self, flow: Flow, truth: &Truth) -> Result<()> {
+        self.all_true &= self.broker.tells(flow.reversed(), truth)?;
         Ok(())
     }
 }
 
-/// Two agents on one host: one for the eyes, and one whose JSON is compared with the truth.
-struct Watch {
-    name: &'static str,
-    checked: Agent,
-    shown: Shown,
-}
-
-/// The agent for the eyes.
-struct Shown {
-    child: Child,
-    lines: Receiver<String>,
-}
-
 impl Watch {
-    fn start(name: &'static str, host: &Host) -> Result<Self> {
-        let watch = Self { name, shown: Shown::start(host)?, checked: Agent::on(host).start()? };
-        // The heading: the agent is armed.
-        println!("  {name}: {}", watch.shown.line_with("")?);
-        Ok(watch)
-    }
-
-    /// Ends both agents and shows the summary of the one.
-    fn stop(self) -> Result<()> {
-        println!("\n{}:", self.name);
-        self.shown.stop()?;
-        self.checked.stop().map(drop)
+    /// Shows what the agent says of a reset, and whether that is the truth. The broker of scene 5 says two things of one connection; only the one
+    /// that is asked for is waited for.
+    fn tells(&self, flow: Flow, truth: &Truth) -> Result<bool> {
+        let is_it = |event: &Value| {
+            is_kind(event, "rst") && flow.is_of(event) && event.pointer("/direction").is_some_and(|one| one == truth.direction)
+        };
+        let wanted = self.agent.wait_for("the truth", |event| is_it(event) && truth.is_told_by(event));
+        if let Ok(event) = wanted {
+            print!("{}", Verdict(&event).lines(self.name));
+            return Ok(true);
+        }
+        // Whatever it says instead, or the error that it says nothing.
+        let event = self.agent.wait_for("a reset of this connection", is_it)?;
+        print!("{}", Verdict(&event).lines(self.name));
+        println!("   WRONG: it should be {} and {}; all it says of it:", truth.origins.join(" or "), truth.causes.join(" or "));
+        println!("{event:#}");
+        Ok(false)
     }
 }
 
-impl Shown {
-    fn start(host: &Host) -> Result<Self> {
-        let mut command = Command::new(workspace::agent_binary());
-        command.args(["capture", "--format", "pretty", "--settle", "100ms", "--netns"]).arg(host.path());
-        let mut child = command::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()))?;
-        let (sender, lines) = channel();
-        if let Some(pipe) = child.stdout.take() {
-            std::thread::spawn(move || forward(pipe, &sender));
-        }
-        Ok(Self { child, lines })
-    }
+/// One event, for people.
+struct Verdict<'a>(&'a Value);
 
-    /// The next line that has `needle` in it.
-    fn line_with(&self, needle: &str) -> Result<String> {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE).map_err(|error| match error {
-                RecvTimeoutError::Timeout => {
-                    LabError::Timeout { what: format!("a line with {needle:?} from the agent"), seconds: PATIENCE.as_secs() }
-                }
-                RecvTimeoutError::Disconnected => LabError::Client("the agent ended".to_owned()),
-            })?;
-            if line.contains(needle) {
-                return Ok(line);
+impl Verdict<'_> {
+    /// Two lines: who sent it and how sure that is; why.
+    fn lines(&self, host: &str) -> String {
+        let text = |pointer: &str| self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let act = if text("/direction") == "sent" { "sent a RST" } else { "got a RST" };
+        let who = match text("/origin/kind") {
+            "local_process" => "a process of this host".to_owned(),
+            "local_host" => "this host's kernel".to_owned(),
+            "remote_peer" => "the host at the other end".to_owned(),
+            "middlebox" => {
+                format!("a MIDDLEBOX at {}", self.0.pointer("/origin/address").and_then(Value::as_str).unwrap_or("no known address"))
             }
-        }
-    }
-
-    fn stop(mut self) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        pid.ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| kill_process(pid, Signal::TERM))
-            .map_err(|error| LabError::io("stop the agent", error))?;
-        for line in &self.lines {
-            println!("  {line}");
-        }
-        let status = command::wait(&mut self.child, "rstblame capture", PATIENCE)?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(LabError::Command { command: "rstblame capture".to_owned(), status: status.to_string(), output: String::new() })
+            other => other.to_owned(),
+        };
+        let sure = self.0.pointer("/origin/confidence").and_then(Value::as_f64);
+        let sure = sure.map_or_else(String::new, |sure| format!(" ({:.0} %)", sure * 100.0));
+        let head = format!("   {host}  {act}, made by {who}{sure}: {}", text("/cause/id"));
+        format!("{}\n{}\n", fitted(&head), fitted(&format!("           {}", text("/cause/summary"))))
     }
 }
 
-impl Drop for Shown {
-    fn drop(&mut self) {
-        // After `stop` it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A line of [`COLUMNS`] at most, cut at a blank.
+fn fitted(line: &str) -> String {
+    if line.chars().count() <= COLUMNS {
+        return line.to_owned();
     }
-}
-
-/// Passes lines on until either end is gone.
-fn forward(pipe: impl Read, lines: &Sender<String>) {
-    for line in BufReader::new(pipe).lines().map_while(std::io::Result::ok) {
-        if lines.send(line).is_err() {
-            return;
-        }
-    }
+    let short: String = line.chars().take(COLUMNS - 2).collect();
+    let end = short.rfind(' ').unwrap_or(short.len());
+    format!("{} …", short.get(..end).unwrap_or(&short))
 }

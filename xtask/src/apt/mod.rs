@@ -6,7 +6,7 @@ mod reason;
 
 use std::path::{Path, PathBuf};
 
-pub use self::archive::{Archive, mirror};
+pub use self::archive::{Archive, KEYS, mirror};
 use crate::{
     command::{self, is_root, privileged, succeeds},
     error::{Error, Result},

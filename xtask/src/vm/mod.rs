@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     figures,
     programs::{self, Program, program},
+    suites::Tally,
     workspace::Workspace,
 };
 
@@ -54,12 +55,13 @@ const SUITES: [(&str, &[&str]); 4] = [
 ///
 /// # Errors
 ///
-/// When something is missing, and [`Error::Guests`] when a guest fails.
+/// When something is missing, and [`Error::Tests`] when a guest fails.
 pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     bpf::setup(workspace)?;
     setup(workspace)?;
+    let began = Instant::now();
     let kernels = kernels::fetch(workspace, &directory(workspace)?, lines)?;
-    boot(workspace, &kernels, lines.is_empty())
+    boot(workspace, &kernels, lines.is_empty())?.tell(began)
 }
 
 /// Unpacks what makes and boots a guest, if it is missing, and makes sure that there is a place to fetch kernels from.
@@ -96,8 +98,8 @@ fn find(workspace: &Workspace, name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 ///
-/// As [`test`].
-pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<()> {
+/// When the emulator does not start, or a guest cannot be packed. A guest that fails counts as such.
+pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<Tally> {
     let agent = agent::build(workspace)?;
     let suites = suites(workspace)?;
     let directory = directory(workspace)?;
@@ -126,12 +128,14 @@ pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<()> 
     reports.sort_by_key(|(index, _)| *index);
     let reports: Vec<_> = kernels.iter().zip(reports.into_iter().map(|(_, report)| report)).collect();
     println!("vm: {} kernels in {} s", reports.len(), began.elapsed().as_secs());
-    let failed: Vec<&str> =
-        reports.iter().filter(|(_, report)| !report.problems.is_empty()).map(|(kernel, _)| kernel.release.as_str()).collect();
-    if all {
-        figures::write(workspace, "kernels", failed.is_empty(), &matrix::tables(&reports))?;
+    let mut tally = Tally::default();
+    for (kernel, report) in &reports {
+        tally.count(&format!("Linux {}", kernel.release), report.passed.len(), report.problems.len(), report.took);
     }
-    if failed.is_empty() { Ok(()) } else { Err(Error::Guests(failed.join(", "))) }
+    if all {
+        figures::write(workspace, "kernels", tally.failed == 0, &matrix::tables(&reports))?;
+    }
+    Ok(tally)
 }
 
 fn tell(kernel: &Kernel, report: &qemu::Report, log: &Path) {
