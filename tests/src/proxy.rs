@@ -128,6 +128,12 @@ impl Proxy {
         Ok(Self { child: spawn(&mut command)?, directory })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        // `ip netns exec` becomes the program.
+        self.child.id()
+    }
+
     /// Kills it, with no time to say goodbye.
     ///
     /// # Errors
