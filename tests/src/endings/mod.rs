@@ -5,8 +5,10 @@
 //! two; a truth ([`Truth`]) says who ended the connection and why, and [`Said`] says which lines
 //! may carry it. [`Watch`] starts the agents, collects the truths, and compares.
 
+mod pairs;
 mod said;
 mod watch;
 
+pub use pairs::{After, Case, Pair, Pairs};
 pub use said::{Said, Truth, by_process};
 pub use watch::{Scenario, Watch, start_all};

@@ -194,7 +194,8 @@ fn merge(base: &mut Value, extra: Value) {
 }
 
 /// A death that a process of this host caused. It is never `info`.
-pub fn by_process(cause: &str, pid: u32) -> Truth {
+pub fn by_process(cause: impl Into<Value>, pid: u32) -> Truth {
+    let cause = cause.into();
     Truth::new(json!({
         "severity": ["warning", "error"], "cause": {"id": cause},
         "origin": {"kind": "local_process", "possible": ["local_process"]}, "process": {"pid": pid},
