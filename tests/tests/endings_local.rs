@@ -1,15 +1,15 @@
-//! Processes that leave an AMQP connection without a word: who it was and how, on their own host; and
-//! on the other host, that the peer is gone.
+//! Processes that leave an AMQP connection without a word: who it was and how, on their own host;
+//! and on the other host, that the peer is gone.
 //!
 //! Each way to leave is one function. It is played by a client and by a broker, over IPv4 and IPv6,
-//! with and without unread data, and with another end that is silent or speaks: at once, later, or when
-//! the kernel has forgotten the connection.
+//! with and without unread data, and with another end that is silent or speaks: at once, later, or
+//! when the kernel has forgotten the connection.
 
 use rstblame_lab::{
     Result,
     cgroup::Cgroup,
     command,
-    endings::{After, Case, Pair, Pairs, Truth, by_process},
+    endings::{After, Case, Pair, Pairs, Truth, Wire, by_process},
     json,
     trial::{Ip, Side},
 };
@@ -139,26 +139,37 @@ fn brokers_leave_over_ipv6() -> Result<()> {
     play("brokers leave, IPv6", Side::Server, Ip::V6)
 }
 
-/// Its sockets are closed by a kernel worker, which is not who ended the connection. The other end speaks MPTCP (RFC 8684) or does not.
-fn mptcp_client_is_killed(name: &'static str, both: bool) -> Result<()> {
+/// A kernel worker closes its sockets, which is not who ended the connection. The other end speaks
+/// MPTCP (RFC 8684) or does not.
+fn mptcp_client_is_killed(name: &'static str, both: bool, endings: &[(bool, After, Wire)]) -> Result<()> {
     let mut pairs = Pairs::new(name, ACTOR, Side::Client)?;
     for ip in [Ip::V4, Ip::V6] {
-        for (unread, after) in [(true, After::Silence), (false, After::Silence), (false, After::AtOnce)] {
-            let case = Case { dies: Side::Client, ip, unread, after };
-            let mut pair = pairs.open_mptcp(case, both)?;
+        for (unread, after, wire) in endings.iter().copied() {
+            let mut pair = pairs.open_mptcp(Case { dies: Side::Client, ip, unread, after }, both)?;
             let truth = killed(&pairs, &mut pair)?;
-            pairs.ended("killed, MPTCP", pair, truth)?;
+            pairs.ended_by("killed, MPTCP", pair, wire, truth)?;
         }
     }
     pairs.finish()
 }
 
+/// What it has not read is in the MPTCP socket and not in the TCP one below, so that a FIN ends
+/// that. An orphaned MPTCP socket still takes what it is sent, unless there was something unread.
 #[test]
 fn mptcp_client_of_a_plain_broker_is_killed() -> Result<()> {
-    mptcp_client_is_killed("MPTCP client, plain broker", false)
+    let endings = [
+        (true, After::Silence, Wire::Fin),
+        (true, After::AtOnce, Wire::RstAfterFin),
+        (false, After::Silence, Wire::Fin),
+        (false, After::AtOnce, Wire::Fin),
+    ];
+    mptcp_client_is_killed("MPTCP client, plain broker", false, &endings)
 }
 
+/// Between two ends that speak it, something unread makes a RST (MP_FASTCLOSE), and otherwise the
+/// connection ends above TCP (DATA_FIN), where no TCP segment tells of it.
 #[test]
 fn mptcp_client_of_an_mptcp_broker_is_killed() -> Result<()> {
-    mptcp_client_is_killed("MPTCP on both ends", true)
+    let endings = [(true, After::Silence, Wire::Rst), (false, After::Silence, Wire::Nothing)];
+    mptcp_client_is_killed("MPTCP on both ends", true, &endings)
 }

@@ -9,6 +9,6 @@ mod pairs;
 mod said;
 mod watch;
 
-pub use pairs::{After, Case, Pair, Pairs};
+pub use pairs::{After, Case, Pair, Pairs, Wire};
 pub use said::{Said, Truth, by_process};
 pub use watch::{Scenario, Watch, start_all};

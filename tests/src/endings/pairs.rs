@@ -1,5 +1,5 @@
-//! Pairs of processes with an AMQP connection between them, of which one is about to leave it, on two
-//! hosts that are each watched alone.
+//! Pairs of processes with an AMQP connection between them, of which one is about to leave it, on
+//! two hosts that are each watched alone.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,7 +20,8 @@ use crate::{
 const DYING: &str = "its host";
 const OTHER: &str = "the other host";
 
-/// How long a kernel remembers a socket that its process has closed (`tcp_fin_timeout`), in seconds.
+/// How long a kernel remembers a socket that its process has closed (`tcp_fin_timeout`), in
+/// seconds.
 const REMEMBERED: &str = "4";
 
 /// When a peer speaks later: long after the settle window, and before its kernel forgets.
@@ -37,6 +38,19 @@ pub enum After {
     Later,
     /// It sends a message when nothing is left of the socket.
     WhenForgotten,
+}
+
+/// What the ending puts on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// A RST at once.
+    Rst,
+    /// A FIN, and nothing after it.
+    Fin,
+    /// A FIN, and a RST that answers what the other end says after it.
+    RstAfterFin,
+    /// Nothing that ends the TCP connection.
+    Nothing,
 }
 
 /// One way to set the scene for an ending.
@@ -95,6 +109,15 @@ impl Case {
         .map(|(unread, after)| Self { dies, ip, unread, after })
     }
 
+    /// What Linux puts on the wire when a TCP socket is closed, by its process or at its end.
+    pub const fn wire(self) -> Wire {
+        match (self.unread, self.after) {
+            (true, _) => Wire::Rst,
+            (false, After::Silence) => Wire::Fin,
+            (false, _) => Wire::RstAfterFin,
+        }
+    }
+
     /// For the name of a scenario.
     fn describe(self) -> String {
         let Self { dies, ip, unread, after } = self;
@@ -111,7 +134,8 @@ impl Pair {
 }
 
 impl Pairs {
-    /// Builds the hosts, and starts the agents. `program` is `env!("CARGO_BIN_EXE_actor")` of a test.
+    /// Builds the hosts, and starts the agents. `program` is `env!("CARGO_BIN_EXE_actor")` of a
+    /// test.
     ///
     /// # Errors
     ///
@@ -178,15 +202,28 @@ impl Pairs {
     ///
     /// As [`Actor::ask`].
     pub fn ended(&mut self, scenario: &str, pair: Pair, truth: Truth) -> Result<()> {
+        let wire = pair.case.wire();
+        self.ended_by(scenario, pair, wire, truth)
+    }
+
+    /// The same, where the wire is not that of a TCP socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Actor::ask`].
+    pub fn ended_by(&mut self, scenario: &str, pair: Pair, wire: Wire, truth: Truth) -> Result<()> {
         let Pair { dying, mut other, flow, case, kept } = pair;
         self.kept.extend(kept);
         // It learns of it by a FIN or by a RST: end of file, or an error.
         other.ask("read 0")?;
-        let is_reset = case.unread || case.after != After::Silence;
-        let said = if is_reset { Said::Reset } else { Said::Ended };
+        let said = match wire {
+            Wire::Rst | Wire::RstAfterFin => Said::Reset,
+            Wire::Fin => Said::Ended,
+            Wire::Nothing => Said::Perhaps,
+        };
         let scenario = format!("{scenario}, {}", case.describe());
         self.watch.told(&scenario, DYING, flow, said(truth));
-        self.watch.told(&scenario, OTHER, flow.reversed(), said(seen_by_the_other(case)));
+        self.watch.told(&scenario, OTHER, flow.reversed(), said(seen_by_the_other(case, wire)));
         self.kept.push(dying);
         match case.after {
             After::Silence => self.kept.push(other),
@@ -239,10 +276,11 @@ const fn speak(case: Case) -> &'static str {
     }
 }
 
-/// A peer that is gone, without a word of AMQP: it can be its process, its host, or something between.
-fn seen_by_the_other(case: Case) -> Truth {
+/// A peer that is gone, without a word of AMQP: it can be its process, its host, or something
+/// between.
+fn seen_by_the_other(case: Case, wire: Wire) -> Truth {
     let role = if case.dies == Side::Client { "broker" } else { "client" };
-    let cause = if case.unread { "peer_aborted" } else { "peer_gone" };
+    let cause = if wire == Wire::Rst { "peer_aborted" } else { "peer_gone" };
     Truth::new(json!({
         "severity": ["warning", "error"], "cause": {"id": cause}, "origin": {"kind": ["remote_peer", "unknown"]},
         "amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 60, "close": null},
