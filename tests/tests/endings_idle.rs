@@ -6,12 +6,14 @@ use std::{net::IpAddr, time::Duration};
 use rstblame_lab::{
     Result,
     agent::Agent,
-    endings::{Said, Truth, Watch},
+    endings::{
+        Said, Watch,
+        through_a_proxy::{idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_an_end_that_knows, idle_seen_from_the_proxy},
+    },
     json,
     pika::Pika,
     proxied::{Chain, Halves, wait_fin},
     proxy::{Kind, Place, Proxy},
-    record::Flow,
     trial::Ip,
 };
 
@@ -24,45 +26,6 @@ const IDLE: Duration = Duration::from_secs(14);
 /// How often it happens. From the second time on, the agents may know what to expect.
 const ROUNDS: usize = 3;
 
-/// What every host has to say: it was the silence, and a heartbeat would have prevented it.
-fn idle_timeout() -> Truth {
-    let severity = json!(["warning", "error"]);
-    Truth::new(json!({"severity": severity, "cause": {"id": "idle_timeout"}, "amqp": {"version": "0-9-1", "heartbeat_s": 0}}))
-        .mentions("/evidence", &["12 s", "12.0 s"])
-        .mentions("/evidence", &["heartbeat"])
-        .mentions("/cause/advice", &["heartbeat"])
-}
-
-/// The client's host and the broker's see the proxy as their peer. Whether it is one they cannot
-/// know, and so accuse nobody behind that address for certain.
-fn seen_from_an_end(role: &str) -> Truth {
-    idle_timeout()
-        .and(json!({"origin": {"kind": ["middlebox", "unknown", "remote_peer"]}, "amqp": {"role": role}}))
-        .leaves_open("middlebox")
-}
-
-/// The same, told that there is a proxy at that address.
-fn seen_from_an_end_that_knows(role: &str) -> Truth {
-    idle_timeout().and(json!({"origin": {"kind": "middlebox", "name": "lb-1"}, "amqp": {"role": role}}))
-}
-
-/// RabbitMQ answers the FIN of the proxy with a RST, unless HAProxy's own is quicker. Its process
-/// sent that RST, and still did not end the connection.
-fn answered_by_the_broker() -> Truth {
-    idle_timeout().and(json!({"direction": "sent", "origin": {"kind": "local_process"}, "amqp": {"role": "broker"}}))
-}
-
-/// On its own host it is a process like any other, and the two connections are one story: each
-/// names the other.
-fn seen_from_the_proxy(pid: u32, other: Flow) -> Truth {
-    idle_timeout()
-        .and(json!({
-            "origin": {"kind": "local_process", "possible": ["local_process"]},
-            "process": {"pid": pid, "executable": {"name": "haproxy"}},
-        }))
-        .tied_to(other)
-}
-
 /// RabbitMQ, HAProxy and pika, three times: connect, be silent for longer than HAProxy likes,
 /// publish.
 fn haproxy_ends_what_is_idle(name: &'static str, ip: Ip) -> Result<()> {
@@ -71,7 +34,7 @@ fn haproxy_ends_what_is_idle(name: &'static str, ip: Ip) -> Result<()> {
     let proxy = Proxy::start_at(
         Kind::Haproxy,
         &chain.hosts.router,
-        &Place { front, server: ip.of(&chain.hosts.server), from: None, patience: TIMEOUT },
+        &Place { front, server: ip.of(&chain.hosts.server), from: None, patience: TIMEOUT, only: None },
     )?;
     // From the broker's side the proxy is the router's address on the broker's LAN.
     let back: IpAddr = match ip {
@@ -108,17 +71,16 @@ fn haproxy_ends_what_is_idle(name: &'static str, ip: Ip) -> Result<()> {
 }
 
 fn told(watch: &Watch, scenario: &str, proxy: &Proxy, halves: &Halves) {
-    watch.told(scenario, "client", halves.client, Said::Reset(seen_from_an_end("client")));
-    watch.told(scenario, "client that knows", halves.client, Said::Reset(seen_from_an_end_that_knows("client")));
-    watch.told(scenario, "proxy", halves.front, Said::Died(seen_from_the_proxy(proxy.pid(), halves.back)));
-    watch.told(scenario, "proxy", halves.back, Said::Died(seen_from_the_proxy(proxy.pid(), halves.front)));
-    watch.told(scenario, "broker", halves.broker, Said::Died(seen_from_an_end("broker").or(answered_by_the_broker())));
-    watch.told(
-        scenario,
-        "broker that knows",
-        halves.broker,
-        Said::Died(seen_from_an_end_that_knows("broker").or(answered_by_the_broker())),
-    );
+    let seconds = TIMEOUT.as_secs();
+    let (seen, knowing) = (|role| idle_seen_from_an_end(role, seconds), |role| idle_seen_from_an_end_that_knows(role, "lb-1", seconds));
+    let answered = || idle_answered_by_the_broker(seconds);
+    let own = |other| idle_seen_from_the_proxy(proxy.pid(), "haproxy", seconds, other);
+    watch.told(scenario, "client", halves.client, Said::Reset(seen("client")));
+    watch.told(scenario, "client that knows", halves.client, Said::Reset(knowing("client")));
+    watch.told(scenario, "proxy", halves.front, Said::Died(own(halves.back)));
+    watch.told(scenario, "proxy", halves.back, Said::Died(own(halves.front)));
+    watch.told(scenario, "broker", halves.broker, Said::Died(seen("broker").or(answered())));
+    watch.told(scenario, "broker that knows", halves.broker, Said::Died(knowing("broker").or(answered())));
 }
 
 #[test]

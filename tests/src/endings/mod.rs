@@ -7,6 +7,7 @@
 
 mod pairs;
 mod said;
+pub mod through_a_proxy;
 mod watch;
 
 pub use pairs::{After, Case, Pair, Pairs, Wire};

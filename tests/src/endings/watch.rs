@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many scenarios go on at a time: most of their time they wait for a proxy to lose patience.
-const AT_A_TIME: usize = 6;
+const AT_A_TIME: usize = 8;
 
 /// Names the one scenario to play, by a part of its name, where somebody wants no other.
 const SCENARIO: &str = "RSTBLAME_LAB_SCENARIO";
