@@ -159,6 +159,10 @@ impl Actor {
             ["talk", first, count, a_second, seconds] => self.talk(End::Client, [first, count, a_second, seconds]).map(done),
             ["reply", first, count, a_second, seconds] => self.talk(End::Broker, [first, count, a_second, seconds]).map(done),
             ["keepalive", first, count] => self.each(first, count, |socket| Ok(peer::keepalive(socket)?)).map(done),
+            ["user_timeout", first, count, milliseconds] => {
+                let limit = Duration::from_millis(milliseconds.parse()?);
+                self.each(first, count, |socket| Ok(SockRef::from(socket).set_tcp_user_timeout(Some(limit))?)).map(done)
+            }
             ["failed", first, count] => self.each(first, count, wait_failed).map(done),
             ["read", number] => self.read(number.parse()?),
             ["shutdown", first, count] => self.each(first, count, |socket| Ok(socket.shutdown(std::net::Shutdown::Write)?)).map(done),

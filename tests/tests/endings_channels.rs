@@ -53,8 +53,8 @@ impl Stage {
         Ok(stream)
     }
 
-    /// The client uses a channel that the broker has closed. The broker closes the connection for that
-    /// (504), and resets it, because the client leaves that to it.
+    /// The client uses a channel that the broker has closed. The broker closes the connection for
+    /// that (504), and resets it, because the client leaves that to it.
     fn uses_a_closed_channel(&self, scenario: &str, mut stream: TcpStream, text: &'static str, advice: &[&str]) -> Result<()> {
         let flow = peer::flow(&stream)?;
         speech::expect(&mut stream, speech::CHANNEL_CLOSE)?;
@@ -89,7 +89,8 @@ fn of_a_slow_consumer(truth: Truth) -> Truth {
     truth.and(channel_closed()).mentions("/amqp/channel_close/text", &["timed out"]).mentions("/cause/advice", &["consumer_timeout"])
 }
 
-/// An acknowledgement of nothing: 406, `unknown delivery tag`. The 504 that follows is only a symptom.
+/// An acknowledgement of nothing: 406, `unknown delivery tag`. The 504 that follows is only a
+/// symptom.
 fn channel_is_used_after_an_unknown_tag(stage: &Stage, ip: Ip) -> Result<()> {
     let mut stream = stage.open(ip)?;
     speech::say(&mut stream, &speech::ack(1))?;
@@ -101,15 +102,16 @@ fn channel_is_used_after_an_unknown_tag(stage: &Stage, ip: Ip) -> Result<()> {
     )
 }
 
-/// A delivery that is not acknowledged in time: 406, `delivery acknowledgement on channel 1 timed out`.
+/// A delivery that is not acknowledged in time: 406, `delivery acknowledgement on channel 1 timed
+/// out`.
 fn channel_is_used_after_a_consumer_timeout(stage: &Stage, ip: Ip) -> Result<()> {
     let mut stream = stage.open(ip)?;
     speech::consume_one(&mut stream, &format!("slow-{ip:?}"))?;
     stage.uses_a_closed_channel(&format!("504 after a consumer timeout, {ip:?}"), stream, "timed out", &["consumer_timeout"])
 }
 
-/// pika raises an exception, and the application ends with it: as most do. It left, and it left because
-/// of the timeout.
+/// pika raises an exception, and the application ends with it: as most do. It left, and it left
+/// because of the timeout.
 fn application_ends_by_a_consumer_timeout(stage: &Stage, ip: Ip) -> Result<()> {
     let mut pika = Pika::start(&stage.hosts.client)?;
     let flow = pika.connect(&Login::at(ip.of(&stage.hosts.server)))?;

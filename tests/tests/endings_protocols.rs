@@ -57,7 +57,8 @@ const SPEECHES: [Speech; 10] = [
     Speech { name: "AMQP to a port of TLS", bytes: &speech::HEADER_0_9_1, port: AMQPS, words: &["AMQP"] },
 ];
 
-/// What either host has to say. The broker logs an error of its own, so that this is no ordinary close.
+/// What either host has to say. The broker logs an error of its own, so that this is no ordinary
+/// close.
 fn wrong_protocol(speech: &Speech) -> Truth {
     Truth::new(json!({"severity": ["warning", "error"], "cause": {"id": "wrong_protocol"}})).mentions("/cause/summary", speech.words)
 }
@@ -131,7 +132,8 @@ fn connections_without_a_byte_are_health_checks() -> Result<()> {
             watch.told(&scenario, "broker", flow.reversed(), Said::Nothing);
         }
     }
-    // The broker is slower than its clients: an ordinary connection behind them all is seen to its end.
+    // The broker is slower than its clients: an ordinary connection behind them all is seen to its
+    // end.
     let mut last = connect(&hosts, Ip::V4, AMQP)?;
     let flow = peer::flow(&last)?;
     speech::handshake(&mut last, "/", 60)?;

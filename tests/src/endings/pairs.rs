@@ -9,7 +9,7 @@ use crate::{
     actor::{Actor, Stage},
     agent::Agent,
     json,
-    net::{TwoHosts, two_hosts},
+    net::{Host, TwoHosts, two_hosts},
     peer::AMQP,
     poll,
     record::Flow,
@@ -194,6 +194,14 @@ impl Pairs {
             dying.ask("unread 0 1 100")?;
         }
         Ok(Pair { dying, other, flow, case, kept: Vec::new() })
+    }
+
+    /// The host on which one process leaves.
+    pub const fn host_of(&self, dies: Side) -> &Host {
+        match dies {
+            Side::Client => &self.hosts.client,
+            Side::Server => &self.hosts.server,
+        }
     }
 
     /// One end has left: lets the other do what it does, and notes what both hosts have to say.

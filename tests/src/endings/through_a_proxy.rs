@@ -10,13 +10,17 @@ use super::{Truth, by_process};
 use crate::record::Flow;
 
 /// It was the silence, this many seconds of it, and a heartbeat would have prevented it.
-fn idle_timeout(seconds: u64) -> Truth {
+fn idle_timeout_without_heartbeats(seconds: u64) -> Truth {
     Truth::new(json!({
         "severity": ["warning", "error"], "cause": {"id": "idle_timeout"}, "amqp": {"version": "0-9-1", "heartbeat_s": 0},
     }))
     .mentions("/evidence", &[&format!("{seconds} s"), &format!("{seconds}.0 s")])
-    .mentions("/evidence", &["heartbeat"])
     .mentions("/cause/advice", &["heartbeat"])
+}
+
+/// The same, where only the silence tells of it: that heartbeats were off belongs to the evidence.
+fn idle_timeout(seconds: u64) -> Truth {
+    idle_timeout_without_heartbeats(seconds).mentions("/evidence", &["heartbeat"])
 }
 
 /// From the client's host or the broker's, which know nothing of a proxy.
@@ -38,7 +42,7 @@ pub fn idle_answered_by_the_broker(seconds: u64) -> Truth {
 
 /// On the proxy's host the two connections are one story: each names the other.
 pub fn idle_seen_from_the_proxy(pid: u32, program: &str, seconds: u64, other: Flow) -> Truth {
-    idle_timeout(seconds)
+    idle_timeout_without_heartbeats(seconds)
         .and(json!({
             "origin": {"kind": "local_process", "possible": ["local_process"]},
             "process": {"pid": pid, "executable": {"name": program}},

@@ -22,6 +22,9 @@ use crate::{
 /// How many scenarios go on at a time: most of their time they wait for a proxy to lose patience.
 const AT_A_TIME: usize = 8;
 
+/// Scenarios take turns on the processors: an end that goes on may do so late.
+const SETTLE: &str = "500ms";
+
 /// Names the one scenario to play, by a part of its name, where somebody wants no other.
 const SCENARIO: &str = "RSTBLAME_LAB_SCENARIO";
 
@@ -52,7 +55,8 @@ struct Claim {
 /// As [`Options::start`].
 pub fn start_all<N: Send>(agents: Vec<(N, Options)>) -> Result<Vec<(N, Agent)>> {
     std::thread::scope(|scope| {
-        let starting: Vec<_> = agents.into_iter().map(|(view, options)| scope.spawn(|| Ok((view, options.start()?)))).collect();
+        let starting: Vec<_> =
+            agents.into_iter().map(|(view, options)| scope.spawn(|| Ok((view, options.settle(SETTLE).start()?)))).collect();
         starting.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
