@@ -25,7 +25,7 @@ const AT_A_TIME: usize = 8;
 /// Scenarios take turns on the processors: an end that goes on may do so late.
 const SETTLE: &str = "500ms";
 
-/// Names the one scenario to play, by a part of its name, where somebody wants no other.
+/// Names the scenarios to play, by parts of their names with commas between them, where somebody wants no other.
 const SCENARIO: &str = "RSTBLAME_LAB_SCENARIO";
 
 /// A scenario on a stage, by its name.
@@ -92,7 +92,7 @@ impl Watch {
     /// tells.
     pub fn play<S: Sync + ?Sized>(&self, stage: &S, scenarios: &[Scenario<S>]) {
         let wanted = std::env::var(SCENARIO).unwrap_or_default();
-        let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| name.contains(&wanted)).collect();
+        let scenarios: Vec<_> = scenarios.iter().filter(|(name, _)| wanted.split(',').any(|part| name.contains(part))).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..AT_A_TIME.min(scenarios.len()) {
