@@ -22,6 +22,9 @@ pub const BASE_ID: &str = "base-id";
 /// What Envoy is told besides.
 pub const ENVOY: [&str; 7] = ["--concurrency", "1", "--drain-time-s", "1", "--parent-shutdown-time-s", "2", "-c"];
 
+/// Where Traefik tells of itself.
+pub const API: u16 = 8080;
+
 /// How long a proxy waits for a side whose silence is not to count.
 const FOREVER: Duration = Duration::from_hours(1);
 
@@ -119,6 +122,9 @@ fn traefik(place: &Place) -> Configuration {
     let (front, server) = ends(place);
     let arguments = vec![
         format!("--entryPoints.amqp.address={front}"),
+        // Where it says whether the route is there: it listens before that.
+        "--api.insecure=true".to_owned(),
+        format!("--entryPoints.traefik.address={}", SocketAddr::new(place.front, API)),
         format!("--entryPoints.amqp.transport.lifeCycle.graceTimeOut={DRAIN}s"),
         "--global.checkNewVersion=false".to_owned(),
         "--global.sendAnonymousUsage=false".to_owned(),

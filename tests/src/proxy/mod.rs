@@ -5,7 +5,8 @@ mod configuration;
 use std::{
     fmt::Display,
     fs,
-    net::{IpAddr, SocketAddr},
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -15,7 +16,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use self::configuration::{BASE_ID, Configuration, ENVOY, HAPROXY, OWN, words};
+use self::configuration::{API, BASE_ID, Configuration, ENVOY, HAPROXY, OWN, words};
 use crate::{
     LabError, Result,
     command::{self, spawn},
@@ -100,7 +101,8 @@ impl Proxy {
             }
             let listening = host.run(&["ss", "--no-header", "--listening", "--tcp", "--numeric", &filter])?;
             Ok((!listening.trim().is_empty()).then_some(()))
-        })
+        })?;
+        if kind == Kind::Traefik { wait_for_route(host, front) } else { Ok(()) }
     }
 
     /// Starts `HAProxy` on `host`, which looks every 100 ms whether something listens at `server`,
@@ -228,4 +230,18 @@ fn start(host: &Host, program: &Path, arguments: &[String], directory: &Path) ->
     command.args(arguments.iter().map(|word| word.replace(OWN, &own))).arg(directory.join("configuration.yaml"));
     // Envoy logs a lot, and nobody reads it.
     spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// Waits until Traefik knows where to send what arrives: what comes before that, it keeps waiting.
+fn wait_for_route(host: &Host, front: IpAddr) -> Result<()> {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::new(front, API))?;
+        stream.write_all(b"GET /api/tcp/routers/amqp@file HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    poll::until("Traefik to have its route", Duration::from_secs(15), || {
+        host.inside(|| Ok(ask().is_ok_and(|answer| answer.contains("\"enabled\"")).then_some(())))
+    })
 }
