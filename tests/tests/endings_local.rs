@@ -139,6 +139,35 @@ fn brokers_leave_over_ipv6() -> Result<()> {
     play("brokers leave, IPv6", Side::Server, Ip::V6)
 }
 
+/// `shutdown`, which ends the connection for everybody who has the socket: who called it is named,
+/// and the other who has it is in the evidence. What the peer says after it is taken, and never
+/// answered.
+fn child_shuts_down(name: &'static str, dies: Side) -> Result<()> {
+    let mut pairs = Pairs::new(name, ACTOR, dies)?;
+    for ip in [Ip::V4, Ip::V6] {
+        for (unread, after) in [(false, After::Silence), (false, After::AtOnce), (true, After::Silence)] {
+            let mut pair = pairs.open(Case { dies, ip, unread, after })?;
+            let mut child = pairs.stage.fork(&mut pair.dying)?;
+            child.ask("shutdown 0 1")?;
+            let parent = pair.dying.pid.to_string();
+            let truth = by_process("closed_without_amqp_close", child.pid).mentions("/evidence", &[&parent]);
+            pair.keep(child);
+            pairs.ended_by("shut down by the child", pair, Wire::Fin, truth)?;
+        }
+    }
+    pairs.finish()
+}
+
+#[test]
+fn child_of_a_client_shuts_down() -> Result<()> {
+    child_shuts_down("child of a client shuts down", Side::Client)
+}
+
+#[test]
+fn child_of_a_broker_shuts_down() -> Result<()> {
+    child_shuts_down("child of a broker shuts down", Side::Server)
+}
+
 /// A kernel worker closes its sockets, which is not who ended the connection. The other end speaks
 /// MPTCP (RFC 8684) or does not.
 fn mptcp_client_is_killed(name: &'static str, both: bool, endings: &[(bool, After, Wire)]) -> Result<()> {

@@ -121,8 +121,8 @@ fn loses_patience(stage: &Stage, kind: Kind, only: Option<Side>, program: &str) 
         let scenario = format!("idle, {}, round {round}", client.name);
         stage.watch.told(&scenario, "client", at_client, Said::Died(idle_seen_from_an_end("client", seconds)));
         stage.watch.told(&scenario, "proxy", front, Said::Died(idle_seen_from_the_proxy(pid, program, seconds, back)));
-        // Tired of the broker, HAProxy closes the client's half, passes on what the client publishes
-        // nevertheless, and closes the other half then.
+        // Tired of the broker, HAProxy closes the client's half, passes on what the client
+        // publishes nevertheless, and closes the other half then.
         let (own, at_broker) = if only == Some(Side::Server) {
             (other_half_of_idle(pid, front), peer_left("broker").or(peer_left_and_broker_answered()))
         } else {

@@ -136,6 +136,32 @@ fn path_drops_what_the_client_publishes() -> Result<()> {
     silence.finish(clients)
 }
 
+/// What the client sends is dropped, and what the broker sends arrives: a broken way back. The
+/// client's kernel gives up, and answers what the broker repeats after that by a RST, which nobody
+/// hears either.
+#[test]
+fn path_drops_one_way() -> Result<()> {
+    let silence = Silence::new("the path drops one way")?;
+    let mut clients = vec![silence.open(Ip::V4, "one way")?, silence.open(Ip::V6, "one way")?];
+    router::drop_from(&silence.hosts.router, CLIENT_LAN)?;
+    for one in &mut clients {
+        one.client.ask(&format!("user_timeout 0 1 {USER_TIMEOUT}"))?;
+        one.server.ask("deliver 0 1")?;
+        one.client.ask("publish_one 0 1")?;
+    }
+    for one in &mut clients {
+        one.client.ask("failed 0 1")?;
+        let truth = Truth::new(json!({
+            "severity": ["warning", "error"], "cause": {"id": "timed_out"}, "process": {"pid": one.client.pid},
+            "origin": {"kind": ["local_host", "unknown", "middlebox"]}, "amqp": {"role": "client", "phase": "open", "close": null},
+        }));
+        silence.watch.told(&one.scenario, "client", one.flow, Said::Reset(truth));
+        silence.watch.told(&one.scenario, "broker", one.flow.reversed(), Said::Nothing);
+        silence.watch.wait_for_reset("client", one.flow)?;
+    }
+    silence.finish(clients)
+}
+
 /// The router goes down: nobody answers for it on the LAN, and the kernel says that the host is
 /// unreachable.
 #[test]

@@ -11,8 +11,10 @@ use crate::record::Flow;
 
 /// It was the silence, this many seconds of it, and a heartbeat would have prevented it.
 fn idle_timeout_without_heartbeats(seconds: u64) -> Truth {
-    // A timer fires late, or in a bundle with others.
-    let silences: Vec<String> = (0..10).map(|tenth| format!("{seconds}.{tenth} s")).chain([format!("{seconds} s")]).collect();
+    // A timer fires late, or in a bundle with others: nginx reads its clock before it looks at its
+    // sockets.
+    let tenths = (seconds * 10 - 2)..(seconds * 10 + 10);
+    let silences: Vec<String> = tenths.map(|tenth| format!("{}.{} s", tenth / 10, tenth % 10)).chain([format!("{seconds} s")]).collect();
     Truth::new(json!({
         "severity": ["warning", "error"], "cause": {"id": "idle_timeout"}, "amqp": {"version": "0-9-1", "heartbeat_s": 0},
     }))
@@ -52,8 +54,8 @@ pub fn idle_seen_from_the_proxy(pid: u32, program: &str, seconds: u64, other: Fl
         .tied_to(other)
 }
 
-/// On the proxy's host, the half that it ends later because of the other: data passed it meanwhile, so that
-/// no silence is to be seen, and what ties the two is all there is.
+/// On the proxy's host, the half that it ends later because of the other: data passed it meanwhile,
+/// so that no silence is to be seen, and what ties the two is all there is.
 pub fn other_half_of_idle(pid: u32, other: Flow) -> Truth {
     let causes = ["idle_timeout", "peer_gone", "data_after_close", "closed_without_amqp_close", "linger_abort"];
     by_process(json!(causes), pid).tied_to(other)

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Said, Truth};
 use crate::{
-    Result,
+    LabError, Result,
     agent::{Agent, Options},
     record::{Flow, Record, is_kind},
     table,
@@ -25,7 +25,8 @@ const AT_A_TIME: usize = 8;
 /// Scenarios take turns on the processors: an end that goes on may do so late.
 const SETTLE: &str = "500ms";
 
-/// Names the scenarios to play, by parts of their names with commas between them, where somebody wants no other.
+/// Names the scenarios to play, by parts of their names with commas between them, where somebody
+/// wants no other.
 const SCENARIO: &str = "RSTBLAME_LAB_SCENARIO";
 
 /// A scenario on a stage, by its name.
@@ -55,8 +56,14 @@ struct Claim {
 /// As [`Options::start`].
 pub fn start_all<N: Send>(agents: Vec<(N, Options)>) -> Result<Vec<(N, Agent)>> {
     std::thread::scope(|scope| {
-        let starting: Vec<_> =
-            agents.into_iter().map(|(view, options)| scope.spawn(|| Ok((view, options.settle(SETTLE).start()?)))).collect();
+        let starting = agents.into_iter().map(|(view, options)| {
+            // What an agent leaves behind goes by the name of its thread, which is that of the
+            // test.
+            let thread = std::thread::Builder::new().name(table::scenario());
+            let started = thread.spawn_scoped(scope, || Ok((view, options.settle(SETTLE).start()?)));
+            started.map_err(LabError::during("start a thread"))
+        });
+        let starting = starting.collect::<Result<Vec<_>>>()?;
         starting.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
@@ -86,6 +93,16 @@ impl Watch {
         let mut agents = self.agents.iter().filter(|(name, _)| *name == view);
         let what = format!("a line about {} -> {}", flow.local, flow.peer);
         agents.try_for_each(|(_, agent)| agent.wait_for(&what, |event| is_of_ending(event) && flow.is_of(event)).map(drop))
+    }
+
+    /// The same for a `rst`, where another line may come before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::wait_for`].
+    pub fn wait_for_reset(&self, view: &str, flow: Flow) -> Result<()> {
+        let mut agents = self.agents.iter().filter(|(name, _)| *name == view);
+        agents.try_for_each(|(_, agent)| agent.wait_for_resets(flow, 1))
     }
 
     /// Plays scenarios, some of them at a time. One that fails stops no other; [`Watch::finish`]
