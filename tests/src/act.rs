@@ -32,7 +32,7 @@ use rustix::{
     process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 type Outcome<T = String> = Result<T, Box<dyn Error>>;
 
@@ -68,7 +68,7 @@ fn act() -> Outcome<ExitCode> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let mut actor = Actor { control: control.clone(), listener: None, small: false, sockets: Vec::new(), inbox: None };
+    let mut actor = Actor { control: control.clone(), listener: None, small: false, mptcp: false, sockets: Vec::new(), inbox: None };
     loop {
         match actor.serve(UnixStream::connect(&actor.control)?)? {
             // The child of a fork goes on with a control connection of its own.
@@ -89,6 +89,8 @@ struct Actor {
     listener: Option<TcpListener>,
     /// New sockets get small buffers.
     small: bool,
+    /// New sockets are of MPTCP (RFC 8684).
+    mptcp: bool,
     /// By number, in the order in which they were opened; empty once closed.
     sockets: Vec<Option<TcpStream>>,
     inbox: Option<UnixDatagram>,
@@ -132,6 +134,10 @@ impl Actor {
                 self.small = true;
                 Ok(String::new())
             }
+            ["mptcp"] => {
+                self.mptcp = true;
+                Ok(String::new())
+            }
             ["connect", address, count] => self.connect(address.parse()?, count.parse()?),
             ["accept", count] => self.accept(count.parse()?),
             ["accept_waiting"] => self.accept_waiting(),
@@ -148,9 +154,15 @@ impl Actor {
             ["confirm", number, messages, body, window] => traffic::confirm(self.socket(number.parse()?)?, &load(messages, body, window)?),
             ["open", first, count] => self.each(first, count, |socket| traffic::open(socket, End::Client)).map(done),
             ["welcome", first, count] => self.each(first, count, |socket| traffic::open(socket, End::Broker)).map(done),
+            ["deliver", first, count] => self.each(first, count, |socket| traffic::message_from(socket, End::Broker)).map(done),
+            ["publish_one", first, count] => self.each(first, count, |socket| traffic::message_from(socket, End::Client)).map(done),
             ["talk", first, count, a_second, seconds] => self.talk(End::Client, [first, count, a_second, seconds]).map(done),
             ["reply", first, count, a_second, seconds] => self.talk(End::Broker, [first, count, a_second, seconds]).map(done),
             ["keepalive", first, count] => self.each(first, count, |socket| Ok(peer::keepalive(socket)?)).map(done),
+            ["user_timeout", first, count, milliseconds] => {
+                let limit = Duration::from_millis(milliseconds.parse()?);
+                self.each(first, count, |socket| Ok(SockRef::from(socket).set_tcp_user_timeout(Some(limit))?)).map(done)
+            }
             ["failed", first, count] => self.each(first, count, wait_failed).map(done),
             ["read", number] => self.read(number.parse()?),
             ["shutdown", first, count] => self.each(first, count, |socket| Ok(socket.shutdown(std::net::Shutdown::Write)?)).map(done),
@@ -175,7 +187,7 @@ impl Actor {
     }
 
     fn listen(&mut self, address: SocketAddr, shared: bool) -> Outcome<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, self.mptcp.then_some(Protocol::MPTCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared)?;
         if self.small {
@@ -191,7 +203,7 @@ impl Actor {
     fn connect(&mut self, address: SocketAddr, count: usize) -> Outcome {
         let mut locals = Vec::with_capacity(count);
         for _ in 0..count {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, self.mptcp.then_some(Protocol::MPTCP))?;
             if self.small {
                 socket.set_send_buffer_size(SMALL)?;
             }

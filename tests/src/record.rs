@@ -139,10 +139,21 @@ impl Record {
         Some((sink.get("written")?.as_u64()?, sink.get("lost")?.as_u64()?))
     }
 
+    /// What is wrong with the books of the endings without a RST, `emitted` of which the stream has a line.
+    fn books_of_endings(&self, emitted: u64) -> Option<String> {
+        let last: Value = serde_json::from_str(self.lines.last()?).ok()?;
+        let Some(books) = last.get("endings") else {
+            return (emitted > 0).then(|| format!("{emitted} connection_ended lines, and no books of them"));
+        };
+        let [seen, told, suppressed, lost] = ["seen", "emitted", "suppressed", "lost"].map(|name| books.get(name).and_then(Value::as_u64));
+        let sum = [told, suppressed, lost].into_iter().sum::<Option<u64>>();
+        (seen.is_none() || seen != sum || told != Some(emitted)).then(|| format!("{emitted} connection_ended lines, but {books}"))
+    }
+
     /// Every promise of the contract this stream breaks; empty when it keeps them all.
     pub fn violations(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let (mut resets, mut suppressed) = (0, 0);
+        let (mut resets, mut suppressed, mut endings) = (0, 0, 0);
         let mut ids = HashSet::new();
         for (index, line) in self.lines.iter().enumerate() {
             let number = index + 1;
@@ -156,12 +167,18 @@ impl Record {
                 found.push(format!("line {number} of {} is {kind:?}", self.lines.len()));
             }
             match kind {
-                "rst" => {
-                    resets += 1;
-                    for pointer in REQUIRED {
+                "rst" | "connection_ended" => {
+                    let is_reset = kind == "rst";
+                    *(if is_reset { &mut resets } else { &mut endings }) += 1;
+                    // No packet ends a connection that times out, so that an ending has no direction.
+                    for pointer in REQUIRED.iter().filter(|pointer| is_reset || **pointer != "/direction") {
                         if event.pointer(pointer).is_none() {
                             found.push(format!("line {number} has no {pointer}: {line}"));
                         }
+                    }
+                    let effect = event.get("effect").and_then(Value::as_str).unwrap_or_default();
+                    if !is_reset && !ENDINGS.contains(&effect) {
+                        found.push(format!("line {number} ended by {effect:?}: {line}"));
                     }
                     let id = event.get("id").and_then(Value::as_str).unwrap_or_default();
                     if !ids.insert(id.to_owned()) {
@@ -174,6 +191,7 @@ impl Record {
                 _ => {}
             }
         }
+        found.extend(self.books_of_endings(endings));
         match self.totals() {
             None => found.push("the last line has no complete totals".to_owned()),
             Some(totals) => {
@@ -194,6 +212,9 @@ impl Record {
         found
     }
 }
+
+/// How a connection ends without a RST: the `effect` of a `connection_ended`.
+const ENDINGS: [&str; 3] = ["closed_without_amqp_close", "timed_out", "connect_timed_out"];
 
 /// What no `rst` may be without.
 const REQUIRED: [&str; 16] = [
@@ -239,6 +260,21 @@ mod tests {
     fn the_books_must_balance() {
         assert_eq!(stream(3).violations(), Vec::<String>::new());
         assert_eq!(stream(1).violations().len(), 1);
+    }
+
+    #[test]
+    fn endings_have_books_of_their_own() {
+        let ended = |books: serde_json::Value| {
+            let mut lines = stream(3).lines().to_vec();
+            lines.insert(1, json!({"event": "connection_ended", "id": "a", "effect": "timed_out"}).to_string());
+            let mut last: serde_json::Value = lines.pop().and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
+            last.as_object_mut().map(|last| last.insert("endings".to_owned(), books));
+            lines.push(last.to_string());
+            Record::new(lines).violations().join("\n")
+        };
+        assert!(!ended(json!({"seen": 2, "emitted": 1, "suppressed": 1, "lost": 0})).contains("connection_ended lines"));
+        assert!(ended(json!({"seen": 3, "emitted": 1, "suppressed": 1, "lost": 0})).contains("connection_ended lines"));
+        assert!(ended(json!({"seen": 2, "emitted": 2, "suppressed": 0, "lost": 0})).contains("connection_ended lines"));
     }
 
     #[test]

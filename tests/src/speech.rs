@@ -21,10 +21,11 @@ pub const OPEN_OK: (u16, u16) = (10, 41);
 pub const CLOSE: (u16, u16) = (10, 50);
 pub const CLOSE_OK: (u16, u16) = (10, 51);
 
-/// `channel.open-ok`, `channel.close` and `channel.close-ok`.
+/// `channel.open-ok`, `channel.close` and `channel.close-ok`, and `basic.deliver`.
 const CHANNEL_OPEN_OK: (u16, u16) = (20, 11);
-const CHANNEL_CLOSE: (u16, u16) = (20, 40);
+pub const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
+pub const DELIVER: (u16, u16) = (60, 60);
 
 /// The channel that is used.
 const CHANNEL: u16 = 1;
@@ -96,13 +97,10 @@ pub fn close_ok() -> Vec<u8> {
 ///
 /// As [`expect`].
 pub fn fail_a_channel(stream: &mut TcpStream) -> Result<()> {
-    say(stream, &method(CHANNEL, (20, 10), &[0]))?;
-    expect(stream, CHANNEL_OPEN_OK)?;
-    let mut arguments = 99_u64.to_be_bytes().to_vec();
-    arguments.push(0);
-    say(stream, &method(CHANNEL, (60, 80), &arguments))?;
+    open_channel(stream)?;
+    say(stream, &ack(99))?;
     expect(stream, CHANNEL_CLOSE)?;
-    say(stream, &method(CHANNEL, CHANNEL_CLOSE_OK, &[]))
+    say(stream, &channel_close_ok())
 }
 
 /// Asks for something on the channel, open or not: `basic.qos`.
@@ -120,12 +118,63 @@ pub fn use_the_channel(stream: &mut TcpStream) -> Result<()> {
 ///
 /// As [`expect`].
 pub fn publish(stream: &mut TcpStream, body: &[u8]) -> Result<()> {
+    open_channel(stream)?;
+    say(stream, &message("nowhere", body))
+}
+
+/// Opens the channel.
+///
+/// # Errors
+///
+/// As [`expect`].
+pub fn open_channel(stream: &mut TcpStream) -> Result<()> {
     say(stream, &method(CHANNEL, (20, 10), &[0]))?;
-    expect(stream, CHANNEL_OPEN_OK)?;
+    expect(stream, CHANNEL_OPEN_OK)
+}
+
+/// `channel.close-ok`.
+pub fn channel_close_ok() -> Vec<u8> {
+    method(CHANNEL, CHANNEL_CLOSE_OK, &[])
+}
+
+/// `basic.ack` of one delivery.
+pub fn ack(tag: u64) -> Vec<u8> {
+    let mut arguments = tag.to_be_bytes().to_vec();
+    arguments.push(0);
+    method(CHANNEL, (60, 80), &arguments)
+}
+
+/// Declares a queue that goes with its consumer, consumes it with acknowledgements, publishes a message to it, and waits for that.
+///
+/// # Errors
+///
+/// As [`expect`].
+pub fn consume_one(stream: &mut TcpStream, queue: &str) -> Result<()> {
+    // Reserved, the name, auto-delete, no arguments.
+    let mut arguments = vec![0, 0];
+    arguments.extend(short(queue.as_bytes()));
+    arguments.push(0b0_1000);
+    arguments.extend(long(b""));
+    say(stream, &method(CHANNEL, (50, 10), &arguments))?;
+    expect(stream, (50, 11))?;
+    // Reserved, the name, a tag that the broker chooses, no flags, no arguments.
+    let mut arguments = vec![0, 0];
+    arguments.extend(short(queue.as_bytes()));
+    arguments.extend(short(b""));
+    arguments.push(0);
+    arguments.extend(long(b""));
+    say(stream, &method(CHANNEL, (60, 20), &arguments))?;
+    expect(stream, (60, 21))?;
+    say(stream, &message(queue, b"bendnote"))?;
+    expect(stream, DELIVER)
+}
+
+/// `basic.publish` to the default exchange, with its content.
+pub fn message(queue: &str, body: &[u8]) -> Vec<u8> {
     // Reserved, exchange, routing key, no flags.
     let mut arguments = vec![0, 0];
     arguments.extend(short(b""));
-    arguments.extend(short(b"nowhere"));
+    arguments.extend(short(queue.as_bytes()));
     arguments.push(0);
     let mut frames = method(CHANNEL, (60, 40), &arguments);
     // Class, weight, size, no properties.
@@ -134,7 +183,7 @@ pub fn publish(stream: &mut TcpStream, body: &[u8]) -> Result<()> {
     header.extend([0, 0]);
     frames.extend(frame(CONTENT_HEADER, CHANNEL, &header));
     frames.extend(frame(BODY, CHANNEL, body));
-    say(stream, &frames)
+    frames
 }
 
 /// Sends bytes in a segment of their own.

@@ -385,7 +385,11 @@ impl Reset {
             return Some(actor);
         }
         let closed = self.socket.as_ref().is_none_or(|socket| socket.orphan);
-        let fin = self.remembered.as_ref().filter(|(task, from)| (closed || task.end.is_some()) && *from == KnownFrom::Close).map(|(task, _)| task);
+        let fin = self
+            .remembered
+            .as_ref()
+            .filter(|(task, from)| (closed || task.end.is_some()) && *from == KnownFrom::Close)
+            .map(|(task, _)| task);
         self.closer().or(self.closed_later.as_ref()).or(fin)
     }
 

@@ -14,10 +14,11 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
-/// The class `basic`, and two of its methods (specification 0-9-1, section 1.8).
+/// The class `basic`, and three of its methods (specification 0-9-1, section 1.8).
 const BASIC: [u8; 2] = 60_u16.to_be_bytes();
 const PUBLISH: [u8; 2] = 40_u16.to_be_bytes();
 const ACK: [u8; 2] = 80_u16.to_be_bytes();
+const DELIVER: [u8; 2] = 60_u16.to_be_bytes();
 
 /// How much is published, and how.
 pub struct Load {
@@ -57,14 +58,30 @@ pub fn confirm(mut socket: &TcpStream, load: &Load) -> Outcome {
     Ok(String::new())
 }
 
+/// One small message: what a client publishes, or what a broker delivers.
+pub fn message_from(mut socket: &TcpStream, end: End) -> Outcome<()> {
+    let bytes = match end {
+        End::Client => message(100)?,
+        // Consumer tag, delivery tag 1, not redelivered, no name of an exchange, no routing key.
+        End::Broker => content(&[BASIC, DELIVER].concat(), &[1, b'c', 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], 100)?,
+    };
+    Ok(socket.write_all(&bytes)?)
+}
+
 /// `basic.publish` to the default exchange, with its content.
 fn message(body: usize) -> Outcome<Vec<u8>> {
     let key = b"bench";
-    let mut method = [BASIC, PUBLISH, [0, 0]].concat();
+    let mut arguments = vec![0, 0];
     // An empty name of the exchange, the routing key, and no flags.
-    method.extend([0, u8::try_from(key.len())?]);
-    method.extend(key);
-    method.push(0);
+    arguments.extend([0, u8::try_from(key.len())?]);
+    arguments.extend(key);
+    arguments.push(0);
+    content(&[BASIC, PUBLISH].concat(), &arguments, body)
+}
+
+/// A method with its content.
+fn content(method: &[u8], arguments: &[u8], body: usize) -> Outcome<Vec<u8>> {
+    let method = [method, arguments].concat();
     // Weight 0, the size of the body, and no properties.
     let mut header = [BASIC, [0, 0]].concat();
     header.extend(u64::try_from(body)?.to_be_bytes());

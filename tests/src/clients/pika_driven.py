@@ -106,6 +106,22 @@ class Client:
         self.channel.basic_consume(what["queue"], lambda *_: None, auto_ack=True)
         return {}
 
+    def hold(self, what):
+        """Consumes a message of its own, and does not acknowledge it."""
+        held = []
+        self.channel.queue_declare(what["queue"], auto_delete=True)
+        self.channel.basic_consume(what["queue"], lambda *_: held.append(1))
+        self.channel.basic_publish("", what["queue"], b"held")
+        while not held:
+            self.connection.process_data_events(0.1)
+        return {}
+
+    def channel_lost(self, _):
+        """Serves the connection until the broker has closed the channel."""
+        while self.channel.is_open:
+            self.connection.process_data_events(0.1)
+        return {}
+
     def publish(self, what):
         self.channel.basic_publish("", what["queue"], what["body"].encode())
         return {}

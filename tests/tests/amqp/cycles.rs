@@ -12,7 +12,9 @@ use rstblame_lab::{
     broker::Broker,
     client,
     net::{TwoHosts, two_hosts},
-    peer, speech,
+    peer,
+    record::is_kind,
+    speech,
 };
 
 /// How many there are unless `RSTBLAME_LAB_CYCLES` says otherwise.
@@ -25,7 +27,8 @@ const BY_LAPIN: usize = 200;
 /// Clients of each kind side by side.
 const CLIENTS: usize = 4;
 
-/// Each end resets about half of them, and not one of these resets is worth a look.
+/// Each end resets about half of them, and not one of these resets is worth a look. None of these
+/// connections ended without a word of AMQP, so that no `connection_ended` tells of one.
 #[test]
 fn ordinary_cycles_are_quiet() -> Result<()> {
     let count = env::var("RSTBLAME_LAB_CYCLES").ok().and_then(|count| count.parse().ok()).unwrap_or(CYCLES);
@@ -41,6 +44,8 @@ fn ordinary_cycles_are_quiet() -> Result<()> {
         println!("{view}: {count} cycles in {seconds:.1} s, {totals:?}");
         let loud: Vec<Value> = record.events().filter_map(reset).filter(|event| event.get("severity") != Some(&"info".into())).collect();
         assert!(loud.is_empty(), "{view}: {} of {} resets above info, the first: {:?}", loud.len(), totals.seen, loud.first());
+        let ended: Vec<Value> = record.events().filter(|event| is_kind(event, "connection_ended")).collect();
+        assert!(ended.is_empty(), "{view}: {} of {count} connections ended without a close, the first: {:?}", ended.len(), ended.first());
         assert!(view == "client" || totals.seen > 0, "the broker reset none of {count} connections");
         assert_eq!(totals.lost, 0, "{view}");
     }
