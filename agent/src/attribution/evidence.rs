@@ -89,10 +89,10 @@ pub fn closed_by(reset: &Reset) -> Option<Evidence> {
     })
 }
 
-/// Several processes hold the socket, as after fork(2), and which of them ended the connection is not known.
+/// The processes that hold the socket: several, as after fork(2), or others than the one that shut it down.
 pub fn shared_socket(reset: &Reset) -> Option<Evidence> {
     let holders: Vec<String> = reset.shared_by.iter().map(|facts| format!("{} (pid {})", facts.executable_name, facts.pid)).collect();
-    let detail = format!("held by {} processes: {}", holders.len(), holders.join(", "));
+    let detail = format!("held by {} when it was looked for: {}", holders.len(), holders.join(", "));
     (!holders.is_empty()).then(|| evidence("shared_socket", OriginKind::Unknown, Strength::Weak, detail))
 }
 

@@ -45,7 +45,7 @@ pub struct FirstAct {
     pub silence: Option<Duration>,
     /// The process that acted.
     pub actor: Option<Task>,
-    /// What is known of it.
+    /// What is known of it; of the owner, where no process acted.
     pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
     /// What was seen of the AMQP conversation until then.
     pub amqp: Option<Box<Conversation>>,
@@ -67,7 +67,7 @@ impl FirstAct {
                 .as_ref()
                 .filter(|(_, from)| act.is_local_close() && *from == KnownFrom::Close)
                 .map(|(task, _)| task.clone()),
-            process: reset.process.clone().filter(|_| act.is_local_close()),
+            process: reset.process.clone(),
             amqp: reset.amqp.clone(),
             learnt_idle: None,
         }

@@ -362,8 +362,12 @@ impl Reset {
     ///
     /// Only `__tcp_close()` and `tcp_disconnect()` put the socket in CLOSE before they send the RST, and both run in the context of whoever
     /// closes (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and every answer to a segment do not.
+    ///
+    /// Multipath TCP resets its subflows before it closes them, in the same context or in a worker's, which is no task here
+    /// (mptcp_do_fastclose(), <https://github.com/torvalds/linux/blob/v6.12/net/mptcp/protocol.c>).
     pub fn closer(&self) -> Option<&Task> {
-        self.actor.as_ref().filter(|_| self.active && self.closed_first)
+        let closes = self.closed_first || self.reason_name() == Some("TCP_ABORT_ON_CLOSE");
+        self.actor.as_ref().filter(|_| self.active && closes)
     }
 
     /// The task that had the kernel destroy the socket from outside (`SOCK_DESTROY`, `bpf_sock_destroy()`): tcp_abort() sends the RST in its
@@ -419,8 +423,9 @@ impl Reset {
         self.first_act.as_ref().map(|first| first.act)
     }
 
-    /// Whether the owner has still to be found.
+    /// Whether the owner has still to be found, or who else holds a socket that was shut down.
     pub fn lacks_owner(&self) -> bool {
-        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none()
+        let shut_down = self.ended && matches!(self.act(), Some(Act::LocalClose { shutdown: true }));
+        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none() || shut_down
     }
 }

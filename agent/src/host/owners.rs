@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     event::KnownFrom,
-    flow::{Reset, SocketKind, Task},
+    flow::{Act, Reset, SocketKind, Task},
 };
 
 /// File descriptors of one process that are looked at for the sockets of one batch of resets.
@@ -133,6 +133,15 @@ impl Owners {
         }
     }
 
+    /// Names the process that called connect(2) as the owner of a connection that was never open: nobody else can have used it.
+    pub fn name_connector(&mut self, reset: &mut Reset) {
+        if reset.process.is_none()
+            && let Some((task, KnownFrom::Connect)) = &reset.remembered
+        {
+            reset.process = Some((self.facts.of_task(task), KnownFrom::Connect));
+        }
+    }
+
     /// Names the owners of a batch of resets, as far as they can be proven.
     pub fn search(&mut self, resets: &mut [Reset]) {
         let began = Instant::now();
@@ -194,9 +203,12 @@ impl Owners {
 
     /// Nobody is remembered, or it was not them: who holds the socket?
     fn look_for_inodes(&mut self, resets: &mut [Reset]) {
-        let wanted: HashSet<u64> = resets.iter().filter_map(unnamed).collect();
+        let wanted: HashSet<u64> = resets.iter().filter_map(|reset| unnamed(reset).or_else(|| shut_down(reset))).collect();
         let owners = fd_owners(&self.proc_root, &wanted);
         for reset in resets {
+            if let Some(holders) = shut_down(reset).and_then(|inode| owners.get(&inode)) {
+                reset.shared_by = holders.iter().take(MAX_HOLDERS).filter_map(|pid| self.at_reset(*pid, reset)).collect();
+            }
             let Some(inode) = unnamed(reset) else { continue };
             match owners.get(&inode).map(Vec::as_slice) {
                 Some([only]) => reset.process = self.at_reset(*only, reset).map(|facts| (facts, KnownFrom::Inode)),
@@ -255,6 +267,12 @@ impl Owners {
 /// The inode of a reset whose owner is not named yet.
 fn unnamed(reset: &Reset) -> Option<u64> {
     if reset.process.is_some() { None } else { reset.socket.as_ref()?.inode }
+}
+
+/// The inode of a socket that its owner shut down: somebody may hold it still.
+fn shut_down(reset: &Reset) -> Option<u64> {
+    let shutdown = reset.ended && matches!(reset.act(), Some(Act::LocalClose { shutdown: true }));
+    reset.socket.as_ref().filter(|_| shutdown)?.inode
 }
 
 #[cfg(test)]

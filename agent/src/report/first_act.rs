@@ -22,7 +22,7 @@ pub fn first_act(reset: &Reset) -> Option<FirstAct> {
         Act::TimedOut(errno) | Act::ConnectTimedOut(errno) => error_name(errno).map(Into::into),
         _ => None,
     };
-    let process = match (&first.process, &first.actor) {
+    let process = match (first.process.as_ref().filter(|_| first.act.is_local_close()), &first.actor) {
         (Some((facts, _)), _) => {
             let executable = Executable { name: facts.executable_name.clone(), path: facts.executable_path.clone() };
             Some(ProcessName { pid: facts.pid, executable })

@@ -39,6 +39,14 @@ pub fn error_before(facts: &Facts, close: &Close) -> Option<Candidate> {
     Some(candidate.advise(if advice.is_empty() { reopen.to_owned() } else { format!("{advice}; {reopen}") }))
 }
 
+/// What to do about the last error of a channel, where a connection ended soon after it by something else: whoever gets it may give up.
+pub fn advice_before(facts: &Facts) -> Option<String> {
+    let error = facts.conversation()?.channel_close.as_ref().filter(|error| error.before < SOON)?;
+    let (name, advice) = known(error);
+    let before = error.before.as_secs_f64();
+    (!advice.is_empty()).then(|| format!("the broker had closed a channel with {} {name} {before:.1} s before: {advice}", error.code))
+}
+
 /// Name (AMQP 0-9-1, section 1.3) and remedy of an error that closes channels. RabbitMQ has many errors under 406, which its text tells apart.
 fn known(error: &ChannelClose) -> (&'static str, &'static str) {
     let says = |what: &str| error.text.contains(what);

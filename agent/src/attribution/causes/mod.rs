@@ -223,6 +223,14 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
     } else {
         (verdict.cause, verdict.severity) = (unexplained(&facts), Severity::Warning);
     }
+    // What was lost may have been given up for the error of a channel.
+    if verdict.severity != Severity::Info
+        && !matches!(verdict.cause.id, CauseId::ForcedClose | CauseId::IdleTimeout)
+        && let Some(more) = channel::advice_before(&facts)
+    {
+        let advice = verdict.cause.advice.take();
+        verdict.cause.advice = Some(advice.map_or_else(|| more.clone().into(), |advice| format!("{more}; {advice}").into()));
+    }
     for loser in candidates {
         let Candidate { cause, evidence, .. } = loser;
         if cause.id != verdict.cause.id {

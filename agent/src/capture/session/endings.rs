@@ -20,6 +20,13 @@ impl Session {
         self.name_netns(&mut reset);
         reset.amqp = self.armed.conversation(&reset, jiffies).map(Box::new);
         let Some(act) = reset.act() else { return };
+        if matches!(act, Act::TimedOut(_) | Act::ConnectTimedOut(_)) {
+            // Its owner is just being told, and will close the socket.
+            self.owners.glance(std::slice::from_mut(&mut *reset));
+            if matches!(act, Act::ConnectTimedOut(_)) {
+                self.owners.name_connector(&mut reset);
+            }
+        }
         let mut first = FirstAct::of(&reset, act);
         first.learnt_idle = self.learn_idle_of(&reset, &first);
         let told = self.plan.endings && is_told(&reset, &first);
