@@ -125,3 +125,16 @@ pub fn wait_fin(host: &Host, flow: Flow, limit: Duration) -> Result<()> {
         Ok((!found.trim().is_empty()).then_some(()))
     })
 }
+
+/// Waits until a host has nothing left of a connection.
+///
+/// # Errors
+///
+/// [`LabError::Timeout`], or as [`Host::run`].
+pub fn wait_gone(host: &Host, flow: Flow, limit: Duration) -> Result<()> {
+    let filter = format!("sport = :{} and dport = :{}", flow.local.port(), flow.peer.port());
+    poll::until("a connection to be gone", limit, || {
+        let left = host.run(&["ss", "--no-header", "--numeric", "--tcp", &filter])?;
+        Ok(left.trim().is_empty().then_some(()))
+    })
+}

@@ -19,7 +19,7 @@ use rstblame_lab::{
     },
     json,
     pika::Pika,
-    proxied::{Chain, Halves, wait_fin},
+    proxied::{Chain, Halves, wait_fin, wait_gone},
     proxy::{Kind, Place, Proxy},
     trial::{Ip, Side},
 };
@@ -36,6 +36,9 @@ const IDLE: Duration = Duration::from_millis(12_500);
 
 /// How often a proxy loses patience: from the third time on an agent can know what to expect.
 const ROUNDS: usize = 4;
+
+/// How long the second half may outlive the first.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Three hosts, an agent on each, and whatever must live until the agents have ended.
 struct Stage {
@@ -89,9 +92,11 @@ impl Stage {
         }
     }
 
-    /// Waits until the client knows, and keeps everything as it is until the agents have ended.
+    /// Waits until the client knows, and the broker's host too: what ends the broker later must not end
+    /// this. Keeps everything else as it is until the agents have ended.
     fn over(&self, mut client: Client) -> Result<()> {
         client.pika.act("ended")?;
+        wait_gone(&self.chain.hosts.server, client.halves.broker, SOON)?;
         lock(&self.kept).push(client);
         Ok(())
     }
