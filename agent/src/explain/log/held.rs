@@ -268,6 +268,22 @@ impl Held {
         }
     }
 
+    /// Whether a line is the rest of the one before it, which was wrapped within its brackets.
+    pub fn mends(&mut self, clock: &Clock, raw: &str) -> bool {
+        if self.waiting == 0 {
+            return false;
+        }
+        let line = self.line;
+        let found = self.slots.iter().enumerate().rev().find_map(|(index, slot)| {
+            let Slot::Waiting(head) = slot else { return None };
+            let source = &head.report.source;
+            let text = if source.is_empty() { Some(raw) } else { learned(clock, source, raw) };
+            (head.torn.is_some() && line.saturating_sub(head.line) <= 1).then_some(())?;
+            Some((index, text?.to_owned()))
+        });
+        found.is_some_and(|(index, text)| self.mend(index, &text, raw))
+    }
+
     /// Puts a line together that was wrapped within its brackets; `false` if none was.
     fn mend(&mut self, index: usize, text: &str, raw: &str) -> bool {
         let Some(Slot::Waiting(head)) = self.slots.get_mut(index) else { return false };

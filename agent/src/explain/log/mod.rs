@@ -245,6 +245,9 @@ impl LogReader {
     /// A line as it stands in a file.
     fn plain(&mut self, line: &str, raw: &str) {
         let mut peeled = wrap::peel(&self.clock, line);
+        if peeled.time.is_none() && peeled.level.is_none() && self.held.mends(&self.clock, raw) {
+            return;
+        }
         let source = peeled.source.join(" ");
         let mut whole = None;
         if peeled.piece == Piece::Partial || (peeled.piece == Piece::Last && self.pieces.iter().any(|(other, _)| *other == source)) {
