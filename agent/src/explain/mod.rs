@@ -24,6 +24,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::mpsc::{SyncSender, sync_channel},
 };
 
 pub use error::ExplainError;
@@ -116,35 +117,33 @@ impl<W: Write> Explainer<W> {
         wrong
     }
 
-    /// Explains a log that is complete.
-    fn file(&mut self, mut log: impl Read, name: &str) -> Result<(), ExplainError> {
+    /// Explains a log that is complete. One thread reads it, this one answers.
+    fn file(&mut self, log: impl Read + Send, name: &str) -> Result<(), ExplainError> {
         let in_passes = self.joiner.has_forgotten();
         if in_passes {
             self.joiner = Joiner::passing();
         }
-        self.log = LogReader::new(self.zone.clone());
-        let mut decoder = Decoder::default();
-        let mut buffer = vec![0; source::CHUNK];
-        let mut ended = false;
-        let mut reports = Vec::new();
-        while !ended {
-            let count = read(&mut log, &mut buffer).map_err(|source| ExplainError::Log { name: name.to_owned(), source })?;
-            ended = count == 0;
-            let reader = &mut self.log;
-            decoder.feed(buffer.get(..count).unwrap_or_default(), |line| reports.append(&mut reader.line(&String::from_utf8_lossy(line))));
-            if ended {
-                decoder.finish(|line| reports.append(&mut reader.line(&String::from_utf8_lossy(line))));
-                reports.append(&mut self.log.finish());
-            }
-            for report in reports.drain(..) {
-                self.joiner.report(report);
-                if !in_passes {
-                    self.answer()?;
+        let reader = LogReader::new(self.zone.clone());
+        let (sender, reports) = sync_channel(16);
+        self.log = std::thread::scope(|scope| {
+            let reading = scope.spawn(move || read_log(log, reader, &sender));
+            for batch in reports {
+                for report in batch {
+                    self.joiner.report(report);
+                    if !in_passes {
+                        self.answer()?;
+                    }
+                }
+                if in_passes && self.joiner.unanswered() >= PASS {
+                    self.pass()?;
                 }
             }
-            if in_passes && (ended || self.joiner.unanswered() >= PASS) && self.joiner.unanswered() > 0 {
-                self.pass()?;
-            }
+            // A thread that panics has told why; there is nothing to add.
+            let read = reading.join().unwrap_or_else(|_| Err(io::Error::other("reading stopped")));
+            read.map_err(|source| ExplainError::Log { name: name.to_owned(), source })
+        })?;
+        if self.joiner.unanswered() > 0 {
+            self.pass()?;
         }
         self.recognised(name)
     }
@@ -199,6 +198,28 @@ impl<W: Write> Explainer<W> {
             // Nobody may be listening.
             let _closed = writeln!(io::stderr(), "{}", self.summary);
             Ok(())
+        }
+    }
+}
+
+/// Reads a log to its end and hands on its reports.
+fn read_log(mut log: impl Read, mut reader: LogReader, reports: &SyncSender<Vec<Report>>) -> io::Result<LogReader> {
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; source::CHUNK];
+    loop {
+        let count = read(&mut log, &mut buffer)?;
+        let mut batch = Vec::new();
+        let mut line = |line: &[u8]| batch.append(&mut reader.line(&String::from_utf8_lossy(line)));
+        if count == 0 {
+            decoder.finish(&mut line);
+            batch.append(&mut reader.finish());
+        } else {
+            decoder.feed(buffer.get(..count).unwrap_or_default(), &mut line);
+        }
+        // Whoever answers may have stopped: its output is closed.
+        if count == 0 || (!batch.is_empty() && reports.send(std::mem::take(&mut batch)).is_err()) {
+            let _gone = reports.send(batch);
+            return Ok(reader);
         }
     }
 }

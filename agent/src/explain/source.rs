@@ -90,7 +90,7 @@ impl Decoder {
 /// # Errors
 ///
 /// That of reading.
-pub fn open(log: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+pub fn open(log: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
     let mut log = BufReader::with_capacity(CHUNK, log);
     Ok(if log.fill_buf()?.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(log)) } else { Box::new(log) })
 }

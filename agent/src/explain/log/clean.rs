@@ -17,8 +17,9 @@ const ENTITIES: [(&str, &str); 6] = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\
 /// A line to be read: without colours, byte order marks and control characters, of bounded length.
 pub fn clean(line: &str) -> Cow<'_, str> {
     let line = line.get(..floor(line, LONGEST_LINE)).unwrap_or_default();
-    let plain = line.bytes().all(|byte| !byte.is_ascii_control() && byte != b'&' && byte < 0x80);
-    let coloured = line.contains("[0m") || line.contains("[38;") || line.contains("[1;") || line.contains("[3");
+    let plain = line.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte < 0x7f) & (byte != b'&'));
+    let after = |at: usize| line.as_bytes().get(at + 1).copied();
+    let coloured = memchr::memchr_iter(b'[', line.as_bytes()).any(|at| after(at).is_some_and(|byte| byte.is_ascii_digit() || byte == b'm'));
     if plain && !coloured {
         return Cow::Borrowed(line);
     }
@@ -68,7 +69,10 @@ fn without_colours(line: &str) -> String {
 /// Lines that syslog daemons, CSV and shells have put into one: `#012`, `\n`, `\012` for the end of a line, where RabbitMQ ends one, after a
 /// colon or a comma. A client's name may hold the same characters.
 pub fn unfolded(line: &str) -> Vec<Cow<'_, str>> {
-    const ENDS: [&str; 4] = ["#012", "\\n", "\\012", "<0A>"];
+    const ENDS: [&str; 3] = ["#012", "\\n", "\\012"];
+    if memchr::memchr2(b'#', b'\\', line.as_bytes()).is_none() {
+        return vec![Cow::Borrowed(line)];
+    }
     let at = ENDS.iter().find_map(|end| {
         let at = line.match_indices(end).map(|(at, _)| at).find(|at| line.get(..*at).is_some_and(|before| before.ends_with([':', ','])))?;
         Some((at, *end))

@@ -185,15 +185,21 @@ pub fn read(text: &str, quiet: bool) -> Option<Message<'_>> {
 
 fn beginning(text: &str) -> Option<(Protocol, Form, &str)> {
     // All begin with one of few letters, and most lines with none of them.
-    if !text.starts_with(['c', 'C', 'E', 'a', 'A', 'M', 'S', 'W', 'F']) {
-        return None;
+    let first = text.bytes().next()?;
+    let mut longest: Option<(&str, Protocol, Form)> = None;
+    for (beginning, protocol, form) in BEGINNINGS {
+        if beginning.as_bytes().first() == Some(&first)
+            && text.starts_with(beginning)
+            && longest.is_none_or(|(before, ..)| before.len() < beginning.len())
+        {
+            longest = Some((beginning, protocol, form));
+        }
     }
-    let (beginning, protocol, form) =
-        BEGINNINGS.iter().filter(|(beginning, ..)| text.starts_with(beginning)).max_by_key(|(beginning, ..)| beginning.len())?;
+    let (beginning, protocol, form) = longest?;
     let rest = text.get(beginning.len()..)?;
     // `connection <` keeps its bracket, which begins the name of a process.
     let rest = if beginning.ends_with('<') { text.get(beginning.len() - 1..)? } else { rest };
-    Some((*protocol, *form, rest))
+    Some((protocol, form, rest))
 }
 
 /// `connection 192.0.2.2:40122 -> 192.0.2.1:5672: user ...`, as 4.x has it.

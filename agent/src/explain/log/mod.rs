@@ -8,6 +8,7 @@
 mod clean;
 #[cfg(test)]
 mod forms;
+mod gather;
 mod held;
 mod message;
 mod object;
@@ -19,8 +20,9 @@ mod wrap;
 
 use std::collections::{HashMap, VecDeque};
 
+use gather::{Document, after_tag, assigned, instants, is_interesting, is_member, may_be_json, unquoted_field};
 use held::{Head, Held};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 pub use message::Protocol;
 use message::{End, Ends, Message};
 use object::Taken;
@@ -32,9 +34,6 @@ use crate::flow::Tuple;
 
 /// Processes of which is remembered whose connection they hold.
 const PROCESSES: usize = 300_000;
-
-/// Largest JSON document over several lines, bytes.
-const LARGEST_DOCUMENT: usize = 64 << 20;
 
 /// Most that is put together of one line in pieces, bytes.
 const LARGEST_LINE: usize = 1 << 20;
@@ -110,8 +109,8 @@ pub struct LogReader {
     clock: Clock,
     held: Held,
     lines: u64,
-    processes: HashMap<(u64, u64), Ends>,
-    order: VecDeque<(u64, u64)>,
+    processes: HashMap<u64, Ends>,
+    order: VecDeque<u64>,
     openings: VecDeque<Opening>,
     pieces: VecDeque<(String, String)>,
     /// A JSON document over several lines.
@@ -123,14 +122,6 @@ pub struct LogReader {
     /// The last record about connections that was no end: its source, process and time.
     before: Option<(String, Option<String>, Option<Timestamp>)>,
     seen: Seen,
-}
-
-#[derive(Debug, Default)]
-struct Document {
-    text: String,
-    depth: i64,
-    quoted: bool,
-    escaped: bool,
 }
 
 impl LogReader {
@@ -224,14 +215,16 @@ impl LogReader {
         if let Some(message) = trimmed.strip_prefix("MESSAGE=") {
             return self.journal_message(message, &line);
         }
-        if trimmed.contains(" [s=") {
+        if trimmed.starts_with(|c: char| c.is_ascii_uppercase()) && trimmed.contains(" [s=") {
             self.journal = wrap::peel(&self.clock, trimmed).time;
             return;
         }
         if self.journal.is_some() && is_member(trimmed) {
             return;
         }
-        if let Some(taken) = assigned(&self.clock, trimmed) {
+        if memchr::memchr(b'"', trimmed.as_bytes()).is_some()
+            && let Some(taken) = assigned(&self.clock, trimmed)
+        {
             return self.taken(taken, &line);
         }
         self.plain(&line, &line);
@@ -594,139 +587,6 @@ impl LogReader {
     }
 }
 
-impl Document {
-    /// Takes in a line; `true` when the document is complete, or too large to be one.
-    fn push(&mut self, line: &str) -> bool {
-        for byte in line.bytes() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.quoted => self.escaped = true,
-                b'"' => self.quoted = !self.quoted,
-                b'{' | b'[' if !self.quoted => self.depth += 1,
-                b'}' | b']' if !self.quoted => self.depth -= 1,
-                _ => {}
-            }
-        }
-        // A string of JSON ends on its line.
-        self.quoted = false;
-        self.escaped = false;
-        self.text.push_str(line);
-        self.text.push('\n');
-        self.depth <= 0 || self.text.len() > LARGEST_DOCUMENT
-    }
-}
-
-/// `time=... level=warning msg="closing AMQP connection ..."`, and other lists of members with the text in quotes.
-fn assigned(clock: &Clock, line: &str) -> Option<Taken> {
-    let (before, quoted) = ["msg=\"", "message=\"", "MESSAGE=\"", "log=\"", "body=\""].into_iter().find_map(|key| {
-        let at = line.find(key)?;
-        Some((line.get(..at)?, line.get(at + key.len() - 1..)?))
-    })?;
-    if message::first_in(before).is_some() {
-        return None;
-    }
-    let mut escaped = false;
-    let end = quoted.char_indices().skip(1).find(|(_, c)| {
-        let ends = *c == '"' && !escaped;
-        escaped = *c == '\\' && !escaped;
-        ends
-    });
-    let text: String = serde_json::from_str(quoted.get(..=end?.0)?).ok()?;
-    let around = wrap::peel(clock, before);
-    Some(Taken {
-        text,
-        time: around.time.clone(),
-        level: around.level,
-        pid: around.pid.map(str::to_owned),
-        source: around.source.iter().map(|word| (*word).to_owned()).collect(),
-        piece: Piece::Whole,
-    })
-}
-
-/// `_PID=968`, one member of an entry of the journal.
-fn is_member(line: &str) -> bool {
-    line.split_once('=').is_some_and(|(name, _)| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-    })
-}
-
-/// The text of a quoted field of a table (RFC 4180), where the text has begun within it.
-fn unquoted_field(line: &str, text: &str) -> Option<String> {
-    let before = line.get(..line.len().checked_sub(text.len())?)?;
-    if before.bytes().filter(|byte| *byte == b'"').count() % 2 == 0 {
-        return None;
-    }
-    let mut field = String::new();
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character == '"' {
-            match characters.peek() {
-                Some('"') => {
-                    characters.next();
-                }
-                None | Some(',' | ';' | '\t' | ' ') => break,
-                _ => {}
-            }
-        }
-        field.push(character);
-    }
-    Some(field)
-}
-
-/// What follows the tag of a CRI line.
-fn after_tag(line: &str) -> Option<&str> {
-    [" stdout P ", " stderr P ", " stdout F ", " stderr F "]
-        .into_iter()
-        .find_map(|tag| line.find(tag).and_then(|at| line.get(at + tag.len()..)))
-}
-
-/// Whether a text that is no JSON yet may become some: an Erlang term does not begin so.
-fn may_be_json(text: &str) -> bool {
-    let inside = text.get(1..).unwrap_or_default().trim_start();
-    inside.is_empty() || inside.starts_with(['"', '{', '[', '}', ']'])
-}
-
-/// The instants that the times of a line may mean: RabbitMQ's own, and where that has no zone, what a collector's time says of the zone.
-fn instants(own: Option<&Stamp>, outer: Option<&Stamp>) -> (Option<Timestamp>, Vec<Timestamp>) {
-    let Some(time) = own.or(outer) else { return (None, Vec::new()) };
-    if time.zoned || own.is_none() {
-        return (Some(time.first), time.others.clone());
-    }
-    let shifted = outer.filter(|outer| outer.zoned).and_then(|outer| {
-        // Zones differ by quarters of an hour, and a collector is a little later.
-        let apart = outer.first.duration_since(time.first).as_millis();
-        let quarters = (apart + 450_000).div_euclid(900_000);
-        let rest = apart - quarters * 900_000;
-        if !(-3_000..=10_000).contains(&rest) || quarters.abs() > 60 {
-            return None;
-        }
-        let shift = SignedDuration::from_millis(i64::try_from(quarters * 900_000).ok()?);
-        time.first.checked_add(shift).ok()
-    });
-    match shifted {
-        Some(shifted) if shifted != time.first => {
-            let rest = std::iter::once(time.first).chain(time.others.iter().copied()).filter(|at| *at != shifted).collect();
-            (Some(shifted), rest)
-        }
-        _ => (Some(time.first), time.others.clone()),
-    }
-}
-
-/// Whether a line may say something about a connection, or how others are to be read. Most lines of most logs do not.
-fn is_interesting(raw: &str) -> bool {
-    const NEEDLES: [&str; 10] = ["onnection", "AMQP", "MQTT", "STOMP", "REPORT=", "heartbeat", "_error", "tream ", "MESSAGE", "_timeout"];
-    let bytes = raw.as_bytes();
-    if NEEDLES.iter().any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some()) {
-        return true;
-    }
-    let trimmed = raw.trim();
-    trimmed.ends_with(['>', '{', '[', ']'])
-        || raw.contains(" [s=")
-        || raw.contains("REALTIME")
-        || raw.contains(" P ")
-        || raw.contains("\"P\"")
-}
-
 fn push_few<T>(few: &mut VecDeque<T>, one: T) {
     if few.len() >= FEW {
         few.pop_front();
@@ -734,13 +594,10 @@ fn push_few<T>(few: &mut VecDeque<T>, one: T) {
     few.push_back(one);
 }
 
-/// Of a process of a source: its number in two parts, and the source.
-fn key(source: &str, pid: &str) -> (u64, u64) {
+/// A number for a process of a source.
+fn key(source: &str, pid: &str) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let hash = |text: &str, seed: u64| {
-        let mut hasher = DefaultHasher::new();
-        (seed, text).hash(&mut hasher);
-        hasher.finish()
-    };
-    (hash(pid, 1), hash(source, 2))
+    let mut hasher = DefaultHasher::new();
+    (source, pid).hash(&mut hasher);
+    hasher.finish()
 }

@@ -50,12 +50,15 @@ impl Stamp {
 pub struct Clock {
     zone: TimeZone,
     now: Timestamp,
+    this_year: i16,
 }
 
 impl Clock {
     /// `zone`: that of times without one.
     pub fn new(zone: TimeZone) -> Self {
-        Self { zone, now: Timestamp::now() }
+        let now = Timestamp::now();
+        let this_year = zone.to_datetime(now).year();
+        Self { zone, now, this_year }
     }
 
     /// The time that `text` begins with, and its length in bytes. A time of day alone has a length and no moment.
@@ -184,25 +187,18 @@ impl Clock {
     fn moment(&self, cursor: &mut Cursor, dates: &[(Option<i64>, i64, i64)]) -> Option<Option<Stamp>> {
         let (hour, minute, second, nanosecond) = cursor.time()?;
         let offset = cursor.offset();
-        let this_year = self.zone.to_datetime(self.now).year();
+        if let (Some(offset), [(Some(year), month, day)]) = (offset, dates) {
+            let date = date(i16::try_from(*year).ok()?, *month, *day, (hour, minute, second, nanosecond))?;
+            return Some(Some(Stamp::exact(offset.to_timestamp(date).ok()?)));
+        }
         let mut instants: Vec<Timestamp> = Vec::new();
         for (year, month, day) in dates {
             let years: Vec<i16> = match year {
                 Some(year) => vec![i16::try_from(*year).ok()?],
-                None => (0..=YEARS).map(|back| this_year - back).chain([this_year + 1]).collect(),
+                None => (0..=YEARS).map(|back| self.this_year - back).chain([self.this_year + 1]).collect(),
             };
             for year in years {
-                let date = DateTime::new(
-                    year,
-                    i8::try_from(*month).ok()?,
-                    i8::try_from(*day).ok()?,
-                    i8::try_from(hour).ok()?,
-                    i8::try_from(minute).ok()?,
-                    // A leap second is the last of its minute to everything else.
-                    i8::try_from(second.min(59)).ok()?,
-                    i32::try_from(nanosecond).ok()?,
-                );
-                let Ok(date) = date else { continue };
+                let Some(date) = date(year, *month, *day, (hour, minute, second, nanosecond)) else { continue };
                 match offset {
                     Some(offset) => instants.extend(offset.to_timestamp(date)),
                     None => {
@@ -226,6 +222,13 @@ impl Clock {
         let first = instants.next()?;
         Some(Some(Stamp { first, others: instants.collect(), zoned: offset.is_some() && dates.len() == 1 }))
     }
+}
+
+fn date(year: i16, month: i64, day: i64, (hour, minute, second, nanosecond): (i64, i64, i64, i64)) -> Option<DateTime> {
+    let small = |number: i64| i8::try_from(number).ok();
+    // A leap second is the last of its minute to everything else.
+    let second = small(second.min(59))?;
+    DateTime::new(year, small(month)?, small(day)?, small(hour)?, small(minute)?, second, i32::try_from(nanosecond).ok()?).ok()
 }
 
 fn epoch(cursor: &mut Cursor, run: usize) -> Option<Stamp> {
