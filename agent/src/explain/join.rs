@@ -56,7 +56,12 @@ pub enum Answer {
     /// A reset, or an end without one, and what other hosts saw of the same connection.
     Found { best: Rc<Found>, how: How, others: Vec<Rc<Found>> },
     /// The agent watched, and saw nothing; with the doubts that remain.
-    NoReset { host: Option<String>, doubts: Option<String> },
+    NoReset {
+        host: Option<String>,
+        doubts: Option<String>,
+        /// The host is the broker's end.
+        broker: bool,
+    },
     /// It could not have seen it; why, and in a word.
     NotSeen { why: String, class: &'static str },
 }
@@ -285,7 +290,10 @@ impl Joiner {
                         blind = Some((is_end(agent), why));
                     }
                 }
-                Sight::Watching(doubts) if is_end(agent) => return Answer::NoReset { host: Some(host.clone()), doubts },
+                Sight::Watching(doubts) if is_end(agent) => {
+                    let broker = agent.addresses.contains(&connection.local.ip());
+                    return Answer::NoReset { host: Some(host.clone()), doubts, broker };
+                }
                 Sight::Watching(doubts) if agent.addresses.is_empty() => unsure = unsure.or(Some((host, doubts))),
                 Sight::Watching(_) => strangers.push(host),
             }
@@ -293,7 +301,7 @@ impl Joiner {
         if let Some((host, doubts)) = unsure {
             let unknown = format!("nothing in the events shows that {host} has either address");
             let doubts = doubts.map_or_else(|| unknown.clone(), |doubts| format!("{doubts}; {unknown}"));
-            return Answer::NoReset { host: None, doubts: Some(doubts) };
+            return Answer::NoReset { host: None, doubts: Some(doubts), broker: false };
         }
         if let (false, None | Some((false, _))) = (strangers.is_empty(), &blind) {
             return not_seen(stranger(&strangers, connection), "neither end is the agent's host");

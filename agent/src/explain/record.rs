@@ -183,20 +183,30 @@ fn ended(line: EndedLine, kind: Kind) -> Record {
     Record::Ended(Box::new(Ended { found, tuple: Tuple::new(local, peer), translated }))
 }
 
-/// A direction of a translated connection: two objects with `address` and `port`, two texts of that form, or `source_address` and the like.
+/// A direction of a translated connection: two ends with `address` and `port`, as objects, as texts or in a list, or `source_address` and the
+/// like.
 fn tuple(value: &Value) -> Option<Tuple> {
-    let object = value.as_object()?;
-    let mut ends: Vec<SocketAddr> = object.values().filter_map(socket).collect();
+    let mut ends: Vec<SocketAddr> = match value {
+        Value::Array(ends) => ends.iter().filter_map(socket).collect(),
+        Value::Object(object) => object.values().filter_map(socket).collect(),
+        _ => return None,
+    };
     if ends.len() < 2 {
-        let part = |names: [&str; 3], what: &str| {
-            names.into_iter().find_map(|name| object.get(&format!("{name}_{what}")).or_else(|| object.get(&format!("{name}.{what}"))))
+        let object = value.as_object()?;
+        let end = |names: [&str; 3], ports: [&str; 4]| {
+            let of = |name: &str, what: &str| object.get(name).or_else(|| object.get(&format!("{name}{what}")));
+            let parts = ["", "_address", ".address", "_ip"];
+            let address =
+                names.into_iter().find_map(|name| parts.into_iter().find_map(|part| of(name, part)?.as_str()?.parse::<IpAddr>().ok()))?;
+            let port =
+                ports.into_iter().find_map(|name| of(name, "").or_else(|| of(name, "_port")).or_else(|| of(name, ".port"))?.as_u64())?;
+            Some(SocketAddr::new(address, u16::try_from(port).ok()?))
         };
-        let end = |names: [&str; 3]| {
-            let address = part(names, "address")?.as_str()?.parse::<IpAddr>().ok()?;
-            let port = u16::try_from(part(names, "port")?.as_u64()?).ok()?;
-            Some(SocketAddr::new(address, port))
-        };
-        ends = [end(["source", "src", "local"])?, end(["destination", "dst", "peer"])?].into();
+        ends = [
+            end(["source", "src", "local"], ["source", "src", "local", "sport"])?,
+            end(["destination", "dst", "peer"], ["destination", "dst", "peer", "dport"])?,
+        ]
+        .into();
     }
     match ends.as_slice() {
         [first, second, ..] => Some(Tuple::new(*first, *second)),

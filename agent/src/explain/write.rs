@@ -219,9 +219,9 @@ fn before_ms(report: &Report, found: &Found) -> Option<i64> {
 fn detail(report: &Report, answer: &Answer) -> String {
     match answer {
         Answer::Found { best, how, .. } => found(report, best, *how),
-        Answer::NoReset { host, doubts: None } => {
+        Answer::NoReset { host, doubts: None, broker } => {
             let host = host.as_deref().filter(|host| !host.is_empty()).unwrap_or("the agent's host");
-            format!("no RST was seen on {}, an end of this connection{}", printable(host), without(report))
+            format!("no RST was seen on {}, an end of this connection{}", printable(host), without(report, *broker))
         }
         Answer::NoReset { doubts: Some(doubts), .. } => format!("no RST was seen, but {}", printable(doubts)),
         Answer::NotSeen { why, .. } => format!("not known: {}", printable(why)),
@@ -280,8 +280,9 @@ fn printable(text: &str) -> String {
 }
 
 /// What it means that there was no RST where one could have been seen.
-const fn without(report: &Report) -> &'static str {
+const fn without(report: &Report, broker: bool) -> &'static str {
     match report.reason {
+        _ if !broker => "; one that something between the hosts sent to the broker alone is not seen there",
         Reason::ClientClosedTcp => ", so that the client's end may have come as a FIN",
         _ if report.still_open => " yet: the connection was still open",
         _ => "",

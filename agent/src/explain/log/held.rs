@@ -210,7 +210,8 @@ impl Held {
                     (Some(head), Some(line)) => head == line,
                     _ => self.line.saturating_sub(head.line) <= 1 + TERM as u64,
                 };
-                head.torn.is_none()
+                // What was cut off for good may have been the rest of the description alone.
+                (head.torn.is_none() || head.report.ports.is_some())
                     && head.report.source == line.source
                     && same_process
                     && (time.is_none() || head.own.is_none() || head.own == time)
@@ -219,7 +220,10 @@ impl Held {
         });
         match found {
             Some(index) => {
-                self.attach(index, line.text, line.raw);
+                // A name of several lines, or a reason after a line that was cut.
+                if may_be_reason(line.text) || !self.mend(index, line.text, line.raw) {
+                    self.attach(index, line.text, line.raw);
+                }
                 true
             }
             None => {

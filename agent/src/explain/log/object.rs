@@ -15,7 +15,8 @@ const DEPTH: usize = 10;
 
 /// Members that hold the line or the message: RabbitMQ, journald, Docker, Fluent Bit and Fluentd, Vector, Filebeat, Loki, CloudWatch, Google Cloud,
 /// Splunk, GELF, OpenTelemetry.
-const TEXTS: [&str; 20] = [
+const TEXTS: [&str; 21] = [
+    "logentry",
     "msg",
     "message",
     "log",

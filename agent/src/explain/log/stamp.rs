@@ -122,6 +122,7 @@ impl Clock {
             // A time of day: nothing says which.
             cursor.at = cursor.at.saturating_sub(1).saturating_sub(run);
             cursor.time()?;
+            cursor.offset();
             return Some(None);
         }
         if let Some(month) = cursor.month() {
