@@ -62,6 +62,9 @@ struct LogPart<'a> {
     lines: &'a [String],
 }
 
+/// A part of a verdict.
+type Part = fn(&Found) -> &serde_json::Value;
+
 /// The columns of a table.
 const COLUMNS: [&str; 16] = [
     "timestamp",
@@ -88,7 +91,7 @@ const COLUMNS: [&str; 16] = [
 ///
 /// That of writing.
 pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
-    if format == Format::Csv { row(out, COLUMNS.map(str::to_owned)) } else { Ok(()) }
+    if format == Format::Csv { row(out, &COLUMNS.map(str::to_owned)) } else { Ok(()) }
 }
 
 /// Writes one answer.
@@ -151,13 +154,12 @@ fn json(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()
 fn csv(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()> {
     let best = best(answer);
     let text = |value: Option<String>| value.unwrap_or_default();
-    let part = |pick: fn(&Found) -> &serde_json::Value, name: &str| text(best.map(|found| Found::text(pick(found), name).to_owned()));
-    let sure = |pick: fn(&Found) -> &serde_json::Value| text(best.and_then(|found| pick(found).get("confidence").map(ToString::to_string)));
-    let (origin, cause): (fn(&Found) -> &serde_json::Value, fn(&Found) -> &serde_json::Value) =
-        (|found| &found.origin, |found| &found.cause);
+    let part = |pick: Part, name: &str| text(best.map(|found| Found::text(pick(found), name).to_owned()));
+    let sure = |pick: Part| text(best.and_then(|found| pick(found).get("confidence").map(ToString::to_string)));
+    let (origin, cause): (Part, Part) = (|found| &found.origin, |found| &found.cause);
     row(
         out,
-        [
+        &[
             text(report.time.map(|time| time.to_string())),
             report.level.to_owned(),
             report.protocol.token().to_owned(),
@@ -179,7 +181,7 @@ fn csv(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()>
 }
 
 /// RFC 4180; a field that a spreadsheet would take for a formula is told to be a text.
-fn row(out: &mut impl Write, fields: [String; COLUMNS.len()]) -> io::Result<()> {
+fn row(out: &mut impl Write, fields: &[String; COLUMNS.len()]) -> io::Result<()> {
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
             out.write_all(b",")?;

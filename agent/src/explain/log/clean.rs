@@ -17,7 +17,7 @@ const ENTITIES: [(&str, &str); 6] = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\
 /// A line to be read: without colours, byte order marks and control characters, of bounded length.
 pub fn clean(line: &str) -> Cow<'_, str> {
     let line = line.get(..floor(line, LONGEST_LINE)).unwrap_or_default();
-    let plain = line.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte < 0x7f) & (byte != b'&'));
+    let plain = line.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'&');
     let after = |at: usize| line.as_bytes().get(at + 1).copied();
     let coloured = memchr::memchr_iter(b'[', line.as_bytes()).any(|at| after(at).is_some_and(|byte| byte.is_ascii_digit() || byte == b'm'));
     if plain && !coloured {

@@ -218,20 +218,16 @@ impl Held {
             }
             Slot::Done(_) | Slot::None => false,
         });
-        match found {
-            Some(index) => {
-                // A name of several lines, or a reason after a line that was cut.
-                if may_be_reason(line.text) || !self.mend(index, line.text, line.raw) {
-                    self.attach(index, line.text, line.raw);
-                }
-                true
-            }
-            None => {
-                self.ends_before(&line.source, line.pid, line.time.as_ref());
-                self.orphan(line);
-                false
-            }
+        let Some(index) = found else {
+            self.ends_before(&line.source, line.pid, line.time.as_ref());
+            self.orphan(line);
+            return false;
+        };
+        // A name of several lines, or a reason after a line that was cut.
+        if may_be_reason(line.text) || !self.mend(index, line.text, line.raw) {
+            self.attach(index, line.text, line.raw);
         }
+        true
     }
 
     /// A line without RabbitMQ's own prefix.
@@ -258,18 +254,14 @@ impl Held {
                 break;
             }
         }
-        match found {
-            Some((index, text)) => {
-                if !self.mend(index, &text, line.raw) {
-                    self.attach(index, &text, line.raw);
-                }
-                true
-            }
-            None => {
-                self.orphan(line);
-                false
-            }
+        let Some((index, text)) = found else {
+            self.orphan(line);
+            return false;
+        };
+        if !self.mend(index, &text, line.raw) {
+            self.attach(index, &text, line.raw);
         }
+        true
     }
 
     /// Whether a line is the rest of the one before it, which was wrapped within its brackets.

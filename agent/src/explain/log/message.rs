@@ -60,6 +60,7 @@ impl Ends {
 
 /// The end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a text says or does not say")]
 pub struct End<'a> {
     pub protocol: Protocol,
     /// The process that the text names.

@@ -475,7 +475,7 @@ impl LogReader {
         match message::read(line.text, quiet) {
             Some(Message::End(end)) if self.is_own(line, &end) => {
                 self.seen.rabbitmq = true;
-                self.end(line, end);
+                self.end(line, &end);
                 self.before = None;
             }
             Some(Message::Opened { pid, ends }) => {
@@ -528,7 +528,7 @@ impl LogReader {
         !(exact && *time == at && pid.as_deref() == line.pid && *source == line.source)
     }
 
-    fn end(&mut self, line: &Line, end: End) {
+    fn end(&mut self, line: &Line, end: &End) {
         let pid = end.pid.or(line.pid);
         let ends = end.ends.or_else(|| pid.and_then(|pid| self.ends_of(&line.source, pid)));
         let (time, or) = instants(line.time.as_ref(), line.outer.as_ref());

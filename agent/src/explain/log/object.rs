@@ -200,7 +200,7 @@ fn describe(clock: &Clock, object: &Map<String, Value>, here: &mut Taken, depth:
                 }
             }
             Value::Object(inner) if !TEXTS.contains(&name.as_str()) || text_of(clock, inner).is_none() => {
-                describe_inner(clock, inner, here, depth)
+                describe_inner(clock, inner, here, depth);
             }
             _ => {}
         }
@@ -228,6 +228,5 @@ fn time(clock: &Clock, value: &Value) -> Option<Stamp> {
 
 /// syslog's number of a level.
 fn severity(text: &str) -> Option<&'static str> {
-    const NAMES: [&str; 8] = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
-    NAMES.get(text.parse::<usize>().ok()?).copied()
+    wrap::SEVERITIES.get(text.parse::<usize>().ok()?).copied()
 }

@@ -89,6 +89,7 @@ impl Clock {
         Timestamp::from_nanosecond(nanoseconds).ok().map(Stamp::exact)
     }
 
+    #[expect(clippy::option_option, reason = "no time, a time of day, or a moment")]
     fn digits(&self, cursor: &mut Cursor) -> Option<Option<Stamp>> {
         let run = cursor.run();
         match run {
@@ -151,6 +152,7 @@ impl Clock {
     }
 
     /// `Nov 20 10:00:00`, as syslog has it, and its relatives that have a year before or after the time.
+    #[expect(clippy::option_option, reason = "no time, a time of day, or a moment")]
     fn month_first(&self, cursor: &mut Cursor) -> Option<Option<Stamp>> {
         let month = cursor.month()?;
         cursor.eat(b'.');
@@ -185,6 +187,7 @@ impl Clock {
     }
 
     /// The time of day and the zone that follow a date, which may be one of several.
+    #[expect(clippy::option_option, reason = "no time, a time of day, or a moment")]
     fn moment(&self, cursor: &mut Cursor, dates: &[(Option<i64>, i64, i64)]) -> Option<Option<Stamp>> {
         let (hour, minute, second, nanosecond) = cursor.time()?;
         let offset = cursor.offset();
@@ -200,17 +203,16 @@ impl Clock {
             };
             for year in years {
                 let Some(date) = date(year, *month, *day, (hour, minute, second, nanosecond)) else { continue };
-                match offset {
-                    Some(offset) => instants.extend(offset.to_timestamp(date)),
-                    None => {
-                        let ambiguous = self.zone.to_ambiguous_zoned(date);
-                        let (earlier, later) = (ambiguous.clone().earlier(), ambiguous.later());
-                        let (Ok(earlier), Ok(later)) = (earlier, later) else { continue };
-                        instants.push(earlier.timestamp());
-                        if later.timestamp() != earlier.timestamp() {
-                            instants.push(later.timestamp());
-                        }
-                    }
+                if let Some(offset) = offset {
+                    instants.extend(offset.to_timestamp(date));
+                    continue;
+                }
+                let ambiguous = self.zone.to_ambiguous_zoned(date);
+                let (earlier, later) = (ambiguous.clone().earlier(), ambiguous.later());
+                let (Ok(earlier), Ok(later)) = (earlier, later) else { continue };
+                instants.push(earlier.timestamp());
+                if later.timestamp() != earlier.timestamp() {
+                    instants.push(later.timestamp());
                 }
             }
         }

@@ -14,6 +14,9 @@ const PIECES: usize = 24;
 /// How far into a line a record may begin, bytes.
 const FARTHEST: usize = 600;
 
+/// RFC 5424, section 6.2.1, in Erlang's words.
+pub const SEVERITIES: [&str; 8] = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
+
 /// Whether and how a collector has cut a line in pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Piece {
@@ -164,8 +167,6 @@ fn angle<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'
         peeled.pid = Some(pid);
         return Some(rest);
     }
-    // RFC 5424, section 6.2.1, in Erlang's words.
-    const SEVERITIES: [&str; 8] = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
     let (priority, rest) = text.get(1..)?.split_once('>')?;
     if let Some(level) = level_of(priority) {
         peeled.level = Some(level);
@@ -180,7 +181,7 @@ fn angle<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'
         peeled.severity = severity;
         return Some(rest);
     };
-    let (_, rest) = take(clock, peeled, rest).or_else(|| rest.strip_prefix("- ").map(|rest| ((), rest)))?;
+    let rest = take(clock, peeled, rest).or_else(|| rest.strip_prefix("- "))?;
     let mut fields = rest.trim_start().splitn(5, ' ');
     let (host, name, process, id, rest) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     peeled.source.extend([host, name].into_iter().filter(|word| *word != "-"));
@@ -211,7 +212,7 @@ fn structured(text: &str) -> Option<&str> {
 }
 
 /// A time, and what follows it.
-fn take<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<((), &'a str)> {
+fn take<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
     let (stamp, length) = clock.read(text)?;
     if stamp.is_some() {
         if peeled.time.is_some() {
@@ -219,7 +220,7 @@ fn take<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<(()
         }
         peeled.time = stamp;
     }
-    Some(((), text.get(length..)?))
+    text.get(length..)
 }
 
 /// `[warning]`, `[2026-11-20 10:00:00]`, `[pod/rabbitmq-0/rabbitmq]`, `[   12.345678]`.
@@ -267,7 +268,7 @@ fn labels<'a>(peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
 
 fn word<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str, structural: bool) -> Option<&'a str> {
     if !(peeled.pid.is_some() && peeled.time.is_some())
-        && let Some((_, rest)) = take(clock, peeled, text)
+        && let Some(rest) = take(clock, peeled, text)
     {
         return Some(rest);
     }
@@ -318,11 +319,11 @@ fn word<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str, structural: b
     }
     // Docker compose and docker service logs.
     let trimmed = after.trim_start();
-    if let Some(rest) = trimmed.strip_prefix("| ").or_else(|| (trimmed == "|").then_some("")) {
-        if is_name(token) {
-            peeled.source.push(token);
-            return Some(rest);
-        }
+    if let Some(rest) = trimmed.strip_prefix("| ").or_else(|| (trimmed == "|").then_some(""))
+        && is_name(token)
+    {
+        peeled.source.push(token);
+        return Some(rest);
     }
     // CRI: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
     if matches!(token, "stdout" | "stderr") && (peeled.time.is_some() || !peeled.source.is_empty()) {
