@@ -149,13 +149,27 @@ pub fn read(line: &[u8]) -> Option<Record> {
         "agent_reloaded" => serde_json::from_slice(line).map(Record::Reloaded).ok(),
         "events_lost" => serde_json::from_slice(line).map(Record::Lost).ok(),
         "agent_stopped" => serde_json::from_slice(line).map(Record::Stopped).ok(),
-        "rst_suppressed" => serde_json::from_slice(line).map(Record::Suppressed).ok(),
+        "rst_suppressed" | "endings_suppressed" => suppressed(line),
         "rst" => serde_json::from_slice(line).ok().map(|line| ended(line, Kind::Reset)),
         "connection_ended" => serde_json::from_slice(line).ok().map(|line| ended(line, Kind::Ending)),
         _ => return Some(other),
     };
     // A line of a known kind without what it must hold cannot be used.
     record
+}
+
+/// A line of folded ends; an origin or a cause of a later version counts as unknown.
+fn suppressed(line: &[u8]) -> Option<Record> {
+    if let Ok(suppressed) = serde_json::from_slice(line) {
+        return Some(Record::Suppressed(suppressed));
+    }
+    let mut value: Value = serde_json::from_slice(line).ok()?;
+    let key = value.get_mut("key")?.as_object_mut()?;
+    for name in ["origin", "cause"] {
+        key.insert(name.to_owned(), Value::from("unknown"));
+    }
+    value.as_object_mut()?.remove("sample");
+    serde_json::from_value(value).map(Record::Suppressed).ok()
 }
 
 fn ended(line: EndedLine, kind: Kind) -> Record {
