@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    explain,
     flow::known::KnownMiddlebox,
     host::netns::NetnsFilter,
     kernel::{Budgets, floods, hooks::Ladder, ports::PortRange},
@@ -149,16 +150,18 @@ pub struct PcapArgs {
 /// The broker's log, and the events of the agent that ran at the time.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// RabbitMQ's log (3.8 to 4.x, text or JSON); - is standard input, answered while it is written. Times without an offset are those of TZ,
-    /// or of this host's time zone.
-    #[arg(long, value_name = "FILE|-")]
-    pub rabbitmq_log: String,
-    /// What `rstblame capture --format json --output FILE` has written, or is writing, on the broker's host or on the client's.
-    #[arg(long, value_name = "FILE")]
-    pub events: PathBuf,
+    /// RabbitMQ's log (3.6 to 4.x): its own file, also rotated and compressed, or what journalctl, syslog, docker, kubectl, Loki, CloudWatch and
+    /// their like made of it, as text or JSON; may be given several times. - is standard input, answered while it is written. Times without an
+    /// offset are those of TZ, or of this host's time zone.
+    #[arg(long = "rabbitmq-log", value_name = "FILE|-", required = true)]
+    pub rabbitmq_logs: Vec<String>,
+    /// What `rstblame capture --format json --output FILE` has written, or is writing, on the broker's host, on the client's, or on both; may be
+    /// given several times.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub events: Vec<PathBuf>,
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
-    pub format: Option<Format>,
+    pub format: Option<explain::Format>,
 }
 
 /// What to do when there are too many resets.

@@ -28,6 +28,20 @@ pub enum ExplainError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "nothing in {name} was recognised as RabbitMQ's log; its first line that could not be read: {line:?}; give the lines as RabbitMQ wrote them \
+         (its own file, or what journalctl, docker logs or kubectl logs print), each with its time, level and process"
+    )]
+    NotRabbitMq { name: String, line: String },
+    #[error(
+        "{name} speaks of {lines} ends of AMQP connections in a form that is not known; the first: {line:?}; give the lines as RabbitMQ wrote them, \
+         without changes"
+    )]
+    Unread { name: String, lines: u64, line: String },
+    #[error("the time zone of this host is not known: {0}; set TZ to the zone of the broker, such as Europe/Berlin or UTC0")]
+    Zone(#[source] jiff::Error),
+    #[error("standard input is read alone: give {other} in a run of its own")]
+    Mixed { other: String },
     #[error("cannot write: {0}")]
     Write(#[source] io::Error),
 }

@@ -12,7 +12,7 @@ pub struct Lines {
 impl Lines {
     /// Takes in bytes and hands on each line that they complete, without its end. What a line has beyond the longest is dropped.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
             if self.partial.is_empty() {
                 each(trim(line.get(..LONGEST).unwrap_or(line)));
@@ -46,7 +46,11 @@ impl Lines {
 }
 
 fn trim(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
+    let mut line = line;
+    while let Some(before) = line.strip_suffix(b"\r") {
+        line = before;
+    }
+    line
 }
 
 #[cfg(test)]

@@ -2,43 +2,96 @@
 
 use std::io::{self, Write};
 
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    join::{Answer, Found},
+    join::{Answer, How},
     log::{Reason, Report},
+    record::{Found, Kind},
 };
-use crate::{
-    event::Direction,
-    output::{Format, pretty::token},
-};
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One object a report.
+    Json,
+    /// The log's lines with the answer under them.
+    Pretty,
+    /// One row a report, for spreadsheets; the first names the columns.
+    Csv,
+}
 
 /// One answer as JSON.
 #[derive(Serialize)]
 struct Explained<'a> {
     log: LogPart<'a>,
-    /// `reset`, `no_reset` or `not_seen`.
+    /// `reset`, `ending`, `no_reset` or `not_seen`.
     answer: &'static str,
     /// One sentence.
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reset: Option<&'a Found>,
-    /// How long before the report the reset happened; negative: after.
+    /// An end without a reset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<&'a Found>,
+    /// How long before the report it happened; negative: after.
     #[serde(skip_serializing_if = "Option::is_none")]
     before_ms: Option<i64>,
+    /// What other hosts saw of the same connection.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<&'a Found>,
 }
 
 #[derive(Serialize)]
 struct LogPart<'a> {
-    timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<Timestamp>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     level: &'a str,
+    protocol: &'static str,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<std::net::SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<std::net::SocketAddr>,
+    /// Where the line comes from, by its own account: a pod, a service, a host.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    source: &'a str,
     lines: &'a [String],
+}
+
+/// A part of a verdict.
+type Part = fn(&Found) -> &serde_json::Value;
+
+/// The columns of a table.
+const COLUMNS: [&str; 16] = [
+    "timestamp",
+    "level",
+    "protocol",
+    "reason",
+    "client",
+    "broker",
+    "source",
+    "answer",
+    "before_ms",
+    "host",
+    "origin",
+    "origin_confidence",
+    "cause",
+    "cause_confidence",
+    "detail",
+    "event_id",
+];
+
+/// Writes what comes before all answers.
+///
+/// # Errors
+///
+/// That of writing.
+pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
+    if format == Format::Csv { row(out, &COLUMNS.map(str::to_owned)) } else { Ok(()) }
 }
 
 /// Writes one answer.
@@ -50,6 +103,7 @@ pub fn answer(out: &mut impl Write, format: Format, report: &Report, answer: &An
     match format {
         Format::Pretty => pretty(out, report, answer),
         Format::Json => json(out, report, answer),
+        Format::Csv => csv(out, report, answer),
     }
 }
 
@@ -58,75 +112,180 @@ fn pretty(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<
         writeln!(out, "{line}")?;
     }
     writeln!(out, "    {}", detail(report, answer))?;
-    if let Answer::Reset(found) = answer
-        && let Some(advice) = &found.cause.advice
-    {
-        writeln!(out, "    {advice}")?;
+    if let Answer::Found { best, others, .. } = answer {
+        let advice = printable(Found::text(&best.cause, "advice"));
+        if !advice.is_empty() {
+            writeln!(out, "    {advice}")?;
+        }
+        for other in others {
+            writeln!(out, "    also {}", found(report, other, How::Addresses))?;
+        }
     }
     Ok(())
 }
 
 fn json(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()> {
-    let (name, reset) = match answer {
-        Answer::Reset(found) => ("reset", Some(&**found)),
-        Answer::NoReset(_) => ("no_reset", None),
-        Answer::NotSeen(_) => ("not_seen", None),
-    };
+    let best = best(answer);
     let explained = Explained {
         log: LogPart {
             timestamp: report.time,
-            level: &report.level,
+            level: report.level,
+            protocol: report.protocol.token(),
             reason: report.reason.token(),
             client: report.connection.map(|connection| connection.peer),
             broker: report.connection.map(|connection| connection.local),
+            source: &report.source,
             lines: &report.lines,
         },
-        answer: name,
+        answer: name(answer),
         detail: detail(report, answer),
-        reset,
-        before_ms: reset.map(|found| before_ms(report, found)),
+        reset: best.filter(|found| found.kind == Kind::Reset),
+        ending: best.filter(|found| found.kind == Kind::Ending),
+        before_ms: best.and_then(|found| before_ms(report, found)),
+        others: match answer {
+            Answer::Found { others, .. } => others.iter().map(|other| &**other).collect(),
+            _ => Vec::new(),
+        },
     };
     serde_json::to_writer(&mut *out, &explained).map_err(io::Error::from)?;
     out.write_all(b"\n")
 }
 
-fn before_ms(report: &Report, found: &Found) -> i64 {
-    i64::try_from(report.time.duration_since(found.timestamp).as_millis()).unwrap_or(i64::MAX)
+fn csv(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()> {
+    let best = best(answer);
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let part = |pick: Part, name: &str| text(best.map(|found| Found::text(pick(found), name).to_owned()));
+    let sure = |pick: Part| text(best.and_then(|found| pick(found).get("confidence").map(ToString::to_string)));
+    let (origin, cause): (Part, Part) = (|found| &found.origin, |found| &found.cause);
+    row(
+        out,
+        &[
+            text(report.time.map(|time| time.to_string())),
+            report.level.to_owned(),
+            report.protocol.token().to_owned(),
+            report.reason.token().to_owned(),
+            text(report.connection.map(|connection| connection.peer.to_string())),
+            text(report.connection.map(|connection| connection.local.to_string())),
+            report.source.clone(),
+            name(answer).to_owned(),
+            text(best.and_then(|found| before_ms(report, found)).map(|before| before.to_string())),
+            text(best.and_then(|found| found.host.as_ref()).map(|host| host.name.clone())),
+            part(origin, "kind"),
+            sure(origin),
+            part(cause, "id"),
+            sure(cause),
+            detail(report, answer),
+            text(best.map(|found| found.id.clone())),
+        ],
+    )
+}
+
+/// RFC 4180; a field that a spreadsheet would take for a formula is told to be a text.
+fn row(out: &mut impl Write, fields: &[String; COLUMNS.len()]) -> io::Result<()> {
+    for (index, field) in fields.iter().enumerate() {
+        if index > 0 {
+            out.write_all(b",")?;
+        }
+        let guard = if field.starts_with(['=', '+', '@']) { "'" } else { "" };
+        if field.contains([',', '"', '\n', '\r']) || !guard.is_empty() {
+            write!(out, "\"{guard}{}\"", field.replace('"', "\"\""))?;
+        } else {
+            out.write_all(field.as_bytes())?;
+        }
+    }
+    out.write_all(b"\r\n")
+}
+
+fn best(answer: &Answer) -> Option<&Found> {
+    match answer {
+        Answer::Found { best, .. } => Some(best),
+        _ => None,
+    }
+}
+
+/// A stable token.
+pub fn name(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Found { best, .. } if best.kind == Kind::Ending => "ending",
+        Answer::Found { .. } => "reset",
+        Answer::NoReset { .. } => "no_reset",
+        Answer::NotSeen { .. } => "not_seen",
+    }
+}
+
+fn before_ms(report: &Report, found: &Found) -> Option<i64> {
+    let before = report.time?.duration_since(found.timestamp).as_millis();
+    Some(i64::try_from(before).unwrap_or(i64::MAX))
 }
 
 fn detail(report: &Report, answer: &Answer) -> String {
     match answer {
-        Answer::Reset(found) => reset(report, found),
-        Answer::NoReset(None) => format!("no RST was seen{}", without(report)),
-        Answer::NoReset(Some(doubts)) => format!("no RST was seen, but {doubts}"),
-        Answer::NotSeen(why) => format!("not known: {why}"),
+        Answer::Found { best, how, .. } => found(report, best, *how),
+        Answer::NoReset { host, doubts: None, broker } => {
+            let host = host.as_deref().filter(|host| !host.is_empty()).unwrap_or("the agent's host");
+            format!("no RST was seen on {}, an end of this connection{}", printable(host), without(report, *broker))
+        }
+        Answer::NoReset { doubts: Some(doubts), .. } => format!("no RST was seen, but {}", printable(doubts)),
+        Answer::NotSeen { why, .. } => format!("not known: {}", printable(why)),
     }
 }
 
-fn reset(report: &Report, found: &Found) -> String {
-    let sure = |confidence: Option<f64>| confidence.map_or_else(String::new, |confidence| format!(" ({:.0}%)", confidence * 100.0));
-    let way = if found.direction == Direction::Sent { "sent" } else { "received" };
-    let host = found.host.as_ref().map_or_else(String::new, |host| format!(" by {}", host.name));
-    let when = match before_ms(report, found) {
-        0 => "in the same millisecond".to_owned(),
-        before @ 1.. => format!("{before} ms before"),
-        after => format!("{} ms after", after.saturating_neg()),
+fn found(report: &Report, found: &Found, how: How) -> String {
+    let sure = |part: &serde_json::Value| {
+        part.get("confidence")
+            .and_then(serde_json::Value::as_f64)
+            .map_or_else(String::new, |confidence| format!(" ({:.0}%)", confidence * 100.0))
     };
-    let name = found.origin.name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-    format!(
-        "RST {way}{host} {when}: {}{name}{}, {}{}: {}",
-        token(found.origin.kind),
-        sure(found.origin.confidence),
-        token(found.cause.id),
-        sure(found.cause.confidence),
-        found.cause.summary
-    )
+    let host = found.host.as_ref().map_or_else(String::new, |host| format!(" by {}", host.name));
+    let what = match found.kind {
+        Kind::Reset => format!("RST {}{host}", found.direction.as_deref().unwrap_or("seen")),
+        Kind::Ending => format!("{}, without a RST, seen{host}", ending(&found.effect)),
+    };
+    let when = match before_ms(report, found) {
+        None => format!("at {}", found.timestamp.strftime("%FT%TZ")),
+        Some(0) => "in the same millisecond".to_owned(),
+        Some(before @ 1..) => format!("{before} ms before"),
+        Some(after) => format!("{} ms after", after.saturating_neg()),
+    };
+    let how = match how {
+        How::Addresses => String::new(),
+        How::Nat => format!(" (this connection is {} -> {} behind NAT on that host)", found.peer, found.local),
+        How::Sequence => format!(" (there it is {} -> {}, by its initial sequence numbers)", found.peer, found.local),
+        How::Ports => format!(" (by its ports alone: {} -> {})", found.peer, found.local),
+    };
+    let name = Found::text(&found.origin, "name");
+    let text = format!(
+        "{what} {when}{how}: {}{}{name}{}, {}{}: {}",
+        Found::text(&found.origin, "kind"),
+        if name.is_empty() { "" } else { " " },
+        sure(&found.origin),
+        Found::text(&found.cause, "id"),
+        sure(&found.cause),
+        Found::text(&found.cause, "summary")
+    );
+    printable(&text)
 }
 
-/// What it means that there was no RST, where that is certain.
-const fn without(report: &Report) -> &'static str {
+/// An end without a RST, in words.
+fn ending(effect: &str) -> String {
+    match effect {
+        "closed_without_amqp_close" => "closed by FIN without an AMQP close".to_owned(),
+        "timed_out" => "timed out".to_owned(),
+        "connect_timed_out" => "never connected".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// Events are others' texts: nothing of them may steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// What it means that there was no RST where one could have been seen.
+const fn without(report: &Report, broker: bool) -> &'static str {
     match report.reason {
-        Reason::ClientClosedTcp => ": the end of the connection came as a FIN",
+        _ if !broker => "; one that something between the hosts sent to the broker alone is not seen there",
+        Reason::ClientClosedTcp => ", so that the client's end may have come as a FIN",
         _ if report.still_open => " yet: the connection was still open",
         _ => "",
     }
