@@ -45,6 +45,7 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
     let others = std::mem::replace(&mut verdict.evidence, findings.into_evidence());
     verdict.evidence.extend(others);
     verdict.evidence.extend(assumption(reset));
+    verdict.evidence.extend(strangers(wire));
 }
 
 fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
@@ -113,6 +114,18 @@ fn assumption(reset: &Reset) -> Option<Evidence> {
         points_to: OriginKind::Unknown,
         strength: Strength::Weak,
         detail: "the capture does not show which end it was taken at; the end that the RST was sent to is taken for local (see --local)"
+            .into(),
+    })
+}
+
+/// Says that somebody else's packets bore the peer's address.
+fn strangers(wire: &Wire) -> Option<Evidence> {
+    wire.strangers.then(|| Evidence {
+        signal: "foreign_packets".into(),
+        points_to: OriginKind::Unknown,
+        strength: Strength::Weak,
+        detail: "packets with the peer's address and ports came before whose numbers are not this connection's: made up, or of another \
+                 connection; they count for nothing"
             .into(),
     })
 }
