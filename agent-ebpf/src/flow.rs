@@ -46,6 +46,44 @@ pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
     begun
 }
 
+/// Furthest distance of a sequence number from the highest one seen: what arrives passes here whole, so that no more than what is out of order
+/// or was lost lies between.
+const AHEAD: u32 = 1 << 22;
+
+/// The same of acknowledgements: one may acknowledge all that is in flight.
+const ACKNOWLEDGED: u32 = 1 << 24;
+
+/// Whether a packet can be of the connection, by its numbers (RFC 9293, section 3.10.7.4; RFC 5961, section 5): anybody may have put the address
+/// on it. Of those who do not know the numbers, one in 65,000 hits both.
+#[inline(always)]
+pub fn credible(flow: &FlowState, packet: &Packet) -> bool {
+    let ahead = packet.seq.wrapping_sub(flow.end_seq).wrapping_add(AHEAD);
+    let acknowledged = packet.ack.wrapping_sub(flow.last_ack).wrapping_add(ACKNOWLEDGED);
+    // As a sum, so that what mostly holds is one jump.
+    let far = u32::from(ahead > 2 * AHEAD) + u32::from(flow.seen & seen::ACK != 0 && acknowledged > 2 * ACKNOWLEDGED);
+    far + u32::from(packet.flags & ACK == 0) == 0
+}
+
+/// Packets that cannot be of a connection, until what is known of it is taken for wrong.
+const STRANGERS: u8 = 255;
+
+/// A packet that cannot be of what is remembered. Gives back whether it begins something else: a connection whose SYN was seen, or
+/// what comes after a first packet that was nobody's.
+#[inline(never)]
+pub fn begins_anew(flow: &mut FlowState, key: &FlowKey, packet: &Packet) -> bool {
+    flow.strangers = flow.strangers.saturating_add(1);
+    let unproven = flow.packets <= 1 && flow.seen & seen::HANDSHAKE == 0;
+    if !unproven && flow.strangers < STRANGERS && !handshake::precedes(key, packet.seq) {
+        return false;
+    }
+    slots::clear(flow);
+    handshake::take(key, flow);
+    if packet.seq != flow.next {
+        flow.stage = stage::NONE;
+    }
+    true
+}
+
 /// Takes in a packet that is neither SYN nor RST. `now` in jiffies. `key` is changed meanwhile.
 #[inline(always)]
 pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u32) {

@@ -132,7 +132,8 @@ impl WireFlow {
         }
         // Of one direction alone, the capture may have taken somebody else's packets for the connection: then they are no baseline.
         let alone = self.side(from.other()).packets == 0;
-        let sender = if alone && !self.can_be_of(rst, from) { Side::default() } else { self.side(from).clone() };
+        let foreign = alone && rst.seq != 0 && self.side(from).end_seq.is_some_and(|end| !near(rst.seq, end));
+        let sender = if foreign { Side::default() } else { self.side(from).clone() };
         let mut others = Ring::default();
         for (first, segment) in self.rsts.iter() {
             if *first == (from == End::First) {
