@@ -46,18 +46,11 @@ fn lives(flow: &FlowState) -> bool {
     flow.packets > 1 && flow.seen & seen::FIN == 0 && flow.watch_until == 0
 }
 
-/// Whether the latest SYN or SYN-ACK of a direction had the number before this one. What was said before it is of another connection.
-#[inline(never)]
+/// Whether the latest SYN or SYN-ACK of a direction had the number before this one.
+#[inline(always)]
 pub fn precedes(key: &FlowKey, seq: u32) -> bool {
-    let Some(handshake) = HANDSHAKES.get_ptr(key) else {
-        return false;
-    };
     // SAFETY: as above.
-    let precedes = unsafe { (*handshake).seq }.wrapping_add(1) == seq;
-    if precedes {
-        let _none_perhaps = SPOKEN.remove(key);
-    }
-    precedes
+    HANDSHAKES.get_ptr(key).is_some_and(|handshake| unsafe { (*handshake).seq }.wrapping_add(1) == seq)
 }
 
 /// Begins a direction with what its handshake showed, as its first packet.

@@ -187,15 +187,21 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
         count(counter::PACKETS_LOST);
         return;
     };
-    // SAFETY: as in `record::submit_reset`.
+    let record = entry.as_mut_ptr();
+    const { assert!(size_of::<ArrivedRst>() - core::mem::offset_of!(ArrivedRst, options) == size_of::<[u64; 13]>()) };
+    // Member by member: the whole of it at once would be a store for each word, and these two are cleared by what the program has anyway.
+    // SAFETY: the record is as large as it is told and aligned; each member is integers, and all are written here.
     let record = unsafe {
-        zero(entry.as_mut_ptr());
-        &mut *entry.as_mut_ptr()
+        slots::clear(&mut (*record).flow);
+        slots::clear(&mut (*record).sent);
+        zero((&raw mut (*record).options).cast::<[u64; 13]>());
+        (*record).header = header(kind::ARRIVED_RST);
+        (*record).key = *key;
+        (*record).packet = *packet;
+        (*record).now = now;
+        (*record).reserved = 0;
+        &mut *record
     };
-    record.header = header(kind::ARRIVED_RST);
-    record.key = *key;
-    record.packet = *packet;
-    record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
     copy_flow(key, slots::seldom_of(key), &mut record.sent);
