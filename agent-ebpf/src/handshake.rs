@@ -7,6 +7,7 @@ use rstblame_ebpf::{
 };
 
 use crate::{
+    flow::ACK,
     maps::{HANDSHAKES, SPOKEN, count},
     slots::clear,
 };
@@ -29,10 +30,11 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     }
     // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
     // each SYN of a scan is spared a lookup.
-    // Anybody can send a SYN with the addresses and ports of a connection that lives; the packet after it tells.
+    // Anybody can send a SYN with the addresses and ports of a connection that lives; the packet after it tells. A SYN-ACK is held against the
+    // socket's numbers later.
     // SAFETY: null, or a value that stays valid while the program runs.
     if let Some(flow) = unsafe { known.as_mut() }
-        && !(key.direction == direction::IN && lives(flow))
+        && !(key.direction == direction::IN && packet.flags & ACK == 0 && lives(flow))
     {
         let _none_perhaps = SPOKEN.remove(key);
         clear(flow);

@@ -225,8 +225,9 @@ fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
 /// somebody's data and stays where it is.
 #[inline(always)]
 fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
-    const MARK: [u8; 7] = *b"BIG-IP:";
-    if load::<[u8; 7]>(skb, at) == Some(MARK) {
+    // With what follows it, in one word.
+    const MARK: u64 = u64::from_ne_bytes(*b"BIG-IP: ");
+    if load::<u64>(skb, at) == Some(MARK) {
         load_upto(skb, at, length, text);
     }
 }
@@ -253,13 +254,13 @@ fn report_followed(key: &FlowKey, packet: &Packet) {
         count(counter::PACKETS_LOST);
         return;
     };
-    // SAFETY: as in `record::submit_reset`.
-    let record = unsafe {
-        zero(entry.as_mut_ptr());
-        &mut *entry.as_mut_ptr()
-    };
-    record.header = header(kind::FOLLOWED);
-    record.key = *key;
-    record.packet = *packet;
+    // All of it, so that nothing has to be cleared before.
+    // SAFETY: as in `report_rst`.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        (*record).header = header(kind::FOLLOWED);
+        (*record).key = *key;
+        (*record).packet = *packet;
+    }
     entry.submit(0);
 }

@@ -56,7 +56,11 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
         let possible = if settled { vec![OriginKind::Middlebox] } else { vec![OriginKind::Middlebox, OriginKind::RemotePeer] };
         Origin { possible, ..Origin::settled(OriginKind::Middlebox, probability.min(CEILING)) }
-    } else if probability <= ACQUITTED && findings.find("peer_kept_talking").is_none() {
+    } else if probability <= ACQUITTED
+        && findings.find("peer_kept_talking").is_none()
+        && !(scene.wire.strangers && scene.shape != Shape::Active)
+    {
+        // Who wiped out what was known of the peer shall not have acquitted anything by it.
         // A bare answer is the same from any Linux box at the peer's distance. A full proxy that is the endpoint bears the peer's address.
         let settled = probability <= 1.0 - SETTLED && scene.shape == Shape::Active;
         let possible = if settled { vec![OriginKind::RemotePeer] } else { EITHER.to_vec() };
