@@ -3,10 +3,11 @@
 use rstblame_ebpf::{
     amqp::stage,
     counter,
-    wire::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, Packet, packet_bit, seen},
+    wire::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, Packet, direction, packet_bit, seen},
 };
 
 use crate::{
+    flow::ACK,
     maps::{HANDSHAKES, SPOKEN, count},
     slots::clear,
 };
@@ -29,12 +30,29 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     }
     // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
     // each SYN of a scan is spared a lookup.
+    // Anybody can send a SYN with the addresses and ports of a connection that lives; the packet after it tells. A SYN-ACK is held against the
+    // socket's numbers later.
     // SAFETY: null, or a value that stays valid while the program runs.
-    if let Some(flow) = unsafe { known.as_mut() } {
+    if let Some(flow) = unsafe { known.as_mut() }
+        && !(key.direction == direction::IN && packet.flags & ACK == 0 && lives(flow))
+    {
         let _none_perhaps = SPOKEN.remove(key);
         clear(flow);
         take(key, flow);
     }
+}
+
+/// Whether a direction is that of a connection that neither it nor a RST has ended.
+#[inline(always)]
+fn lives(flow: &FlowState) -> bool {
+    flow.packets > 1 && flow.seen & seen::FIN == 0 && flow.watch_until == 0
+}
+
+/// Whether the latest SYN or SYN-ACK of a direction had the number before this one.
+#[inline(always)]
+pub fn precedes(key: &FlowKey, seq: u32) -> bool {
+    // SAFETY: as above.
+    HANDSHAKES.get_ptr(key).is_some_and(|handshake| unsafe { (*handshake).seq }.wrapping_add(1) == seq)
 }
 
 /// Begins a direction with what its handshake showed, as its first packet.

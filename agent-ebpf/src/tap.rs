@@ -33,6 +33,12 @@ use crate::{
 /// Packets reported after a RST at most.
 const FOLLOWED_MAX: u16 = 16;
 
+/// RSTs of one direction that are reported while it is watched, but for the one that is expected: a share of the budget of all.
+const RSTS_MAX: u8 = 8;
+
+/// Packets of a direction from which on it counts as a connection: one or two can be made up by anybody.
+const PROVEN: u64 = 4;
+
 /// How long packets are reported after a RST, seconds.
 const WATCH: u32 = 2;
 
@@ -87,6 +93,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let Some(flow) = (unsafe { flow.as_mut() }) else {
         return;
     };
+    if flow.packets != 0 && !flow::credible(flow, &segment.packet) && !flow::begins_anew(flow, &segment.key, &segment.packet) {
+        return;
+    }
     if flow.watch_until != 0 {
         still_talking(skb, segment, flow, now);
     } else if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
@@ -105,9 +114,18 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
 fn rst(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
     // SAFETY: null, or a map value, which stays valid while the program runs.
     if let Some(flow) = unsafe { flow.as_mut() } {
+        let watched = flow.watch_until != 0 && flow.watch_until.wrapping_sub(now).cast_signed() >= 0;
+        // The one that the connection expects, or the one before it after a FIN, is told in any case: who makes up RSTs does not know it.
+        let exact = flow.end_seq.wrapping_sub(segment.packet.seq) <= 1;
+        if !watched {
+            flow.rsts = 0;
+            flow.followed = 0;
+        } else if flow.rsts >= RSTS_MAX && !exact {
+            count(counter::PACKETS_LOST);
+            return;
+        }
         flow.rsts = flow.rsts.saturating_add(1);
         flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
-        flow.followed = 0;
     }
     complete(skb, &mut segment.packet);
     report_rst(skb, segment, flow, now);
@@ -158,7 +176,9 @@ fn complete(skb: u64, packet: &mut Packet) {
 
 #[inline(always)]
 fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
-    if !budget::admits_packet(if flow.is_null() { class::STRAY_RST } else { class::KNOWN_RST }) {
+    // SAFETY: as in `rst`.
+    let proven = unsafe { flow.as_ref() }.is_some_and(|flow| flow.packets >= PROVEN);
+    if !budget::admits_packet(if proven { class::KNOWN_RST } else { class::STRAY_RST }) {
         count(counter::PACKETS_LOST);
         return;
     }
@@ -167,15 +187,21 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
         count(counter::PACKETS_LOST);
         return;
     };
-    // SAFETY: as in `record::submit_reset`.
+    let record = entry.as_mut_ptr();
+    const { assert!(size_of::<ArrivedRst>() - core::mem::offset_of!(ArrivedRst, options) == size_of::<[u64; 13]>()) };
+    // Member by member: the whole of it at once would be a store for each word, and these two are cleared by what the program has anyway.
+    // SAFETY: the record is as large as it is told and aligned; each member is integers, and all are written here.
     let record = unsafe {
-        zero(entry.as_mut_ptr());
-        &mut *entry.as_mut_ptr()
+        slots::clear(&mut (*record).flow);
+        slots::clear(&mut (*record).sent);
+        zero((&raw mut (*record).options).cast::<[u64; 13]>());
+        (*record).header = header(kind::ARRIVED_RST);
+        (*record).key = *key;
+        (*record).packet = *packet;
+        (*record).now = now;
+        (*record).reserved = 0;
+        &mut *record
     };
-    record.header = header(kind::ARRIVED_RST);
-    record.key = *key;
-    record.packet = *packet;
-    record.now = now;
     copy_flow(key, flow, &mut record.flow);
     key.direction = direction::OUT;
     copy_flow(key, slots::seldom_of(key), &mut record.sent);
@@ -199,8 +225,9 @@ fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
 /// somebody's data and stays where it is.
 #[inline(always)]
 fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
-    const MARK: [u8; 7] = *b"BIG-IP:";
-    if load::<[u8; 7]>(skb, at) == Some(MARK) {
+    // With what follows it, in one word.
+    const MARK: u64 = u64::from_ne_bytes(*b"BIG-IP: ");
+    if load::<u64>(skb, at) == Some(MARK) {
         load_upto(skb, at, length, text);
     }
 }
@@ -227,13 +254,13 @@ fn report_followed(key: &FlowKey, packet: &Packet) {
         count(counter::PACKETS_LOST);
         return;
     };
-    // SAFETY: as in `record::submit_reset`.
-    let record = unsafe {
-        zero(entry.as_mut_ptr());
-        &mut *entry.as_mut_ptr()
-    };
-    record.header = header(kind::FOLLOWED);
-    record.key = *key;
-    record.packet = *packet;
+    // All of it, so that nothing has to be cleared before.
+    // SAFETY: as in `report_rst`.
+    unsafe {
+        let record = entry.as_mut_ptr();
+        (*record).header = header(kind::FOLLOWED);
+        (*record).key = *key;
+        (*record).packet = *packet;
+    }
     entry.submit(0);
 }

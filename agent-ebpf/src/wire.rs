@@ -142,7 +142,7 @@ pub mod seen {
 pub const CARRY: usize = 24;
 
 /// What fills `FlowState` up to the size of which its docstring tells.
-pub const RESERVED: usize = 20;
+pub const RESERVED: usize = 19;
 
 /// What the packets of one direction have in common. Times are jiffies, low 32 bits.
 ///
@@ -223,8 +223,10 @@ pub struct FlowState {
     pub followed: u16,
     pub source_mac: [u8; 6],
     pub handshake_ttl: u8,
-    /// RSTs.
+    /// RSTs since packets are reported.
     pub rsts: u8,
+    /// Packets that cannot be of this connection, by their numbers.
+    pub strangers: u8,
     /// Explicit padding, zero.
     pub reserved: [u8; RESERVED],
 }

@@ -293,7 +293,8 @@ fn a_flow_is_remembered_as_it_was() {
             frames.push(syn.frame(client));
         }
         frames.extend(shapes.into_iter().map(|shape| {
-            let flags = shape.flags & !(SYN | RST) & (FIN | ACK | 0xe8);
+            // Without ACK a segment is none of a connection's.
+            let flags = shape.flags & !(SYN | RST) & (FIN | 0xe8) | ACK;
             with(shape, flags).frame(client)
         }));
         for frame in &frames {
@@ -306,4 +307,50 @@ fn a_flow_is_remembered_as_it_was() {
         prop_assert_eq!(facts(&wire.sender), facts(&known.sender));
         Ok(())
     });
+}
+
+/// What somebody makes up who does not know the numbers of a connection changes nothing that is remembered of it.
+#[test]
+fn what_is_made_up_is_not_remembered() {
+    let far = (1_u32 << 25)..(1 << 31);
+    let made_up = (shape(), far.clone(), far, any::<bool>(), any::<u8>());
+    property(
+        (any::<bool>(), vec(shape(), 4..8), vec((any::<Index>(), made_up), 1..12), any::<u32>()),
+        |bench, (v6, shapes, made_up, isn)| {
+            let with = |mut shape: Shape, flags: u8, seq: u32, ack: u32| {
+                shape.v6 = v6;
+                shape.fragment &= 0x4000;
+                (shape.flags, shape.seq, shape.ack) = (flags, isn.wrapping_add(seq), ack);
+                shape
+            };
+            let genuine: Vec<Shape> = shapes
+                .into_iter()
+                .map(|shape| {
+                    let (seq, ack) = (shape.seq, shape.ack);
+                    with(shape, 0x18, seq, ack)
+                })
+                .collect();
+            let last = genuine.last().cloned().unwrap();
+            let rst = with(last, RST, 100_000, 0);
+            let told = |insert: bool| {
+                let client = bench.client();
+                let mut frames: Vec<Shape> = genuine.clone();
+                for (place, (shape, seq, ack, ahead, kind)) in made_up.iter().filter(|_| insert) {
+                    // SYN, FIN, ACK and data; the SYN of somebody else is no reason to forget. A SYN-ACK is: user space
+                    // holds what comes of it against the numbers of the socket.
+                    let flags = [SYN, FIN | ACK, ACK, 0x18, FIN][usize::from(*kind) % 5];
+                    let seq = if *ahead { *seq } else { seq.wrapping_neg() };
+                    // After two of the connection's, from which on it is one.
+                    frames.insert(2 + place.index(frames.len() - 1), with(shape.clone(), flags, seq, *ack));
+                }
+                for shape in &frames {
+                    let _nothing = bench.told(&shape.frame(client));
+                }
+                bench.told(&rst.frame(client)).map(|(_, _, wire)| facts(&wire.sender))
+            };
+            let alone = told(false);
+            prop_assert_eq!(told(true), alone);
+            Ok(())
+        },
+    );
 }

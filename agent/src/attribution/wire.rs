@@ -45,6 +45,7 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
     let others = std::mem::replace(&mut verdict.evidence, findings.into_evidence());
     verdict.evidence.extend(others);
     verdict.evidence.extend(assumption(reset));
+    verdict.evidence.extend(strangers(wire));
 }
 
 fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
@@ -55,7 +56,11 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
         let possible = if settled { vec![OriginKind::Middlebox] } else { vec![OriginKind::Middlebox, OriginKind::RemotePeer] };
         Origin { possible, ..Origin::settled(OriginKind::Middlebox, probability.min(CEILING)) }
-    } else if probability <= ACQUITTED && findings.find("peer_kept_talking").is_none() {
+    } else if probability <= ACQUITTED
+        && findings.find("peer_kept_talking").is_none()
+        && !(scene.wire.strangers && scene.shape != Shape::Active)
+    {
+        // Who wiped out what was known of the peer shall not have acquitted anything by it.
         // A bare answer is the same from any Linux box at the peer's distance. A full proxy that is the endpoint bears the peer's address.
         let settled = probability <= 1.0 - SETTLED && scene.shape == Shape::Active;
         let possible = if settled { vec![OriginKind::RemotePeer] } else { EITHER.to_vec() };
@@ -113,6 +118,18 @@ fn assumption(reset: &Reset) -> Option<Evidence> {
         points_to: OriginKind::Unknown,
         strength: Strength::Weak,
         detail: "the capture does not show which end it was taken at; the end that the RST was sent to is taken for local (see --local)"
+            .into(),
+    })
+}
+
+/// Says that somebody else's packets bore the peer's address.
+fn strangers(wire: &Wire) -> Option<Evidence> {
+    wire.strangers.then(|| Evidence {
+        signal: "foreign_packets".into(),
+        points_to: OriginKind::Unknown,
+        strength: Strength::Weak,
+        detail: "packets with the peer's address and ports came before whose numbers are not this connection's: made up, or of another \
+                 connection; they count for nothing"
             .into(),
     })
 }

@@ -4,6 +4,7 @@
 //! out of it, which then follows the connection for a while ([`Wire::follow`]). Nothing here grows with the length of a connection.
 
 mod after;
+mod credible;
 mod probes;
 mod ring;
 mod segment;
@@ -15,6 +16,8 @@ mod way;
 use std::time::Duration;
 
 pub use after::After;
+use credible::Strangers;
+pub use credible::near;
 pub use probes::Probes;
 pub use ring::Ring;
 pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, options, seq_after, seq_at_or_after};
@@ -64,6 +67,9 @@ pub struct WireFlow {
     question: Option<Question>,
     longest_survived_ns: u64,
     rsts: Ring<(bool, Segment), RSTS>,
+    strangers: Strangers,
+    /// A SYN that would begin another connection, until the other end answers it.
+    knock: Option<(End, Segment)>,
 }
 
 /// Silence before a RST, and what ended it.
@@ -84,10 +90,16 @@ impl WireFlow {
         }
     }
 
-    /// Takes in one segment. A SYN that opens a new connection on the same addresses and ports starts afresh.
+    /// Takes in one segment; one that cannot be of the end whose address it bears changes nothing. A SYN that opens a new connection on
+    /// the same addresses and ports starts afresh, once the other end answers it where an open connection is in its way.
     pub fn observe(&mut self, segment: &Segment, from: End) {
-        if segment.flags.opens() && self.is_other_incarnation(segment, from) {
-            *self = Self::default();
+        let counts = if segment.flags.syn() {
+            self.begins(segment, from)
+        } else {
+            self.can_be_of(segment, from) || !segment.flags.rst() && (self.enters(segment, from) || self.taken_up_by(segment, from))
+        };
+        if !counts {
+            return;
         }
         if segment.flags.rst() {
             self.rsts.push((from == End::First, *segment));
@@ -107,6 +119,21 @@ impl WireFlow {
 
     /// What is known at the moment a RST goes by. Call it before [`WireFlow::observe`] sees the RST.
     pub fn reset(&self, rst: &Segment, from: End, text: Option<VendorText>) -> Wire {
+        // It refuses a SYN that was put aside.
+        if let Some((knocked, syn)) = self.knock
+            && knocked == from.other()
+            && rst.flags.ack()
+            && rst.seq == 0
+            && rst.ack == syn.seq.wrapping_add(1)
+        {
+            let mut begun = Self::default();
+            begun.observe(&syn, knocked);
+            return begun.reset(rst, from, text);
+        }
+        // Of one direction alone, the capture may have taken somebody else's packets for the connection: then they are no baseline.
+        let alone = self.side(from.other()).packets == 0;
+        let foreign = alone && rst.seq != 0 && self.side(from).end_seq.is_some_and(|end| !near(rst.seq, end));
+        let sender = if foreign { Side::default() } else { self.side(from).clone() };
         let mut others = Ring::default();
         for (first, segment) in self.rsts.iter() {
             if *first == (from == End::First) {
@@ -117,15 +144,78 @@ impl WireFlow {
             rst: *rst,
             text,
             readable: false,
-            sender: self.side(from).clone(),
+            sender,
             receiver: self.side(from.other()).clone(),
             others,
             silence: self.silence(rst.time_ns, from),
             longest_survived: Duration::from_nanos(self.longest_survived_ns),
             one_machine: None,
+            strangers: false,
             after: After::default(),
             way: None,
         }
+    }
+
+    /// Whether a segment that is no SYN can be of the end whose address it bears, by its numbers.
+    pub fn can_be_of(&self, segment: &Segment, from: End) -> bool {
+        credible::credible(segment, self.side(from), self.side(from.other()))
+    }
+
+    /// Whether a SYN or SYN-ACK counts, and all else gives way to it if it begins another connection.
+    fn begins(&mut self, segment: &Segment, from: End) -> bool {
+        if segment.flags.opens() {
+            if self.is_other_incarnation(segment, from) {
+                if !self.is_over() {
+                    // Anybody can send a SYN. Only the end it was sent to can have answered it.
+                    self.knock = Some((from, *segment));
+                    return false;
+                }
+                *self = Self::default();
+            }
+            return true;
+        }
+        if let Some((knocked, syn)) = self.knock
+            && knocked == from.other()
+            && segment.ack == syn.seq.wrapping_add(1)
+        {
+            *self = Self::default();
+            self.observe(&syn, knocked);
+            return true;
+        }
+        let (sender, receiver) = (self.side(from), self.side(from.other()));
+        let again = sender.initial_seq.is_none_or(|initial| initial == segment.seq);
+        let answers = receiver.initial_seq.or(receiver.end_seq).is_none_or(|begun| near(segment.ack, begun));
+        if !(again && answers) && self.is_over() {
+            *self = Self::default();
+            return true;
+        }
+        again && answers
+    }
+
+    /// Whether a segment goes on where a SYN of the same end began, where the other end is not seen at all.
+    fn enters(&mut self, segment: &Segment, from: End) -> bool {
+        let Some((knocked, syn)) = self.knock.filter(|_| self.side(from.other()).packets == 0) else { return false };
+        if knocked != from || segment.seq != syn.seq.wrapping_add(1) {
+            return false;
+        }
+        *self = Self::default();
+        self.observe(&syn, knocked);
+        true
+    }
+
+    /// An end has closed or reset.
+    fn is_over(&self) -> bool {
+        self.first.fin || self.second.fin || !self.rsts.is_empty()
+    }
+
+    /// Whether the connection goes on elsewhere, after a hole in the capture, by what both ends say. Its baseline begins anew.
+    fn taken_up_by(&mut self, segment: &Segment, from: End) -> bool {
+        let alone = self.side(from.other()).packets == 0;
+        if !self.strangers.meet(segment, from == End::First, alone) {
+            return false;
+        }
+        *self = Self { rsts: self.rsts, ..Self::default() };
+        true
     }
 
     /// An opening SYN with another initial sequence number is another connection; with the same it is a retransmission.
@@ -183,6 +273,8 @@ pub struct Wire {
     pub longest_survived: Duration,
     /// The RST is of a machine on the link that answers for so many addresses.
     pub one_machine: Option<usize>,
+    /// What was remembered under the peer's address was not the peer's, and is left out.
+    pub strangers: bool,
     /// What followed.
     pub after: After,
     /// What the host's tables say of the way it came; `None` where nobody asked them, as for a capture.
@@ -192,10 +284,21 @@ pub struct Wire {
 impl Wire {
     /// Takes in one segment that followed the RST. `from_sender`: it bears the same source as the RST.
     pub fn follow(&mut self, segment: &Segment, from_sender: bool) {
+        let expected = self.expected_seq();
+        // Of a RST that a SYN was answered by, the number says nothing.
+        let anchor = expected.or((self.rst.seq != 0).then_some(self.rst.seq));
+        let sequence = anchor.is_none_or(|anchor| near(segment.seq, anchor) || near(segment.seq, self.rst.seq));
+        let sent = [self.receiver.end_seq, self.sender.last_ack, self.after.receiver_end()];
+        let mut sent = sent.into_iter().flatten().peekable();
+        let acknowledges = !segment.flags.ack() || sent.peek().is_none() || sent.any(|end| near(segment.ack, end));
+        // SYNs tell by themselves.
+        if from_sender && !segment.flags.syn() && !(sequence && acknowledges) {
+            return;
+        }
         if segment.flags.rst() && from_sender {
             self.others.push(*segment);
         }
-        self.after.observe(&self.rst, self.expected_seq(), self.unanswered(), segment, from_sender);
+        self.after.observe(&self.rst, expected, self.unanswered(), segment, from_sender);
     }
 
     /// The sequence number that the receiver expected next: the highest it had acknowledged, or had been sent where its own segments were not

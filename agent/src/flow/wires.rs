@@ -8,7 +8,7 @@ use std::{
 use super::{
     reset::{Reset, TcpFacts},
     tuple::Tuple,
-    wire::{Segment, Silence, Wire},
+    wire::{Segment, Side, Silence, Wire, near},
 };
 use crate::units::nanoseconds;
 
@@ -175,11 +175,33 @@ impl Wires {
 /// to a SYN.
 fn acceptable(wire: &Wire, tcp: &TcpFacts) -> bool {
     let ahead = tcp.rcv_nxt.wrapping_sub(wire.rst.seq);
-    ahead <= 1 || tcp.bytes_received == 0 && wire.rst.flags.ack()
+    // A socket in SYN_SENT expects no number yet.
+    let opening = tcp.rcv_nxt == 0 && tcp.bytes_received == 0;
+    ahead <= 1 || opening && wire.rst.flags.ack() && wire.rst.ack == tcp.snd_nxt
+}
+
+/// Whether what the tap remembers under the peer's address can be of this socket's peer: anybody may have put packets
+/// with that address on the wire, and the kernel programs do not know the socket's numbers.
+fn is_of(peer: &Side, tcp: &TcpFacts) -> bool {
+    if tcp.rcv_nxt == 0 {
+        return true;
+    }
+    // What was received since the SYN, and the FIN perhaps.
+    let handshake = peer.initial_seq.is_none_or(|initial| {
+        let received = u32::try_from(tcp.bytes_received & u64::from(u32::MAX)).unwrap_or_default();
+        tcp.rcv_nxt.wrapping_sub(initial.wrapping_add(1)).wrapping_sub(received) <= 1
+    });
+    let sequence = peer.end_seq.is_none_or(|end| near(end, tcp.rcv_nxt));
+    handshake && sequence && peer.last_ack.is_none_or(|ack| near(ack, tcp.snd_nxt))
 }
 
 /// Of what this host sent, its socket knows the sequence numbers, and the time of the last where the tap does not see what leaves.
 fn complete(wire: &mut Wire, tcp: &TcpFacts) {
+    if !is_of(&wire.sender, tcp) {
+        wire.sender = Side::default();
+        wire.silence = None;
+        wire.strangers = true;
+    }
     wire.receiver.last_ack = Some(tcp.rcv_nxt);
     wire.receiver.end_seq = Some(tcp.snd_nxt);
     wire.receiver.acks.push(tcp.rcv_nxt);

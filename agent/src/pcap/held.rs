@@ -34,6 +34,8 @@ pub struct Case {
     pub amqp: [Option<Box<Conversation>>; 2],
     /// The counter of identifications it is of, if it was made on the link.
     pub counter: Option<CounterId>,
+    /// Its numbers are such as the end whose address it bears would give it.
+    pub credible: bool,
 }
 
 /// The queue.

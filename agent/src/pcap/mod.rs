@@ -267,7 +267,10 @@ impl<'a> Scan<'a> {
             return;
         };
         entry.votes.count(packet.direction, from);
-        self.addresses.see(packet.source.ip(), packet.destination.ip(), segment.ttl);
+        let credible = segment.flags.syn() || entry.flow.can_be_of(segment, from);
+        if credible {
+            self.addresses.see(packet.source.ip(), packet.destination.ip(), segment.ttl);
+        }
         for number in entry.watching.iter() {
             self.held.follow(*number, segment, from);
         }
@@ -279,7 +282,11 @@ impl<'a> Scan<'a> {
             let counter = fresh(segment.ttl).then(|| self.machines.see(segment, packet.source.ip(), packet.destination.ip())).flatten();
             let client = entry.spoken.client();
             let amqp = [End::First, End::Second].map(|local| entry.spoken.conversation(segment.time_ns, local));
-            entry.watching.push(self.held.push(Case { key, from, votes: entry.votes, frame, wire, client, amqp, counter }));
+            let number = self.held.push(Case { key, from, votes: entry.votes, frame, wire, client, amqp, counter, credible });
+            // What others make up shall not end the watch over the one that counts.
+            if credible {
+                entry.watching.push(number);
+            }
         } else {
             let serves = if serves_first(&key, self.ports) { End::First } else { End::Second };
             entry.spoken.observe(segment, from, serves, packet.payload);
@@ -289,9 +296,12 @@ impl<'a> Scan<'a> {
 
     fn decide(&mut self, mut case: Case, emit: &mut impl FnMut(ResetEvent)) {
         case.wire.one_machine = case.counter.and_then(|counter| self.machines.answers_for(counter));
+        // What may be anybody's teaches nothing, and of one connection only the first RST.
+        let teaches = case.credible && case.wire.others.iter().all(|other| other.time_ns >= case.wire.rst.time_ns);
         let (local, local_known) = local::local_end(&case.key, self.local, case.votes, &case.wire, case.from, &self.addresses);
         let mut reset = reset(case, local, local_known, self.file, self.ports, self.first_ns.unwrap_or_default());
         if reset.direction == Direction::Received
+            && teaches
             && let Some(wire) = &reset.wire
         {
             reset.learnt_idle = self

@@ -149,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{End, Key, Table};
-    use crate::flow::wire::Segment;
+    use crate::flow::wire::{Flags, Segment};
 
     fn key(port: u16) -> Key {
         let (a, b): (SocketAddr, SocketAddr) = ("192.0.2.1:5672".parse().unwrap(), SocketAddr::new([192, 0, 2, 2].into(), port));
@@ -158,7 +158,7 @@ mod tests {
 
     fn touch(table: &mut Table, port: u16) -> u64 {
         let entry = table.entry(key(port)).unwrap();
-        entry.flow.observe(&Segment::default(), End::First);
+        entry.flow.observe(&Segment { flags: Flags(Flags::ACK), ..Segment::default() }, End::First);
         entry.flow.side(End::First).packets
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod forgery;
 mod kinds;
 mod labelled;
 mod spoken;

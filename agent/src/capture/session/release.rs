@@ -65,7 +65,8 @@ impl Session {
 
     /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
     pub(super) fn learn_idle(&mut self, reset: &mut Reset) {
-        let Some(wire) = &reset.wire else { return };
+        // What ended nothing may be anybody's.
+        let Some(wire) = reset.wire.as_ref().filter(|_| !reset.ignored) else { return };
         let destination = Destination::new(reset.tuple.peer, reset.service_port());
         reset.learnt_idle = self.idle.learn(destination, wire.silence, wire.longest_survived).map(Box::new);
     }

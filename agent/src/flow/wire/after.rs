@@ -27,9 +27,21 @@ pub struct After {
     receiver_end: Option<u32>,
     /// A new connection began on the same addresses and ports: what comes now says nothing any more.
     closed: bool,
+    /// The sender's address sent a SYN with this number: what follows from there on is of another connection, if there is one.
+    reopened: Option<u32>,
+    /// The same of the receiver's.
+    opened: Option<u32>,
 }
 
+/// How much of another connection is told apart by its numbers.
+const REOPENED: u32 = 1 << 20;
+
 impl After {
+    /// Highest sequence number the receiver sent after the RST, plus one.
+    pub(super) const fn receiver_end(&self) -> Option<u32> {
+        self.receiver_end
+    }
+
     /// Takes in one segment. `expected`: sequence number the receiver expected; `unanswered`: end of what the sender had still to acknowledge.
     pub(super) fn observe(&mut self, rst: &Segment, expected: Option<u32>, unanswered: Option<u32>, segment: &Segment, from_sender: bool) {
         if self.closed {
@@ -37,7 +49,16 @@ impl After {
         }
         let since = segment.time_ns.saturating_sub(rst.time_ns);
         if segment.flags.syn() {
-            self.closed = segment.flags.opens();
+            match (segment.flags.opens(), from_sender) {
+                (true, true) => self.reopened = Some(segment.seq),
+                (true, false) => self.opened = Some(segment.seq),
+                // It is answered: a connection begins.
+                (false, false) => self.closed |= self.reopened.is_some_and(|syn| segment.ack == syn.wrapping_add(1)),
+                (false, true) => self.closed |= self.opened.is_some_and(|syn| segment.ack == syn.wrapping_add(1)),
+            }
+            return;
+        }
+        if from_sender && self.reopened.is_some_and(|syn| segment.seq.wrapping_sub(syn) < REOPENED) {
             return;
         }
         if !from_sender {

@@ -80,8 +80,26 @@ fn another_syn_is_another_connection() {
     let mut flow = opened();
     flow.observe(&segment(1_500, SYN, 100, 0, 0), End::First);
     assert_eq!(flow.side(End::Second).packets, 1, "a retransmission");
+    // Anybody can send a SYN; the other end answers one of its own peer.
     flow.observe(&segment(9_000, SYN, 7_000, 0, 0), End::First);
-    assert_eq!((flow.side(End::First).packets, flow.side(End::Second).packets), (1, 0));
+    assert_eq!((flow.side(End::First).packets, flow.side(End::Second).packets), (3, 1));
+    flow.observe(&segment(9_030, SYN | ACK, 9_000, 7_002, 0), End::Second);
+    assert_eq!(flow.side(End::Second).initial_seq, Some(500), "it answers another");
+    flow.observe(&segment(9_030, SYN | ACK, 9_000, 7_001, 0), End::Second);
+    assert_eq!((flow.side(End::First).packets, flow.side(End::Second).packets), (1, 1));
+    assert_eq!((flow.side(End::First).initial_seq, flow.side(End::Second).initial_seq), (Some(7_000), Some(9_000)));
+}
+
+#[test]
+fn a_hole_in_the_capture_is_got_over_by_both_ends() {
+    let mut flow = opened();
+    let far = 900_000_000;
+    flow.observe(&segment(2_000, ACK, 501 + far, 101 + far, 10), End::Second);
+    assert_eq!(flow.side(End::Second).end_seq, Some(501), "anybody's");
+    flow.observe(&segment(2_001, ACK, 101 + far, 511 + far, 10), End::First);
+    flow.observe(&segment(2_030, ACK, 511 + far, 111 + far, 10), End::Second);
+    assert_eq!(flow.side(End::Second).end_seq, Some(521 + far));
+    assert_eq!(flow.side(End::First).end_seq, Some(111 + far));
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
         silence,
         longest_survived,
         one_machine: None,
+        strangers: false,
         after: crate::flow::wire::After::default(),
         way: None,
     }

@@ -6,35 +6,35 @@ use proptest::prelude::*;
 use super::read;
 use crate::event::{CauseId, Direction, OriginKind, ResetEvent};
 
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const PSH: u8 = 8;
-const ACK: u8 = 16;
-const MS: u64 = 1_000_000;
-const SECOND: u64 = 1000 * MS;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const PSH: u8 = 8;
+pub const ACK: u8 = 16;
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
 
-const OURS: ([u8; 4], u16) = ([192, 0, 2, 10], 40_000);
-const THEIRS: ([u8; 4], u16) = ([198, 51, 100, 15], 5672);
+pub const OURS: ([u8; 4], u16) = ([192, 0, 2, 10], 40_000);
+pub const THEIRS: ([u8; 4], u16) = ([198, 51, 100, 15], 5672);
 
 /// What a host puts into the headers of its segments.
 #[derive(Clone, Copy, Debug)]
-struct Stack {
-    at: ([u8; 4], u16),
-    ttl: u8,
-    dont_fragment: bool,
+pub struct Stack {
+    pub at: ([u8; 4], u16),
+    pub ttl: u8,
+    pub dont_fragment: bool,
     /// The latest identification, which each segment counts up.
-    id: u16,
-    window: u16,
-    seq: u32,
-    timestamps: bool,
+    pub id: u16,
+    pub window: u16,
+    pub seq: u32,
+    pub timestamps: bool,
 }
 
-fn ours() -> Stack {
+pub fn ours() -> Stack {
     Stack { at: OURS, ttl: 64, dont_fragment: true, id: 7_000, window: 501, seq: 1_000, timestamps: false }
 }
 
 impl Stack {
-    fn segment(&mut self, to: &Self, flags: u8, payload: &[u8]) -> Vec<u8> {
+    pub fn segment(&mut self, to: &Self, flags: u8, payload: &[u8]) -> Vec<u8> {
         self.id = self.id.wrapping_add(1);
         let mut options = Vec::new();
         if self.timestamps && flags & RST == 0 {
@@ -64,27 +64,27 @@ impl Stack {
 }
 
 /// A capture in the making, raw IP.
-struct Tape {
-    now: u64,
-    frames: Vec<(u64, Vec<u8>)>,
+pub struct Tape {
+    pub now: u64,
+    pub frames: Vec<(u64, Vec<u8>)>,
 }
 
 impl Tape {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { now: 1_000 * SECOND, frames: Vec::new() }
     }
 
-    fn wait(&mut self, ns: u64) {
+    pub fn wait(&mut self, ns: u64) {
         self.now += ns;
     }
 
-    fn send(&mut self, from: &mut Stack, to: &Stack, flags: u8, payload: &[u8]) {
+    pub fn send(&mut self, from: &mut Stack, to: &Stack, flags: u8, payload: &[u8]) {
         let frame = from.segment(to, flags, payload);
         self.frames.push((self.now, frame));
     }
 
     /// The first end connects, and each says something so many times.
-    fn talk(&mut self, client: &mut Stack, broker: &mut Stack, exchanges: u32) {
+    pub fn talk(&mut self, client: &mut Stack, broker: &mut Stack, exchanges: u32) {
         self.send(client, broker, SYN, &[]);
         self.wait(20 * MS);
         self.send(broker, client, SYN | ACK, &[]);
@@ -98,7 +98,7 @@ impl Tape {
         }
     }
 
-    fn events(&self) -> Vec<ResetEvent> {
+    pub fn events(&self) -> Vec<ResetEvent> {
         let mut file = Vec::new();
         for value in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, 101_u32] {
             file.extend(value.to_le_bytes());
@@ -116,7 +116,7 @@ impl Tape {
         events
     }
 
-    fn event(&self) -> ResetEvent {
+    pub fn event(&self) -> ResetEvent {
         let mut events = self.events();
         assert_eq!(events.len(), 1);
         events.remove(0)
