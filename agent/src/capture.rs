@@ -20,6 +20,7 @@ use crate::{
     flow::known::KnownMiddlebox,
     host::{
         self,
+        command_line::Detail,
         netns::{self, NetnsError, NetnsFilter},
         owners::Snapshot,
     },
@@ -91,6 +92,8 @@ pub struct Plan {
     pub arm: ArmOptions,
     pub host: Host,
     pub kernel: Kernel,
+    /// How much of command lines is kept.
+    pub command_line: Detail,
     /// Processes whose facts are kept after their end.
     pub max_processes: usize,
     pub owners: OwnerFilter,
@@ -116,6 +119,7 @@ impl Plan {
             arm,
             host: Host { name: node },
             kernel: Kernel { release, machine },
+            command_line: Detail::default(),
             max_processes,
             owners: OwnerFilter::default(),
             middleboxes: Vec::new(),
@@ -170,16 +174,19 @@ enum Kind {
 ///
 /// When it cannot be armed, or something it needs dies. A reader that closes its pipe is a clean end.
 pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
-    let terminal = args.output == "-" && sink::stdout_is_terminal();
+    let standard = args.output == Path::new("-");
+    let terminal = standard && sink::stdout_is_terminal();
     let format = args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
-    let target = match args.output.as_str() {
-        "-" => Target::Stdout { format, colour: terminal },
-        path => Target::File { path: path.into(), format, fsync: Fsync::Never },
+    let target = if standard {
+        Target::Stdout { format, colour: terminal }
+    } else {
+        Target::File { path: args.output.clone(), format, fsync: Fsync::Never }
     };
     let arm = arm_options(&args.kernel, PortSet::new(args.ports.clone()).map_err(KernelError::from)?, args.netns.inode()?);
     // Opened before anything is attached: a file that cannot be written is known at once.
     let sinks = Sinks::capture(target)?;
     let plan = Plan {
+        command_line: args.command_line,
         middleboxes: args.middleboxes.clone(),
         ignored: args.ignored,
         endings: args.endings == Switch::On,
@@ -211,6 +218,7 @@ pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> 
     }
     let arm = arm_options(&config.kernel, config.ports.clone(), config.netns.inode()?);
     let plan = Plan {
+        command_line: config.command_line,
         middleboxes: config.middleboxes.clone(),
         ignored: config.ignored,
         endings: config.endings,
@@ -278,7 +286,7 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     if config.is_some() {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), ports = %plan.arm.ports.names().join(","), "watching");
     }
-    let snapshot = snapshot(&plan.arm);
+    let snapshot = snapshot(&plan);
     let mut session = Session::new(plan, count, armed, snapshot, sinks);
     // Its thread may do no more than the session, which has given up by now what it does not need.
     if let Some((_, config)) = config.as_ref().filter(|(_, config)| attendance::is_wanted(&config.metrics)) {
@@ -331,13 +339,13 @@ fn filter_names(arm: &ArmOptions) -> Filter {
 }
 
 /// Takes a snapshot of what is there already, beside the capture: it takes as long as the host has descriptors.
-fn snapshot(arm: &ArmOptions) -> oneshot::Receiver<Snapshot> {
+fn snapshot(plan: &Plan) -> oneshot::Receiver<Snapshot> {
     let (send, receive) = oneshot::channel();
-    let (ports, netns) = (arm.ports.clone(), arm.netns.clone());
+    let (ports, netns, detail) = (plan.arm.ports.clone(), plan.arm.netns.clone(), plan.command_line);
     std::thread::spawn(move || {
         let watched = |local, peer| ports.contains(local) || ports.contains(peer);
         // A capture that is over already needs none.
-        let _unneeded = send.send(Snapshot::take(Path::new("/proc"), netns.as_deref(), watched));
+        let _unneeded = send.send(Snapshot::take(Path::new("/proc"), netns.as_deref(), detail, watched));
     });
     receive
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     explain,
     flow::known::KnownMiddlebox,
-    host::netns::NetnsFilter,
+    host::{command_line::Detail, netns::NetnsFilter},
     kernel::{Budgets, floods, hooks::Ladder, ports::PortRange},
     log::LogArgs,
     output::Format,
@@ -72,7 +72,7 @@ pub struct CaptureArgs {
     pub format: Option<Format>,
     /// Append to a file, or write to standard output.
     #[arg(long, value_name = "FILE|-", default_value = "-")]
-    pub output: String,
+    pub output: PathBuf,
     /// Hold resets back this long, for what follows to testify and for their owners to be searched for; with 0 nothing waits.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
@@ -85,6 +85,10 @@ pub struct CaptureArgs {
     /// Also tell of AMQP connections that died without a RST: a FIN while AMQP was open, a peer that no longer answered.
     #[arg(long, value_enum, default_value_t)]
     pub endings: Switch,
+    /// How much of the command lines of processes to keep. `minimal` is what cannot be a secret: program, script or class, subcommand, names
+    /// of flags. `redacted` is all but what looks like a secret, and will show one that does not; `full` is all of it.
+    #[arg(long, value_enum, default_value_t, value_name = "minimal|redacted|full")]
+    pub command_line: Detail,
     /// Keep what is learnt of idle timeouts in this directory, so that it survives a restart.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -129,7 +133,7 @@ pub struct DaemonArgs {
 pub struct PcapArgs {
     /// A capture; - is standard input.
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<String>,
+    pub files: Vec<PathBuf>,
     /// Look at connections with this port, or range of ports, on either side.
     #[arg(long = "port", value_name = "PORT|FIRST-LAST", default_value = AMQP, value_delimiter = ',')]
     pub ports: Vec<PortRange>,

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod event;
 pub mod explain;
+pub mod files;
 pub mod flow;
 pub mod health;
 pub mod host;
@@ -27,4 +28,5 @@ pub mod signal;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
+pub mod text;
 mod units;

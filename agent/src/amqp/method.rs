@@ -4,6 +4,7 @@
 use rstblame_ebpf::amqp::{CHANNEL_CLOSE, is_success};
 
 use super::direction::{FRAME_END, Malformed, Parsed};
+use crate::text::clean_bytes;
 
 /// The class `connection`.
 const CONNECTION: u16 = 10;
@@ -159,9 +160,9 @@ fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*length))
 }
 
-/// The beginning of a text of a peer's, invalid UTF-8 replaced.
+/// The beginning of a text of a peer's, cleaned.
 fn text(bytes: &[u8], longest: usize) -> String {
-    String::from_utf8_lossy(bytes.get(..longest).unwrap_or(bytes)).into_owned()
+    clean_bytes(bytes.get(..longest).unwrap_or(bytes))
 }
 
 fn be16(bytes: &[u8], offset: usize) -> Option<u16> {

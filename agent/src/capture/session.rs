@@ -129,7 +129,7 @@ impl Session {
             memory: Memory::default(),
             floods: Floods::new(plan.flood.fold_above, plan.flood.kernel_budget > 0),
             last_loss: None,
-            owners: Owners::new(plan.max_processes),
+            owners: Owners::new(plan.max_processes, plan.command_line),
             names: Names::default(),
             snapshot: Some(snapshot),
             ready: Vec::new(),
@@ -160,7 +160,7 @@ impl Session {
             self.release_endings();
             self.release_folded(clock::boottime_ns());
             self.release_ready(false);
-            self.release_unclaimed();
+            self.release_unclaimed(clock::boottime_ns());
             self.check_losses()?;
             self.check_namespaces();
             if self.remaining == Some(0) {

@@ -1,16 +1,26 @@
 //! What is learnt of idle timeouts, kept from one run to the next.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use rustix::fs::{AtFlags, Mode, OFlags};
 use thiserror::Error;
 
-use crate::flow::idle::IdleMemory;
+use crate::{files, flow::idle::IdleMemory};
 
-/// Name of the file in the state directory.
+/// Name of the file in the state directory, of the one that is being written, and of one that was
+/// damaged.
 const FILE: &str = "idle-timeouts.json";
+const WRITTEN: &str = "idle-timeouts.json.new";
+const DAMAGED: &str = "idle-timeouts.json.damaged";
+
+/// No link is followed in the directory, and nothing is waited for: a FIFO has no other end.
+const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Largest file that is read, bytes: what the memory's bounds come to, many times over.
 const MAX_FILE: u64 = 64 << 20;
@@ -34,9 +44,12 @@ pub enum StateError {
     },
 }
 
-/// The state directory.
+/// The state directory. It stays open: what it is called later makes no difference.
 #[derive(Clone, Debug)]
-pub struct StateDir(PathBuf);
+pub struct StateDir {
+    path: PathBuf,
+    directory: Arc<OwnedFd>,
+}
 
 impl StateDir {
     /// Makes the directory if it is missing.
@@ -45,8 +58,25 @@ impl StateDir {
     ///
     /// When it cannot be made.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        fs::create_dir_all(path).map_err(|source| StateError::Directory { path: path.to_owned(), source })?;
-        Ok(Self(path.to_owned()))
+        let failed = |source| StateError::Directory { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        Ok(Self { path: path.to_owned(), directory: Arc::new(directory) })
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let file = rustix::fs::openat(&self.directory, FILE, OFlags::RDONLY | FLAGS, Mode::empty())?;
+        files::read_regular(file.into(), MAX_FILE)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        // What an agent that was killed left, or somebody put there; never written into.
+        let _none = rustix::fs::unlinkat(&self.directory, WRITTEN, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | FLAGS;
+        let mut file = File::from(rustix::fs::openat(&self.directory, WRITTEN, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(bytes)?;
+        Ok(rustix::fs::renameat(&self.directory, WRITTEN, &self.directory, FILE)?)
     }
 
     /// Reads the memory; an empty one when there is none yet.
@@ -55,12 +85,7 @@ impl StateDir {
     ///
     /// When the file cannot be read, or is damaged; then it has been set aside.
     pub fn load(&self) -> Result<IdleMemory, StateError> {
-        let path = self.0.join(FILE);
-        let read = fs::metadata(&path).and_then(|metadata| match metadata.len() {
-            0..=MAX_FILE => fs::read(&path),
-            _ => Err(io::Error::other("the file is too large")),
-        });
-        let reason = match read {
+        let reason = match self.read() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(IdleMemory::default()),
             Err(error) => error.to_string(),
             Ok(bytes) => match serde_json::from_slice(&bytes) {
@@ -68,9 +93,9 @@ impl StateDir {
                 Err(error) => error.to_string(),
             },
         };
-        let aside = path.with_extension("json.damaged");
-        fs::rename(&path, &aside).map_err(|source| StateError::Directory { path: self.0.clone(), source })?;
-        Err(StateError::Damaged { path, aside, reason })
+        let failed = |source: rustix::io::Errno| StateError::Directory { path: self.path.clone(), source: source.into() };
+        rustix::fs::renameat(&self.directory, FILE, &self.directory, DAMAGED).map_err(failed)?;
+        Err(StateError::Damaged { path: self.path.join(FILE), aside: self.path.join(DAMAGED), reason })
     }
 
     /// Writes the memory, whole or not at all.
@@ -79,13 +104,10 @@ impl StateDir {
     ///
     /// When the file cannot be written.
     pub fn save(&self, memory: &IdleMemory) -> Result<(), StateError> {
-        let path = self.0.join(FILE);
-        let written = path.with_extension("json.new");
         serde_json::to_vec(memory)
             .map_err(io::Error::from)
-            .and_then(|bytes| fs::write(&written, bytes))
-            .and_then(|()| fs::rename(&written, &path))
-            .map_err(|source| StateError::Write { path, source })
+            .and_then(|bytes| self.write(&bytes))
+            .map_err(|source| StateError::Write { path: self.path.join(FILE), source })
     }
 }
 
@@ -93,9 +115,11 @@ impl StateDir {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::{fs, time::Duration};
+    use std::{fs, os::unix::fs::symlink, time::Duration};
 
-    use super::{FILE, StateDir, StateError};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::{FILE, StateDir, StateError, WRITTEN};
     use crate::flow::{
         idle::{Destination, IdleMemory},
         wire::Silence,
@@ -126,6 +150,30 @@ mod tests {
         assert!(matches!(state.load(), Err(StateError::Damaged { .. })));
         assert_eq!(state.load().unwrap(), IdleMemory::default());
         assert!(directory.path().join("idle-timeouts.json.damaged").exists());
+    }
+
+    #[test]
+    fn what_somebody_put_there_is_neither_waited_for_nor_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        let (file, new) = (directory.path().join(FILE), directory.path().join(WRITTEN));
+        mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(matches!(state.load(), Err(StateError::Damaged { .. })));
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "[]").unwrap();
+        for target in ["/dev/zero", "victim", FILE] {
+            symlink(target, &file).unwrap();
+            assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "{target}");
+        }
+        symlink("victim", &new).unwrap();
+        state.save(&learnt()).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "[]");
+        mknodat(CWD, &new, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        state.save(&learnt()).unwrap();
+        assert!(fs::symlink_metadata(&file).unwrap().is_file() && !new.exists());
+        // What grows while it is read, or was too large all along.
+        fs::File::create(&file).unwrap().set_len(super::MAX_FILE + 1).unwrap();
+        assert!(matches!(state.load(), Err(StateError::Damaged { .. })));
     }
 
     #[test]

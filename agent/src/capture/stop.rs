@@ -1,7 +1,8 @@
 //! What ends a capture.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{io, process::Stdio, thread, time::Duration};
 
+use rustix::process::{Pid, Signal as Number, kill_process_group, test_kill_process_group};
 use tokio::{
     process::{Child, Command},
     signal::unix::{Signal, SignalKind, signal},
@@ -23,6 +24,37 @@ pub enum Stop {
     Reload,
 }
 
+/// How long what the command started may take to end once it is told to.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// The command of `--cmd` and whatever it started, unless that has left its process group.
+struct Running {
+    shell: Child,
+    group: Option<Pid>,
+}
+
+impl Drop for Running {
+    /// Ends the shell and its children, which run with the rights of whoever runs the capture.
+    fn drop(&mut self) {
+        // One that was waited for has ended by itself: its number may be another's by now, and
+        // what it left behind it meant to.
+        let Some(group) = self.group.filter(|_| self.shell.id().is_some()) else { return };
+        let _gone = kill_process_group(group, Number::TERM);
+        for _ in 0..LAST_CHANCE.as_millis() / LOOK.as_millis() {
+            // Waited for here, or the shell would stay a zombie of its group.
+            let _still_there = self.shell.try_wait();
+            if test_kill_process_group(group).is_err() {
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+        let _gone = kill_process_group(group, Number::KILL);
+    }
+}
+
 /// Everything that can end a capture from outside.
 pub struct Stops {
     interrupt: Signal,
@@ -30,7 +62,7 @@ pub struct Stops {
     /// A daemon listens to it; a capture ends by it, as programs do.
     hangup: Option<Signal>,
     deadline: Option<Instant>,
-    command: Option<Child>,
+    command: Option<Running>,
 }
 
 impl Stops {
@@ -45,11 +77,15 @@ impl Stops {
         })
     }
 
-    /// Starts a shell command, whose end will stop the capture. Standard output belongs to the events, so the command writes to standard
-    /// error.
+    /// Starts a shell command in a process group of its own, whose end will stop the capture. Standard
+    /// output belongs to the events, so the command writes to standard error.
     pub fn run(&mut self, command: &str) -> io::Result<()> {
         let stderr = Stdio::from(io::stderr());
-        self.command = Some(Command::new("sh").args(["-c", command]).stdin(Stdio::null()).stdout(stderr).kill_on_drop(true).spawn()?);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(Stdio::null()).stdout(stderr).process_group(0);
+        let shell = shell.spawn()?;
+        let group = shell.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        self.command = Some(Running { shell, group });
         Ok(())
     }
 
@@ -98,9 +134,51 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-async fn ended(command: &mut Option<Child>) -> io::Result<std::process::ExitStatus> {
+async fn ended(command: &mut Option<Running>) -> io::Result<std::process::ExitStatus> {
     match command {
-        Some(child) => child.wait().await,
+        Some(command) => command.shell.wait().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::{
+        fs,
+        time::{Duration, Instant},
+    };
+
+    use super::Stops;
+
+    /// Whether a process is there and no zombie.
+    fn lives(pid: &str) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next()).is_some_and(|state| state != 'Z')
+    }
+
+    #[tokio::test]
+    async fn the_command_takes_its_children_along() {
+        let directory = tempfile::tempdir().unwrap();
+        // The second does not hear SIGTERM.
+        for (name, inner) in [("plain", "sleep 60"), ("deaf", "trap '' TERM; sleep 60")] {
+            let path = directory.path().join(name);
+            let mut stops = Stops::new(None, false).unwrap();
+            stops.run(&format!("({inner}) & echo $! > {0}.new; mv {0}.new {0}; wait", path.display())).unwrap();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !path.exists() {
+                assert!(Instant::now() < deadline);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let child = fs::read_to_string(&path).unwrap();
+            assert!(lives(&child), "{name}");
+            drop(stops);
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while lives(&child) {
+                assert!(Instant::now() < deadline, "{name} runs on");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     capture::OwnerFilter,
     cli::{self, BtfSource, ConfigArgs, FloodArgs, KernelArgs, Switch},
     flow::known::KnownMiddlebox,
-    host::netns::NetnsFilter,
+    host::{command_line::Detail, netns::NetnsFilter},
     kernel::{
         hooks::Ladder,
         ports::{PortRange, PortSet},
@@ -46,6 +46,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct Config {
     /// How long resets are held back.
     pub settle: Duration,
+    /// How much of command lines is kept.
+    pub command_line: Detail,
     /// Where what is learnt is kept.
     pub state_dir: Option<PathBuf>,
     /// The agent's own log.
@@ -69,6 +71,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             settle: Duration::from_secs(1),
+            command_line: Detail::default(),
             state_dir: None,
             log: Settings::default(),
             ports: PortSet::from(PortRange::AMQP),
@@ -108,6 +111,17 @@ impl Config {
             }
             read => read,
         }
+    }
+
+    /// Reads the file again for a daemon that runs by `running`. Only one that was started without
+    /// a file at the default place goes on without: that one which was there is missing is no
+    /// reason to run by the defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and when the file is gone.
+    pub fn reload(args: &ConfigArgs, running: &Self) -> Result<Self, ConfigError> {
+        if *running == Self::default() { Self::load(args) } else { Self::read(&args.file) }
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cli::{BtfSource, Switch},
     flow::known::KnownMiddlebox,
+    host::command_line::Detail,
     kernel::{
         hooks::Ladder,
         ports::{MAX_RANGES, PortRange, PortSet},
@@ -42,10 +43,25 @@ impl Config {
             source.error(at, format!("{}; this is no TOML, see https://toml.io", error.message()))
         })?;
         let top = Table::top(source, &parsed);
-        top.only(&["settle", "state_dir", "log", "filter", "flood", "kernel", "privileges", "metrics", "middlebox", "sink"])?;
+        top.only(&[
+            "settle",
+            "command_line",
+            "state_dir",
+            "log",
+            "filter",
+            "flood",
+            "kernel",
+            "privileges",
+            "metrics",
+            "middlebox",
+            "sink",
+        ])?;
         let mut config = Self::default();
         if let Some(value) = top.get("settle") {
             config.settle = value.duration(&(Duration::ZERO..=LONGEST_SETTLE))?;
+        }
+        if let Some(value) = top.get("command_line") {
+            config.command_line = value.word(&Detail::NAMES, |word| Detail::from_str(word, false).ok())?;
         }
         config.state_dir = top.get("state_dir").map(|value| absolute(&value)).transpose()?;
         if let Some(table) = top.table("log", "[log]")? {

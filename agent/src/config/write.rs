@@ -28,6 +28,9 @@ fn list(items: &[String]) -> Value {
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "settle = {}", quoted(show_duration(self.settle)))?;
+        if let Some(detail) = self.command_line.to_possible_value() {
+            writeln!(f, "command_line = {}", quoted(detail.get_name()))?;
+        }
         if let Some(path) = &self.state_dir {
             writeln!(f, "state_dir = {}", quoted(path.display()))?;
         }

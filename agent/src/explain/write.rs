@@ -11,6 +11,7 @@ use super::{
     log::{Reason, Report},
     record::{Found, Kind},
 };
+use crate::text::is_unsafe;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,11 +101,20 @@ pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
 ///
 /// That of writing.
 pub fn answer(out: &mut impl Write, format: Format, report: &Report, answer: &Answer) -> io::Result<()> {
+    let mut text = Vec::new();
     match format {
-        Format::Pretty => pretty(out, report, answer),
-        Format::Json => json(out, report, answer),
-        Format::Csv => csv(out, report, answer),
+        Format::Pretty => pretty(&mut text, report, answer)?,
+        Format::Json => json(&mut text, report, answer)?,
+        Format::Csv => csv(&mut text, report, answer)?,
     }
+    out.write_all(shown(&text).as_bytes())
+}
+
+/// Both the log and the events may be another host's, and hold what somebody there wanted printed
+/// here. What is unsafe in JSON stands in strings only, so that replacing it keeps it JSON.
+fn shown(text: &[u8]) -> String {
+    let safe = |c: char| if c != '\n' && is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(text).chars().map(safe).collect()
 }
 
 fn pretty(out: &mut impl Write, report: &Report, answer: &Answer) -> io::Result<()> {

@@ -3,6 +3,8 @@
 //! Pure: the text of `/proc/PID/cgroup` in, facts out. The names are those which systemd, the container engines and the
 //! kubelet give their groups; a name that none of them is known to give says nothing, and the fact is then absent.
 
+use crate::text::is_unsafe;
+
 /// The engine that runs a container, where the name of the control group tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Runtime {
@@ -66,6 +68,8 @@ pub struct CgroupFacts {
 ///
 /// Absent when no line is well-formed.
 pub fn parse(text: &str) -> Option<CgroupFacts> {
+    // Whoever may make groups names them.
+    let text: String = text.chars().map(|c| if c != '\n' && is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
     let mut lines: Vec<(u8, &str)> = text.lines().filter_map(ranked_path).collect();
     lines.sort_by_key(|&(rank, _)| rank);
     let all: Vec<CgroupFacts> = lines.iter().map(|&(_, path)| facts_of(path)).collect();

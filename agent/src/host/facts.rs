@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Lookup, process::ProcessFacts};
+use super::{Lookup, command_line::Detail, process::ProcessFacts};
 use crate::flow::Task;
 
 /// How long facts of a living process are taken as they are: a storm of resets of one process reads `/proc` once.
@@ -25,9 +25,9 @@ pub struct FactsCache {
 }
 
 impl FactsCache {
-    /// Keeps at most `capacity` processes.
-    pub fn new(capacity: usize) -> Self {
-        Self { lookup: Lookup::new(), known: HashMap::new(), order: VecDeque::new(), capacity, evicted: 0 }
+    /// Keeps at most `capacity` processes, and so much of their command lines.
+    pub fn new(capacity: usize, detail: Detail) -> Self {
+        Self { lookup: Lookup::new(detail), known: HashMap::new(), order: VecDeque::new(), capacity, evicted: 0 }
     }
 
     /// Processes whose facts are kept.
@@ -115,7 +115,7 @@ fn told(task: &Task, start_time_ticks: u64) -> ProcessFacts {
 
 #[cfg(test)]
 mod tests {
-    use super::{FactsCache, told};
+    use super::{Detail, FactsCache, told};
     use crate::flow::Task;
 
     fn task(pid: u32) -> Task {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_named_from_memory_and_else_as_the_kernel_did() {
-        let mut cache = FactsCache::new(2);
+        let mut cache = FactsCache::new(2, Detail::default());
         // Beyond every pid_max: nobody has it.
         let gone = task(u32::MAX);
         let ticks = cache.lookup.ticks(10_000_000_000);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_and_are_counted() {
-        let mut cache = FactsCache::new(2);
+        let mut cache = FactsCache::new(2, Detail::default());
         for pid in 1..=3 {
             cache.insert(told(&task(pid), 1).into());
         }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_agent_itself_can_be_read() {
-        let mut cache = FactsCache::new(2);
+        let mut cache = FactsCache::new(2, Detail::default());
         assert!(cache.of_pid(std::process::id()).is_some_and(|facts| facts.executable_path.is_some()));
     }
 }

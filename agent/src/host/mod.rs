@@ -1,6 +1,7 @@
 //! This host: processes, containers, users, namespaces. Knows nothing of BPF.
 
 pub mod cgroup;
+pub mod command_line;
 pub mod facts;
 pub mod memory;
 pub mod neighbours;
@@ -12,7 +13,10 @@ pub mod redact;
 pub mod sockets;
 pub mod users;
 
+use command_line::Detail;
 use process::{ProcessFacts, Processes, ticks_from_boottime_ns};
+
+use crate::text::clean_bytes;
 
 /// Looks processes up in this host's `/proc`.
 pub struct Lookup {
@@ -21,9 +25,12 @@ pub struct Lookup {
 }
 
 impl Lookup {
-    /// Looks into `/proc` and `/etc/passwd`.
-    pub fn new() -> Self {
-        Self { processes: Processes::new("/proc", "/etc/passwd"), ticks_per_second: rustix::param::clock_ticks_per_second() }
+    /// Looks into `/proc` and `/etc/passwd`, and keeps so much of command lines.
+    pub fn new(detail: Detail) -> Self {
+        Self {
+            processes: Processes::new("/proc", "/etc/passwd").showing(detail),
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+        }
     }
 
     /// What is known of a living process; `None` when it is gone or may not be looked at.
@@ -42,15 +49,9 @@ impl Lookup {
     }
 }
 
-impl Default for Lookup {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Node name, kernel release and machine.
 pub fn uname() -> (String, String, String) {
     let uname = rustix::system::uname();
-    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let text = |text: &std::ffi::CStr| clean_bytes(text.to_bytes());
     (text(uname.nodename()), text(uname.release()), text(uname.machine()))
 }

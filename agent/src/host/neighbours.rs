@@ -13,7 +13,7 @@ use rustix::net::netdevice::index_to_name_inlined;
 
 use super::netlink::{self, AF_INET, AF_INET6, NetlinkError, attributes, bytes_at, push_attribute, u16_at, u32_at};
 use super::netns::Handle;
-use crate::flow::wire::Way;
+use crate::{flow::wire::Way, text::clean};
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
@@ -124,7 +124,7 @@ fn way(socket: &OwnedFd, question: &Question) -> Result<Option<Way>, NetlinkErro
             true
         })?;
     }
-    let interface = index_to_name_inlined(socket, question.interface).ok().map(|name| name.as_str().to_owned());
+    let interface = index_to_name_inlined(socket, question.interface).ok().map(|name| clean(name.as_str()).into_owned());
     Ok(gateway.map(|gateway| Way { gateway, sender, sender_name: None, interface }))
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    command_line::Detail,
     facts::FactsCache,
     netns::{self, Handle},
     process::ProcessFacts,
@@ -49,7 +50,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Lists the watched sockets of the chosen namespaces (`None`: all), and who holds them. Takes its time on a host with many
     /// descriptors: meant for a thread of its own.
-    pub fn take(proc_root: &Path, chosen: Option<&[u32]>, watched: impl Fn(u16, u16) -> bool) -> Self {
+    pub fn take(proc_root: &Path, chosen: Option<&[u32]>, detail: Detail, watched: impl Fn(u16, u16) -> bool) -> Self {
         let mut inodes = HashSet::new();
         for netns in netns::discover().iter().filter(|netns| chosen.is_none_or(|chosen| chosen.contains(&netns.inode))) {
             // A namespace that vanished in the meantime has no sockets to list.
@@ -58,7 +59,7 @@ impl Snapshot {
             };
             inodes.extend(sockets.iter().filter_map(|socket| socket.inode).take(MAX_SNAPSHOT.saturating_sub(inodes.len())));
         }
-        let mut processes = super::Lookup::new();
+        let mut processes = super::Lookup::new(detail);
         let mut holders = HashMap::new();
         let mut pids = HashSet::new();
         for (inode, owners) in fd_owners(proc_root, &inodes) {
@@ -82,10 +83,10 @@ pub struct Owners {
 
 impl Owners {
     /// Remembers the facts of at most `max_processes` processes that ended.
-    pub fn new(max_processes: usize) -> Self {
+    pub fn new(max_processes: usize, detail: Detail) -> Self {
         Self {
             proc_root: PathBuf::from("/proc"),
-            facts: FactsCache::new(max_processes),
+            facts: FactsCache::new(max_processes, detail),
             snapshot: HashMap::new(),
             not_before: Instant::now(),
         }
@@ -277,11 +278,11 @@ fn shut_down(reset: &Reset) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Owners, Snapshot};
+    use super::{Detail, Owners, Snapshot};
 
     #[test]
     fn a_snapshot_takes_the_place_of_the_one_before() {
-        let mut owners = Owners::new(1);
+        let mut owners = Owners::new(1, Detail::default());
         for inodes in [0..100, 100..150] {
             owners.set_snapshot(Snapshot { holders: inodes.map(|inode| (inode, 1)).collect(), facts: Vec::new() });
         }

@@ -10,8 +10,10 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::cgroup::{self, CgroupFacts};
+use super::command_line::{Detail, show};
+use super::netns;
 use super::users::{self, Users};
-use super::{netns, redact};
+use crate::text::clean_bytes;
 
 /// Bytes of a command line that are kept at most.
 pub const MAX_COMMAND_LINE_BYTES: usize = 4096;
@@ -44,7 +46,7 @@ pub struct ProcessFacts {
     pub executable_name: String,
     /// The executable, as a path in the mount namespace of the process.
     pub executable_path: Option<String>,
-    /// The arguments, credentials taken out ([`redact`]), at most [`MAX_COMMAND_LINE_BYTES`].
+    /// The arguments, as far as they are shown ([`Detail`]), at most [`MAX_COMMAND_LINE_BYTES`].
     pub command_line: Option<String>,
     /// The effective user id, in the user namespace of the agent.
     pub uid: Option<u32>,
@@ -111,12 +113,19 @@ pub const fn ticks_from_boottime_ns(start_boottime_ns: u64, ticks_per_second: u6
 pub struct Processes {
     proc_root: PathBuf,
     users: Users,
+    detail: Detail,
 }
 
 impl Processes {
     /// Processes of the procfs at `proc_root`, users named by the passwd file at `passwd`. Nothing is read yet.
     pub fn new(proc_root: impl Into<PathBuf>, passwd: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), users: Users::new(passwd) }
+        Self { proc_root: proc_root.into(), users: Users::new(passwd), detail: Detail::default() }
+    }
+
+    /// Keeps so much of command lines; [`Detail::Minimal`] without it.
+    #[must_use]
+    pub fn showing(self, detail: Detail) -> Self {
+        Self { detail, ..self }
     }
 
     /// The facts of process `pid`, all of the same process: the directory stays open meanwhile, which in procfs is tied
@@ -162,7 +171,7 @@ impl Processes {
             comm,
             executable_name,
             executable_path,
-            command_line: read_at(dir, "cmdline", MAX_CMDLINE_READ).ok().and_then(|bytes| command_line(&bytes)),
+            command_line: read_at(dir, "cmdline", MAX_CMDLINE_READ).ok().and_then(|bytes| command_line(self.detail, &bytes)),
             uid,
             user_name: uid.and_then(|uid| self.user_name(dir, uid, in_container)),
             cgroup,
@@ -218,7 +227,7 @@ fn error(pid: u32, path: &Path, source: io::Error) -> ProcessError {
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|&b| b == b'(')?;
     let close = bytes.iter().rposition(|&b| b == b')')?;
-    let comm = printable(bytes.get(open + 1..close)?);
+    let comm = clean_bytes(bytes.get(open + 1..close)?);
     let rest = std::str::from_utf8(bytes.get(close + 1..)?).ok()?;
     let start_time_ticks = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
     Some(Stat { comm, start_time_ticks })
@@ -242,8 +251,9 @@ fn status_field<'a>(status: &'a str, name: &str) -> Option<impl Iterator<Item = 
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace)
 }
 
-/// The arguments in the text of `/proc/PID/cmdline`, joined and redacted; absent when there are none.
-fn command_line(bytes: &[u8]) -> Option<String> {
+/// The arguments in the text of `/proc/PID/cmdline`, joined, as far as they are shown; absent when
+/// there are none.
+fn command_line(detail: Detail, bytes: &[u8]) -> Option<String> {
     let mut arguments: Vec<_> = bytes.split(|&b| b == 0).map(String::from_utf8_lossy).collect();
     if bytes.len() >= MAX_CMDLINE_READ {
         arguments.pop();
@@ -252,7 +262,7 @@ fn command_line(bytes: &[u8]) -> Option<String> {
     while arguments.last().is_some_and(|argument| argument.is_empty()) {
         arguments.pop();
     }
-    (!arguments.is_empty()).then(|| redact::command_line(&arguments, MAX_COMMAND_LINE_BYTES))
+    (!arguments.is_empty()).then(|| show(detail, &arguments, MAX_COMMAND_LINE_BYTES))
 }
 
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
@@ -272,15 +282,7 @@ fn text(dir: BorrowedFd<'_>, name: &str, max_bytes: usize) -> Option<String> {
 }
 
 fn link(dir: BorrowedFd<'_>, name: &str) -> Option<String> {
-    rustix::fs::readlinkat(dir, name, Vec::new()).ok().map(|target| printable(target.as_bytes()))
-}
-
-/// Text that whoever runs the process chose, fit to be shown: control characters become U+FFFD.
-fn printable(bytes: &[u8]) -> String {
-    let shown = |c: char| {
-        if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
-    };
-    String::from_utf8_lossy(bytes).chars().map(shown).collect()
+    rustix::fs::readlinkat(dir, name, Vec::new()).ok().map(|target| clean_bytes(target.as_bytes()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::text::clean;
+
 /// What stands in place of a credential.
 pub const MASK: &str = "***";
 
@@ -52,13 +54,12 @@ pub fn command_line<S: AsRef<str>>(argv: &[S], max_bytes: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        let shown = redactor.argument(argument.as_ref());
-        line.extend(shown.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+        line.push_str(&clean(&redactor.argument(argument.as_ref())));
     }
     bounded(line, max_bytes)
 }
 
-fn bounded(mut line: String, max_bytes: usize) -> String {
+pub(super) fn bounded(mut line: String, max_bytes: usize) -> String {
     const CUT: &str = "...";
     if line.len() > max_bytes {
         line.truncate(line.floor_char_boundary(max_bytes.saturating_sub(CUT.len())));
@@ -178,7 +179,7 @@ const fn is_name_byte(byte: u8) -> bool {
 }
 
 /// Whether a name, in any of the usual spellings, is that of a credential.
-fn is_secret_name(name: &str) -> bool {
+pub(super) fn is_secret_name(name: &str) -> bool {
     const WITHIN: [&str; 13] = [
         "password",
         "passwd",

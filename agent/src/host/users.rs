@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 
+use crate::text::is_unsafe;
+
 /// Bytes of a passwd file that are read at most; entries past them have no name.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -99,7 +101,7 @@ fn parse(text: &str) -> HashMap<u32, String> {
         let plausible = !name.is_empty()
             && name.len() <= MAX_NAME_BYTES
             && !name.starts_with(['+', '-'])
-            && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER);
+            && !name.chars().any(|c| is_unsafe(c) || c == char::REPLACEMENT_CHARACTER);
         plausible.then(|| (uid, name.to_owned()))
     });
     for (uid, name) in entries.take(MAX_USERS) {

@@ -27,6 +27,7 @@ use crate::{
         wire::{Segment, Wire},
         wires::Place,
     },
+    text,
 };
 
 pub(super) const AF_INET: u16 = 2;
@@ -408,7 +409,7 @@ fn end(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> ProcessEnd {
 }
 
 fn name(comm: &[u8]) -> String {
-    String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+    text::clean_bytes(comm.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 #[cfg(test)]

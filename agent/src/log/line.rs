@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::{Level, LogFormat};
+use crate::text::is_unsafe;
 
 /// Longest line, bytes with its newline: `PIPE_BUF`, which a pipe takes whole or not at all.
 pub const LONGEST: usize = 4096;
@@ -124,9 +125,4 @@ pub fn escape(out: &mut String, text: &str, quoted: bool) {
             _ => out.push(c),
         }
     }
-}
-
-/// Controls, line separators, and the marks and overrides of bidirectional text (Unicode 15, chapter 23.2 and UAX 9).
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -29,8 +29,9 @@ pub enum PcapError {
     Truncated { file: String, frame: u64 },
     #[error("{file} has link type {0}, which is not known here; capture on Ethernet, Linux cooked, raw IP or loopback", .linktype)]
     LinkType { file: String, linktype: u32 },
-    #[error("no capture could be read")]
-    NothingRead,
+    /// A capture was not read to its end, for a reason that was said.
+    #[error("not every capture was read to its end")]
+    Incomplete,
     #[error("cannot write: {0}")]
     Write(#[source] io::Error),
 }

@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     io::{self, BufWriter, IsTerminal as _, Write},
     net::IpAddr,
+    path::Path,
     process::ExitCode,
 };
 
@@ -46,6 +47,7 @@ use crate::{
     log,
     output::{self, Format, pretty::Style},
     report,
+    text::clean_bytes,
 };
 
 /// Connections remembered at once.
@@ -56,6 +58,8 @@ pub fn run(args: &PcapArgs) -> ExitCode {
     match read_all(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(PcapError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // What is missing was said for each file.
+        Err(PcapError::Incomplete) => ExitCode::FAILURE,
         Err(error) => {
             log::failed(error);
             ExitCode::FAILURE
@@ -69,7 +73,7 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
         (false, Ok(ports)) => Some(ports),
         (false, Err(error)) => {
             log::failed(error);
-            return Err(PcapError::NothingRead);
+            return Err(PcapError::Incomplete);
         }
     };
     let terminal = io::stdout().is_terminal();
@@ -81,17 +85,19 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
         failed: None,
     };
     let mut memory = IdleMemory::default();
-    let mut read_any = false;
+    let mut whole = true;
     let mut totals = Counts::default();
-    for file in &args.files {
-        let mut scan = Scan::new(ports.as_ref(), args.local, &args.middleboxes, file, &mut memory);
-        let ended = scan.file(|event| printer.event(event));
-        read_any |= scan.counts.frames > 0 || ended.is_ok();
+    for path in &args.files {
+        // A name is bytes, and chosen by whoever sent the file.
+        let name = clean_bytes(path.as_os_str().as_encoded_bytes());
+        let mut scan = Scan::new(ports.as_ref(), args.local, &args.middleboxes, &name, &mut memory);
+        let ended = scan.file(path, |event| printer.event(event));
         totals.add(&scan.counts);
         if let Some(error) = printer.failed.take() {
             return Err(PcapError::Write(error));
         }
         if let Err(error) = ended {
+            whole = false;
             log::failed(error);
         }
     }
@@ -99,7 +105,7 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
     if totals.evicted > 0 {
         tracing::warn!(connections = totals.evicted, "connections were forgotten, since more than {CONNECTIONS} were open at once");
     }
-    if read_any { Ok(()) } else { Err(PcapError::NothingRead) }
+    if whole { Ok(()) } else { Err(PcapError::Incomplete) }
 }
 
 /// Reads a capture, compressed or not, and hands on what is to be said of each reset in it, whatever its ports. `name` is for messages.
@@ -211,8 +217,8 @@ impl<'a> Scan<'a> {
     }
 
     /// Reads the file to its end, or as far as it goes.
-    fn file(&mut self, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
-        let source = Source::open(self.file)?;
+    fn file(&mut self, path: &Path, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
+        let source = Source::open(path, self.file)?;
         self.source(source, &mut emit)
     }
 

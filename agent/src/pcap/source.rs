@@ -25,14 +25,15 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a file; `-` is standard input. gzip and zstd are recognised by their magic numbers.
+    /// Opens a file, called `name` in messages; `-` is standard input. gzip and zstd are recognised by
+    /// their magic numbers.
     ///
     /// # Errors
     ///
     /// When it cannot be opened or read.
-    pub fn open(name: &str) -> Result<Self, PcapError> {
+    pub fn open(path: &Path, name: &str) -> Result<Self, PcapError> {
         let failed = |source| PcapError::Open { file: name.to_owned(), source };
-        let raw: Box<dyn Read> = if name == "-" { Box::new(io::stdin()) } else { Box::new(File::open(Path::new(name)).map_err(failed)?) };
+        let raw: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
         Self::new(raw).map_err(failed)
     }
 

@@ -12,6 +12,10 @@ use ruzstd::decoding::{
 const FRAME: u32 = 0xfd2f_b528;
 const SKIPPABLE: u32 = 0x184d_2a50;
 
+/// The largest window a frame may ask for, bytes: what `zstd -d` takes unasked, `--long` and
+/// `--ultra -22` included. The decoder needs about twice as much at most.
+const MAX_WINDOW: u64 = 128 << 20;
+
 /// Whether a stream that begins like this is of zstd.
 pub fn begins(magic: &[u8]) -> bool {
     magic.first_chunk().is_some_and(|magic| {
@@ -34,7 +38,9 @@ impl<R: BufRead> Frames<R> {
     ///
     /// Of the stream underneath, and when it does not begin with a frame.
     pub fn new(source: R) -> io::Result<Self> {
-        let mut frames = Self { source, decoder: FrameDecoder::new(), in_frame: false };
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        let mut frames = Self { source, decoder, in_frame: false };
         frames.next_frame()?;
         Ok(frames)
     }
@@ -84,7 +90,7 @@ mod tests {
 
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
-    use super::{Frames, SKIPPABLE, begins};
+    use super::{FRAME, Frames, SKIPPABLE, begins};
 
     fn frame(content: &[u8]) -> Vec<u8> {
         compress_to_vec(content, CompressionLevel::Fastest)
@@ -106,6 +112,52 @@ mod tests {
         let long = vec![7; 300_000];
         let stream = [skippable(b"index"), frame(b"one "), frame(b""), skippable(b""), frame(&long), frame(b" end"), skippable(b"x")];
         assert_eq!(read(stream.concat()).unwrap(), [b"one ", long.as_slice(), b" end"].concat());
+    }
+
+    /// A frame that asks for a window of `1 << log` bytes, and has one empty block.
+    fn window(log: u8) -> Vec<u8> {
+        // No content size, no single segment; exponent without mantissa; a last raw block of 0 bytes.
+        [FRAME.to_le_bytes().as_slice(), &[0, (log - 10) << 3], &[1, 0, 0]].concat()
+    }
+
+    #[test]
+    fn a_window_is_bounded_before_it_is_allocated() {
+        assert_eq!(read(window(27)).unwrap(), b"");
+        for log in 28..=41 {
+            assert!(read(window(log)).is_err(), "2^{log}");
+            // The second frame of a stream is none better.
+            assert!(read([frame(b"x"), window(log)].concat()).is_err(), "2^{log}");
+        }
+    }
+
+    /// One block whose sequences all are of the longest match: 32,511 of them in 74 KiB, which come to
+    /// 4 GiB. All three tables are in RLE mode, so that no code takes any bits.
+    fn swollen_block() -> Vec<u8> {
+        const SEQUENCES: u16 = 0x7eff;
+        // No literals; then the number of sequences, the modes, and the codes: no literals, offsets of
+        // 2 bits, matches of 65,539 and 16 bits.
+        let mut block = vec![0, 0xfe, 0xff, 0b0101_0100, 0, 2, 52];
+        // 18 bits each, all of them ones, and a one that ends the stream.
+        block.extend(vec![0xff; usize::from(SEQUENCES) * 18 / 8]);
+        block.push(0x7f);
+        block
+    }
+
+    #[test]
+    fn a_block_is_no_longer_than_blocks_are() {
+        let header = |length: usize, kind: u32, last: u32| (u32::try_from(length).unwrap() << 3 | kind << 1 | last).to_le_bytes();
+        let block = swollen_block();
+        let bomb = [
+            FRAME.to_le_bytes().as_slice(),
+            &[0, (20 - 10) << 3],
+            &header(16, 0, 0)[..3],
+            &[b'a'; 16],
+            &header(block.len(), 2, 1)[..3],
+            &block,
+        ]
+        .concat();
+        let error = read(bomb).unwrap_err().to_string();
+        assert!(error.contains("sequence") || error.contains("131072"), "{error}");
     }
 
     #[test]

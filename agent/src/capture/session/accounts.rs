@@ -41,6 +41,8 @@ impl Session {
         }
         self.finish_endings();
         self.release_ready(true);
+        // Each reset has claimed its RST by now: what is left is nobody's.
+        self.release_unclaimed(u64::MAX);
         self.save_state();
         // Whatever was submitted and did not come out as a reset was not readable.
         let counters = self.armed.counters()?;

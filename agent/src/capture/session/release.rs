@@ -72,9 +72,9 @@ impl Session {
     }
 
     /// RSTs that ended no socket: out with them if they are asked for. After a loss it cannot be told whether they did.
-    pub(super) fn release_unclaimed(&mut self) {
+    pub(super) fn release_unclaimed(&mut self, now_ns: u64) {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
-        while let Some((place, wire)) = self.wires.pop_unclaimed(clock::boottime_ns()) {
+        while let Some((place, wire)) = self.wires.pop_unclaimed(now_ns) {
             if self.plan.ignored && !lossy {
                 let mut reset = self.armed.decoder.ignored(place, wire);
                 self.name_netns(&mut reset);

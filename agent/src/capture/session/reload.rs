@@ -27,7 +27,7 @@ impl Session {
 
     /// Whether the new configuration is the one that runs, all of it.
     fn go_by(&mut self, args: &ConfigArgs, running: &mut Config) -> bool {
-        let mut new = match Config::load(args) {
+        let mut new = match Config::reload(args, running) {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!("{error}; the configuration that is running stays");
@@ -89,7 +89,7 @@ impl Session {
         self.plan.arm.ports.clone_from(&new.ports);
         self.plan.arm.netns = netns;
         // Whoever holds a socket on a port that was not watched so far is not known yet.
-        self.snapshot = Some(snapshot(&self.plan.arm));
+        self.snapshot = Some(snapshot(&self.plan));
         Ok(())
     }
 }
@@ -104,6 +104,7 @@ fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static s
         }
     };
     keep("settle", new.settle != running.settle);
+    keep("command_line", new.command_line != running.command_line);
     keep("state_dir", new.state_dir != running.state_dir);
     keep("kernel.ring_size", new.kernel.ring_size != running.kernel.ring_size);
     keep("kernel.max_connections", new.kernel.max_connections != running.kernel.max_connections);
@@ -122,6 +123,7 @@ fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static s
     }
     keep("metrics", new.metrics != running.metrics);
     new.settle = running.settle;
+    new.command_line = running.command_line;
     new.metrics.clone_from(&running.metrics);
     new.state_dir.clone_from(&running.state_dir);
     new.kernel.clone_from(&running.kernel);

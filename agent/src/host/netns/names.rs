@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{RUN_NETNS, entries, inode_of};
+use crate::text::clean;
 
 /// How long what was read is relied on. Names are given before a program starts in a namespace, and inode numbers are used again only after
 /// their namespace is gone.
@@ -34,8 +35,9 @@ impl Names {
     /// The name of a namespace; `None` where it has none, as that of the host.
     pub fn name(&mut self, inode: u32) -> Option<&str> {
         if self.read.is_none_or(|at| at.elapsed() >= FRESH) {
-            self.by_inode =
-                entries(&self.directory).filter_map(|path| Some((inode_of(&path).ok()?, path.file_name()?.to_str()?.to_owned()))).collect();
+            self.by_inode = entries(&self.directory)
+                .filter_map(|path| Some((inode_of(&path).ok()?, clean(path.file_name()?.to_str()?).into_owned())))
+                .collect();
             self.read = Some(Instant::now());
         }
         self.by_inode.get(&inode).map(String::as_str)

@@ -44,7 +44,7 @@ impl Fixture {
     }
 
     fn processes(&self) -> Processes {
-        Processes::new(self.root.path(), self.root.path().join("passwd"))
+        Processes::new(self.root.path(), self.root.path().join("passwd")).showing(Detail::Redacted)
     }
 }
 
@@ -132,7 +132,7 @@ fn an_argument_cut_off_is_left_out() {
     let uri = format!("amqp://user:{}@host", "p".repeat(MAX_CMDLINE_READ));
     let mut bytes = format!("x\0-v\0{uri}").into_bytes();
     bytes.truncate(MAX_CMDLINE_READ);
-    assert_eq!(command_line(&bytes).as_deref(), Some("x -v"));
+    assert_eq!(command_line(Detail::Redacted, &bytes).as_deref(), Some("x -v"));
 }
 
 #[test]
@@ -190,7 +190,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse_stat(&bytes);
-        let _ = command_line(&bytes);
+        let _ = command_line(Detail::Redacted, &bytes);
         let text = String::from_utf8_lossy(&bytes);
         let _ = (effective_uid(&text), namespace_pid(&text));
     }

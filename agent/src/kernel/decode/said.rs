@@ -11,6 +11,7 @@ pub use super::jiffies::Jiffies;
 use crate::{
     amqp::{Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls},
     flow::Role,
+    text::clean_bytes,
 };
 
 /// What is known of one direction.
@@ -189,9 +190,9 @@ fn blocked(broker: &Direction, clock: &Jiffies) -> Option<Blocked> {
     (!still || broker.followed()).then(|| Blocked { before: clock.since(said.blocked_at), still })
 }
 
-/// A text of a peer's, invalid UTF-8 replaced.
+/// A text of a peer's, cleaned.
 fn text(bytes: &[u8], length: u8) -> String {
-    String::from_utf8_lossy(bytes.get(..usize::from(length)).unwrap_or(bytes)).into_owned()
+    clean_bytes(bytes.get(..usize::from(length)).unwrap_or(bytes))
 }
 
 #[cfg(test)]

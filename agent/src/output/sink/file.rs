@@ -4,25 +4,33 @@
 //!   there is room. Where it cannot be cut off (a pipe, or somebody else appends too), the line is finished instead.
 //! * logrotate moves the file away and tells nobody, or sends SIGHUP: before each write the path is looked at, and opened anew where it leads
 //!   elsewhere. With `copytruncate` the file shrinks, which appending does not mind.
-//! * An agent that was killed may have left half a line of its own at the end: it is cut off before anything is appended.
+//! * An agent that was killed may have left half a line of its own at the end: it is cut off before
+//!   anything is appended. Half a line that is not provably of an agent's is ended instead.
+//! * Every agent holds a shared lock (flock(2)) on the file it appends to, and cuts off only while it
+//!   holds the only one: what another agent has written meanwhile is not half a line of its own.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::{
     destination::{Destination, Encode, Feed, Outcome},
     item::Item,
     spec::Fsync,
 };
+use crate::files;
 
-/// How every line of ours begins. What does not begin so is not ours to cut off.
+/// How every line of ours begins, and what stands behind the kind of the event. What does not begin
+/// so is not ours to cut off.
 const BEGINNING: &[u8] = br#"{"event":""#;
+const SCHEMA: &[u8] = br#"","schema":"rstblame/"#;
 
 /// No line is longer than this, bytes.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -152,23 +160,34 @@ fn length(file: &File) -> Option<u64> {
 fn cut_off(file: &File, before: Option<u64>, gone: u64, begun: u64) -> bool {
     let Some(expected) = before.map(|before| before + gone) else { return false };
     // What an earlier call has begun stands before this one's.
-    begun <= gone && length(file) == Some(expected) && file.set_len(expected - begun).is_ok()
+    begun <= gone && alone(file, || length(file) == Some(expected) && file.set_len(expected - begun).is_ok()).unwrap_or(false)
+}
+
+/// Does something while no other agent has the file open; `None` where one has.
+fn alone<T>(file: &File, work: impl FnOnce() -> T) -> Option<T> {
+    let done = flock(file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| work());
+    // A lock that could not be raised may be lost, too: flock(2).
+    let _held_by_another = flock(file, FlockOperation::NonBlockingLockShared);
+    done
 }
 
 fn open(path: &Path, wait: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
+    let open = |options: &OpenOptions, flags| files::open(path, options, flags);
     if let Ok(there) = std::fs::metadata(path)
         && !there.is_file()
     {
         // A pipe is waited for at the start of a capture, as a shell would; later its reader may be gone for good.
         let flags = if wait { 0 } else { libc::O_NONBLOCK };
-        let file = options.custom_flags(flags | libc::O_NOCTTY).open(path)?;
+        let file = open(&options, flags)?;
         rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - rustix::fs::OFlags::NONBLOCK)?;
         return Ok(file);
     }
-    let file = options.open(path)?;
-    match OpenOptions::new().read(true).open(path) {
+    let file = open(&options, 0)?;
+    // One that cannot be locked, on a file system without, is never cut off.
+    let _unlocked = flock(&file, FlockOperation::NonBlockingLockShared);
+    match open(OpenOptions::new().read(true), libc::O_NONBLOCK) {
         Ok(reader) => mend(&file, reader)?,
         // A file that may be written and not read is taken as it is.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -178,7 +197,12 @@ fn open(path: &Path, wait: bool) -> io::Result<File> {
 }
 
 /// Sees to it that the file ends with a whole line.
-fn mend(file: &File, mut reader: File) -> io::Result<()> {
+fn mend(file: &File, reader: File) -> io::Result<()> {
+    // Another agent may be in the midst of its line: that is for it to end.
+    alone(file, || end_last_line(file, reader)).unwrap_or(Ok(()))
+}
+
+fn end_last_line(file: &File, mut reader: File) -> io::Result<()> {
     let length = reader.metadata()?.len();
     let from = length.saturating_sub(LONGEST_LINE);
     reader.seek(SeekFrom::Start(from))?;
@@ -188,12 +212,19 @@ fn mend(file: &File, mut reader: File) -> io::Result<()> {
     if half.is_empty() {
         return Ok(());
     }
-    let ours = half.iter().zip(BEGINNING).all(|(byte, ours)| byte == ours);
-    if ours {
-        return file.set_len(length - half.len() as u64);
+    // A file that may only be appended to cannot be cut.
+    if is_half_of_ours(half) && self::length(file) == Some(length) && file.set_len(length - half.len() as u64).is_ok() {
+        return Ok(());
     }
     rustix::io::write(file, b"\n")?;
     Ok(())
+}
+
+/// Whether a text without end is the beginning of a line that an agent wrote, and not all of it.
+fn is_half_of_ours(half: &[u8]) -> bool {
+    let Some(rest) = half.strip_prefix(BEGINNING) else { return false };
+    let kind = rest.iter().take_while(|byte| byte.is_ascii_lowercase() || **byte == b'_').count();
+    rest.get(kind..).is_some_and(|rest| rest.starts_with(SCHEMA)) && serde_json::from_slice::<serde::de::IgnoredAny>(half).is_err()
 }
 
 #[cfg(test)]
