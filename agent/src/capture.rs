@@ -25,12 +25,12 @@ use crate::{
         owners::Snapshot,
     },
     kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, ports::PortSet, tap::Extras},
-    log,
+    limits, log,
     output::{
         Format, OutputError,
-        sink::{self, Fsync, Sinks, Target},
+        sink::{self, Fsync, Opened, Sinks, Target},
     },
-    privileges::{self, PrivilegesError, capabilities},
+    privileges::{self, Confine, PrivilegesError, capabilities},
     systemd,
 };
 use attendance::AttendError;
@@ -107,7 +107,7 @@ pub struct Plan {
     pub flood: FloodArgs,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
-    /// What was given up; nothing in a capture.
+    /// What was given up; nothing in a capture with a command.
     pub privileges: Option<Privileges>,
 }
 
@@ -163,7 +163,8 @@ struct Run {
 
 /// What there is before the agent is armed.
 enum Kind {
-    Capture(Sinks),
+    /// Its thread, too, starts once the agent is confined.
+    Capture(Opened),
     /// Where SIGHUP reads the configuration again, and the one that is running. Its sinks start once the agent is confined: each has a thread.
     Daemon(ConfigArgs, Box<Config>),
 }
@@ -184,7 +185,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     };
     let arm = arm_options(&args.kernel, PortSet::new(args.ports.clone()).map_err(KernelError::from)?, args.netns.inode()?);
     // Opened before anything is attached: a file that cannot be written is known at once.
-    let sinks = Sinks::capture(target)?;
+    let sinks = Opened::new(target)?;
     let plan = Plan {
         command_line: args.command_line,
         middleboxes: args.middleboxes.clone(),
@@ -230,6 +231,7 @@ pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> 
 }
 
 fn run_to_end(run: Run) -> Result<(), CaptureError> {
+    limits::raise_files();
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(CaptureError::Runtime)?;
     let ended = runtime.block_on(watch(run));
     // Not awaited: what is stuck must not keep the agent from ending.
@@ -263,11 +265,19 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     // Before arming: from here on a signal ends the capture properly.
     let mut stops = Stops::new(duration, matches!(kind, Kind::Daemon(..))).map_err(CaptureError::Signals)?;
     let mut armed = Armed::arm(&plan.arm).map_err(not_armed)?;
-    armed.listen(&netns.handles());
+    let (handles, failed) = netns.handles();
+    armed.listen(handles, &failed);
     let follows = plan.follows_namespaces();
     armed.coverage.extend(privileges::coverage(capabilities::held().unwrap_or(CapabilitySet::empty()), follows));
     let (sinks, mut config) = match kind {
-        Kind::Capture(sinks) => (sinks, None),
+        Kind::Capture(sinks) => {
+            // A command is to have the rights of whoever asked for it.
+            if command.is_none() {
+                let privileges = privileges::confine(Confine::BestEffort, follows, || armed.counters().is_ok())?;
+                plan.privileges = Some(privileges);
+            }
+            (Sinks::capture(sinks)?, None)
+        }
         Kind::Daemon(args, config) => {
             if attendance::is_wanted(&config.metrics) {
                 armed.load_heartbeat();

@@ -123,6 +123,9 @@ pub struct ConfigArgs {
 pub struct DaemonArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Become this user before anything else is done, whatever [privileges] says: a name, or UID[:GID].
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
     /// Only say whether the configuration is valid: exit 0, or 2 with one line that names what is wrong and where.
     #[arg(long)]
     pub check_config: bool,

@@ -26,6 +26,10 @@ pub fn run(args: DaemonArgs) -> ExitCode {
             format!("there is no {}; every setting has its default\n", file.display())
         });
     }
+    let mut config = config;
+    if args.user.is_some() {
+        config.privileges.user = args.user;
+    }
     log::configure(config.log);
     capture::exit_code(&capture::run_daemon(args.config, config))
 }

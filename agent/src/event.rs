@@ -298,6 +298,10 @@ pub struct FellOut {
     /// Peers whose earlier resets were forgotten, and with them what repeats.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peers: u64,
+    /// Questions to `/proc` and to tables of network namespaces that were not answered in time, as those
+    /// about a process that lets its readers wait: events went out without what they ask for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lookups: u64,
 }
 
 impl FellOut {

@@ -18,6 +18,7 @@ pub mod health;
 pub mod host;
 pub mod http;
 pub mod kernel;
+pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod output;

@@ -7,7 +7,7 @@
 mod script;
 
 // Where `script`, which is part of the agent, looks for them.
-use rstblame::{amqp, flow};
+use rstblame::{amqp, flow, text};
 
 use std::{
     cell::{Cell, RefCell},

@@ -79,6 +79,14 @@ pub fn linger_zero(reset: &Reset) -> Option<Evidence> {
 
 /// The RST went out in the context of the task that closed.
 pub fn closed_by(reset: &Reset) -> Option<Evidence> {
+    if let Some((task, maker)) = reset.foreign_closer() {
+        let detail = format!(
+            "closed in the context of {} (pid {}) of user {}, while user {maker} made the socket: its descriptor was handed on, perhaps to \
+             a process that never took it",
+            task.comm, task.pid, task.uid
+        );
+        return Some(evidence("closing_task", OriginKind::LocalProcess, Strength::Weak, detail));
+    }
     reset.closer().map(|task| {
         evidence(
             "closing_task",

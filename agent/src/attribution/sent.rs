@@ -11,6 +11,12 @@ use crate::{
     flow::Reset,
 };
 
+/// Confidence where the task that closed is of another user than the socket's maker. A descriptor on its
+/// way through a unix socket (`SCM_RIGHTS`) is closed in the context of whoever closes that socket, or
+/// of whoever happens to collect the garbage, without ever having been theirs
+/// (<https://github.com/torvalds/linux/blob/v6.12/net/unix/garbage.c>).
+const FOREIGN_CLOSER: f64 = 0.6;
+
 pub(super) fn attribute(reset: &Reset) -> Verdict {
     let (path, sure) = Path::of(reset);
     let kind = path.kind(reset);
@@ -25,6 +31,10 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     }
     causes::decide(reset, &Source::Kernel { path, sure }, &mut verdict);
     super::settle_first_act(reset, &mut verdict);
+    if reset.foreign_closer().is_some() {
+        verdict.origin.confidence = verdict.origin.confidence.map(|sure| sure.min(FOREIGN_CLOSER));
+        verdict.cause.confidence = verdict.cause.confidence.map(|sure| sure.min(FOREIGN_CLOSER));
+    }
     if reset.active && verdict.cause.id == CauseId::RoutineClose {
         verdict.evidence.extend(evidence::peer_spoke_just_before(reset));
     }

@@ -14,7 +14,7 @@ use crate::{
     config::MetricsConfig,
     health::{Monitor, Question, State},
     http::{
-        self,
+        self, Hosts,
         listen::{Address, ListenError, Listener},
     },
     metrics::{Metrics, Observer},
@@ -54,7 +54,7 @@ pub fn is_wanted(config: &MetricsConfig) -> bool {
 pub fn start(config: &MetricsConfig) -> Result<Attended, AttendError> {
     let (metrics, observer) = Metrics::new(config.limits);
     let (monitor, questions) = Monitor::new(Arc::new(metrics));
-    let address = config.listen.clone();
+    let (address, hosts) = (config.listen.clone(), config.admitted(&crate::host::uname().0));
     let (tell, listens) = std::sync::mpsc::sync_channel(1);
     // Not joined: it ends with the agent.
     thread::Builder::new()
@@ -66,7 +66,7 @@ pub fn start(config: &MetricsConfig) -> Result<Attended, AttendError> {
                 Err(error) => return drop(tell.send(Err(error))),
             };
             drop(tell.send(Ok(())));
-            runtime.block_on(attend(listener, Arc::new(monitor)));
+            runtime.block_on(attend(listener, Arc::new(monitor), hosts));
         })
         .map_err(AttendError::Thread)?;
     listens.recv().unwrap_or_else(|gone| Err(AttendError::Thread(io::Error::other(gone))))?;
@@ -85,7 +85,7 @@ fn listen(address: Option<&Address>) -> Result<(Runtime, Option<Listener>), Atte
     Ok((runtime, listener))
 }
 
-async fn attend(listener: Option<Listener>, monitor: Arc<Monitor>) {
+async fn attend(listener: Option<Listener>, monitor: Arc<Monitor>, hosts: Hosts) {
     let watched = async {
         if systemd::listens() {
             watch(&monitor).await;
@@ -93,7 +93,7 @@ async fn attend(listener: Option<Listener>, monitor: Arc<Monitor>) {
     };
     let served = async {
         if let Some(listener) = listener {
-            http::serve(listener, Arc::clone(&monitor)).await;
+            http::serve(listener, Arc::clone(&monitor), hosts).await;
         }
     };
     tokio::join!(watched, served);

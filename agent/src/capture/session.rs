@@ -10,12 +10,16 @@ mod reload;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use floods::Floods;
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::sleep,
+};
 
 use super::{
     CaptureError, Plan,
@@ -26,7 +30,7 @@ use super::{
 };
 use crate::{
     attribution::Memory,
-    event::{Direction, Event, Lost, SinkLost},
+    event::{Coverage, Direction, Event, Lost, SinkLost},
     flow::{
         Reset,
         endings::Endings,
@@ -38,7 +42,7 @@ use crate::{
     host::{
         memory,
         netns::Names,
-        owners::{Owners, Snapshot},
+        owners::{Owners, Search, Snapshot},
     },
     kernel::{
         Armed, clock,
@@ -93,6 +97,9 @@ pub struct Session {
     names: Names,
     /// What was there at the start, once it is known.
     snapshot: Option<oneshot::Receiver<Snapshot>>,
+    /// A search for owners, and the resets that wait for it; told when it is done.
+    search: Option<(Search, Vec<Reset>)>,
+    found: Arc<Notify>,
     /// Resets that may go on, but for their owner.
     ready: Vec<Reset>,
     tally: Tally,
@@ -105,6 +112,10 @@ pub struct Session {
     reported_lost: (Lost, BTreeMap<String, SinkLost>),
     next_loss_check: Instant,
     next_namespace_check: Instant,
+    /// A look at all namespaces that is under way.
+    look: Option<namespaces::Look>,
+    /// What `coverage` said of namespaces before some of them could not be seen.
+    namespaces_before: Option<Coverage>,
     started: Instant,
     /// Who wants to know how it goes.
     attended: Option<Attended>,
@@ -132,6 +143,8 @@ impl Session {
             owners: Owners::new(plan.max_processes, plan.command_line),
             names: Names::default(),
             snapshot: Some(snapshot),
+            search: None,
+            found: Arc::default(),
             ready: Vec::new(),
             tally: Tally::default(),
             remaining: count,
@@ -140,6 +153,8 @@ impl Session {
             reported_lost: Default::default(),
             next_loss_check: Instant::now() + LOSS_CHECK,
             next_namespace_check: Instant::now() + NAMESPACE_CHECK,
+            look: None,
+            namespaces_before: None,
             started: Instant::now(),
             plan,
         }
@@ -199,6 +214,7 @@ impl Session {
                     }
                     memory::give_back();
                 }
+                () = self.found.notified() => {}
                 () = sleep(nap) => {}
             }
         }
@@ -280,7 +296,9 @@ impl Session {
         let now = Instant::now();
         let mut wake = self.next_loss_check.saturating_duration_since(now);
         let search = self.owners.not_before().saturating_duration_since(now);
-        if !self.ready.is_empty() {
+        if let Some((search, _)) = &self.search {
+            wake = wake.min(search.until().saturating_duration_since(now));
+        } else if !self.ready.is_empty() {
             wake = wake.min(search);
         }
         let earliest = if self.settle.next_lacks_owner() { search } else { Duration::ZERO };

@@ -2,8 +2,11 @@
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
-use super::{ConfigError, table::Table};
-use crate::{http::listen::Address, metrics::Limits};
+use super::{ConfigError, read::nonempty, table::Table};
+use crate::{
+    http::{Hosts, listen::Address},
+    metrics::Limits,
+};
 
 /// What `listen` is where there is no address.
 pub(super) const OFF: &str = "off";
@@ -21,17 +24,31 @@ pub struct MetricsConfig {
     pub listen: Option<Address>,
     /// Whether that may be an address that other hosts reach.
     pub allow_remote: bool,
+    /// Names by which requests may call this host, beside `localhost` and its own.
+    pub hosts: Vec<String>,
     pub limits: Limits,
 }
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { listen: None, allow_remote: false, limits: Limits { peers: 100, middleboxes: 100 } }
+        Self { listen: None, allow_remote: false, hosts: Vec::new(), limits: Limits { peers: 100, middleboxes: 100 } }
+    }
+}
+
+impl MetricsConfig {
+    /// Which names requests may give this host, `node` among them. An address for other hosts may be
+    /// called anything, unless there is a list.
+    pub fn admitted(&self, node: &str) -> Hosts {
+        let any = match &self.listen {
+            Some(Address::Tcp(_)) => self.allow_remote && self.hosts.is_empty(),
+            _ => true,
+        };
+        Hosts { any, names: self.hosts.iter().cloned().chain([node.to_owned()]).collect() }
     }
 }
 
 pub(super) fn read(table: &Table<'_>) -> Result<MetricsConfig, ConfigError> {
-    table.only(&["listen", "allow_remote", "max_peers", "max_middleboxes"])?;
+    table.only(&["listen", "allow_remote", "hosts", "max_peers", "max_middleboxes"])?;
     let mut config = MetricsConfig::default();
     if let Some(value) = table.get("allow_remote") {
         config.allow_remote = value.flag()?;
@@ -42,6 +59,10 @@ pub(super) fn read(table: &Table<'_>) -> Result<MetricsConfig, ConfigError> {
             let hint = "metrics have no password and no encryption; give a loopback address, or allow_remote = true";
             return Err(value.error(format!("listen = \"{address}\" can be reached by other hosts; {hint}")));
         }
+    }
+    if let Some(value) = table.get("hosts") {
+        const HINT: &str = "give an array of names, such as [\"broker-1.example\"]";
+        config.hosts = value.list(HINT)?.iter().map(|name| nonempty(name, HINT).map(ToOwned::to_owned)).collect::<Result<_, _>>()?;
     }
     for (key, limit) in [("max_peers", &mut config.limits.peers), ("max_middleboxes", &mut config.limits.middleboxes)] {
         if let Some(value) = table.get(key) {

@@ -24,7 +24,8 @@ impl Source<'_> {
     /// An error on the line of a byte.
     pub fn error(&self, byte: usize, problem: impl Into<String>) -> ConfigError {
         let before = self.text.get(..byte).unwrap_or(self.text);
-        let line = 1 + before.matches('\n').count();
+        // What has no end is wrong at the end of the text, which is past its last line.
+        let line = (1 + before.matches('\n').count()).min(self.text.lines().count().max(1));
         // One line, whatever the file has in it.
         let problem = problem.into().split('\n').map(str::trim).collect::<Vec<_>>().join(" ");
         ConfigError::Line { path: self.path.to_owned(), line, problem }

@@ -83,6 +83,7 @@ impl Display for Config {
         let listen = self.metrics.listen.as_ref().map_or_else(|| OFF.to_owned(), ToString::to_string);
         writeln!(f, "listen = {}", quoted(listen))?;
         writeln!(f, "allow_remote = {}", self.metrics.allow_remote)?;
+        writeln!(f, "hosts = {}", list(&self.metrics.hosts))?;
         writeln!(f, "max_peers = {}", self.metrics.limits.peers)?;
         writeln!(f, "max_middleboxes = {}", self.metrics.limits.middleboxes)?;
         for middlebox in &self.middleboxes {

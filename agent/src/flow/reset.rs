@@ -379,6 +379,14 @@ impl Reset {
         self.actor.as_ref().filter(|_| outside && held)
     }
 
+    /// The task that closed the connection, and the user that made its socket, where that is another.
+    /// Root's sockets are handed to others as a matter of course (socket activation), and 0 is also what
+    /// stands where the kernel does not tell.
+    pub fn foreign_closer(&self) -> Option<(&Task, u32)> {
+        let maker = self.socket.as_ref().map(|socket| socket.uid).filter(|uid| *uid != 0)?;
+        self.closer().filter(|task| task.uid != maker).map(|task| (task, maker))
+    }
+
     /// The process known to have held the socket: it ended the connection, or closed it before the reset, by the reset, or after it.
     ///
     /// The worker of Multipath TCP closes for a process that was killed, and its sockets are not marked as orphans.

@@ -60,19 +60,50 @@ impl FactsCache {
         }
     }
 
+    /// Processes that were not read in time: their facts came later, or not at all.
+    pub const fn missed(&self) -> u64 {
+        self.lookup.missed()
+    }
+
+    /// Takes in what came late, and tells what is known of a process by now, if that is more than `told`.
+    pub fn more_than(&mut self, told: &Arc<ProcessFacts>) -> Option<Arc<ProcessFacts>> {
+        self.take_in();
+        let (_, known) = self.known.get(&(told.pid, told.start_time_ticks))?;
+        let more = |known: &ProcessFacts| {
+            (known.executable_path.is_some() && told.executable_path.is_none())
+                || (known.command_line.is_some() && told.command_line.is_none())
+        };
+        more(known).then(|| Arc::clone(known))
+    }
+
+    fn take_in(&mut self) {
+        let late: Vec<ProcessFacts> = self.lookup.late().collect();
+        for facts in late {
+            let identity = (facts.pid, facts.start_time_ticks);
+            // A process on its way out has lost its executable already.
+            if facts.executable_path.is_some() || !self.known.contains_key(&identity) {
+                self.insert(facts.into());
+            }
+        }
+    }
+
     /// Facts of a living process.
     pub fn of_pid(&mut self, pid: u32) -> Option<Arc<ProcessFacts>> {
         let ticks = self.lookup.start_time_ticks(pid)?;
         if let Some(fresh) = self.fresh((pid, ticks)) {
             return Some(fresh);
         }
-        let facts = Arc::new(self.lookup.read(pid)?);
+        let Some(facts) = self.lookup.read(pid) else {
+            return self.known.get(&(pid, ticks)).map(|(_, facts)| Arc::clone(facts));
+        };
+        let facts = Arc::new(facts);
         self.insert(Arc::clone(&facts));
         Some(facts)
     }
 
     /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else what the kernel said.
     pub fn of_task(&mut self, task: &Task) -> Arc<ProcessFacts> {
+        self.take_in();
         let Some(ticks) = task.start_boottime_ns.map(|ns| self.lookup.ticks(ns)) else {
             return self.lookup.read(task.pid).unwrap_or_else(|| told(task, 0)).into();
         };

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::netdevice::index_to_name_inlined;
 
+use super::crew::{Crew, Questions};
 use super::netlink::{self, AF_INET, AF_INET6, NetlinkError, attributes, bytes_at, push_attribute, u16_at, u32_at};
-use super::netns::Handle;
 use crate::{flow::wire::Way, text::clean};
 
 const RTM_NEWROUTE: u16 = 24;
@@ -55,25 +56,55 @@ pub struct Question {
     pub source_mac: Option<[u8; 6]>,
 }
 
+/// How long the session waits for one answer, and for those of all in a second. The kernel answers in a
+/// tenth of a millisecond, but a namespace may belong to a user who has filled its tables, or who keeps
+/// the lock on them busy.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
+
+/// Threads that ask, and questions that may wait for one.
+const ASKING: (usize, usize) = (8, 128);
+
 /// The tables of the namespaces that are listened in.
-#[derive(Debug, Default)]
 pub struct Neighbours {
-    sockets: HashMap<u32, OwnedFd>,
+    sockets: HashMap<u32, Arc<OwnedFd>>,
+    /// By namespace: one at a time, since the answers come by its one socket.
+    questions: Questions<Question, u32, Option<Way>>,
+    /// Of the last request that was sent.
+    sequence: u32,
     answers: HashMap<Question, Option<Way>>,
     /// Since when `answers` are kept, and questions counted.
     since: Option<Instant>,
     asked: u32,
 }
 
+/// A socket by which the tables of the calling thread's namespace can be asked, wherever it is used;
+/// `None` where the kernel makes none.
+pub fn tables_of_this() -> Option<OwnedFd> {
+    netlink::open(None).ok()
+}
+
+impl Default for Neighbours {
+    fn default() -> Self {
+        Self {
+            sockets: HashMap::new(),
+            questions: Questions::new(Crew::new("netlink", ASKING.0, ASKING.1), PATIENCE.0, PATIENCE.1, 1),
+            sequence: 0,
+            answers: HashMap::new(),
+            since: None,
+            asked: 0,
+        }
+    }
+}
+
 impl Neighbours {
-    /// Makes a namespace one that can be asked about. Where that fails, questions about it have no answer.
-    pub fn listen(&mut self, netns: &Handle) {
-        if self.sockets.contains_key(&netns.inode()) {
-            return;
-        }
-        if let Ok(Ok(socket)) = netns.enter(|| netlink::open(None)) {
-            self.sockets.insert(netns.inode(), socket);
-        }
+    /// Makes a namespace one that can be asked about, by a socket of [`tables_of_this`] in it.
+    pub fn listen(&mut self, netns: u32, socket: OwnedFd) {
+        self.sockets.insert(netns, Arc::new(socket));
+    }
+
+    /// Questions that were not answered in time.
+    pub const fn missed(&self) -> u64 {
+        self.questions.missed()
     }
 
     /// Lets go of all namespaces but those that `alive` says are still used.
@@ -81,7 +112,8 @@ impl Neighbours {
         self.sockets.retain(|netns, _| alive(*netns));
     }
 
-    /// The answer, from memory if it is new enough. `None` where the tables cannot be read, or there were too many questions.
+    /// The answer, from memory if it is new enough. `None` where the tables cannot be read, or not soon,
+    /// and where there were too many questions.
     pub fn ask(&mut self, question: Question, now: Instant) -> Option<Way> {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= HOLDS) {
             self.answers.clear();
@@ -91,21 +123,33 @@ impl Neighbours {
         if let Some(known) = self.answers.get(&question) {
             return known.clone();
         }
-        let socket = self.sockets.get(&question.netns)?;
+        for (late, answer) in self.questions.late() {
+            if self.answers.len() < KEPT {
+                self.answers.insert(late, answer);
+            }
+        }
+        if let Some(known) = self.answers.get(&question) {
+            return known.clone();
+        }
+        let socket = Arc::clone(self.sockets.get(&question.netns)?);
         if self.asked >= QUESTIONS || self.answers.len() >= KEPT {
             return None;
         }
         self.asked += 1;
-        let answer = way(socket, &question).ok().flatten();
+        // What was asked before and not answered in time may be answered yet.
+        self.sequence = self.sequence.wrapping_add(2);
+        let first = self.sequence;
+        let answer = self.questions.ask(question, question.netns, move |_| way(&socket, &question, first).ok().flatten())?;
         self.answers.insert(question, answer.clone());
         answer
     }
 }
 
-/// Asks the tables of the socket's namespace. `None` without a route.
-fn way(socket: &OwnedFd, question: &Question) -> Result<Option<Way>, NetlinkError> {
+/// Asks the tables of the socket's namespace, by requests with the sequence numbers `first` and the next.
+/// `None` without a route.
+fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Way>, NetlinkError> {
     let mut gateway = None;
-    netlink::ask(socket, &route_request(question.local, question.peer), 1, |kind, payload| {
+    netlink::ask(socket, &route_request(question.local, question.peer, first), first, |kind, payload| {
         if kind == RTM_NEWROUTE {
             gateway = Some(read_gateway(payload));
         }
@@ -113,7 +157,8 @@ fn way(socket: &OwnedFd, question: &Question) -> Result<Option<Way>, NetlinkErro
     })?;
     let mut sender: Option<IpAddr> = None;
     if let Some(mac) = question.source_mac {
-        netlink::ask(socket, &neighbours_request(question.peer, question.interface), 2, |kind, payload| {
+        let second = first.wrapping_add(1);
+        netlink::ask(socket, &neighbours_request(question.peer, question.interface, second), second, |kind, payload| {
             if kind == RTM_NEWNEIGH
                 && let Some(address) = read_neighbour(payload, question.interface, mac)
             {
@@ -143,22 +188,22 @@ fn push_address(body: &mut Vec<u8>, kind: u16, address: IpAddr) {
 }
 
 /// The route that packets from `local` to `peer` take.
-fn route_request(local: IpAddr, peer: IpAddr) -> Vec<u8> {
+fn route_request(local: IpAddr, peer: IpAddr, sequence: u32) -> Vec<u8> {
     let (family, bits) = if peer.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
     // Family, lengths of destination and source; then TOS, table, protocol, scope, type and flags, none of them asked for.
     let mut body = vec![family, bits, bits];
     body.resize(HEAD_BYTES, 0);
     push_address(&mut body, RTA_DST, peer);
     push_address(&mut body, RTA_SRC, local);
-    netlink::request(RTM_GETROUTE, netlink::ACK, 1, &body)
+    netlink::request(RTM_GETROUTE, netlink::ACK, sequence, &body)
 }
 
 /// The neighbours of the peer's family on an interface; kernels that do not select give those of all.
-fn neighbours_request(peer: IpAddr, interface: u32) -> Vec<u8> {
+fn neighbours_request(peer: IpAddr, interface: u32, sequence: u32) -> Vec<u8> {
     let mut body = vec![if peer.is_ipv4() { AF_INET } else { AF_INET6 }];
     body.resize(HEAD_BYTES, 0);
     push_attribute(&mut body, NDA_IFINDEX, &interface.to_ne_bytes());
-    netlink::request(RTM_GETNEIGH, netlink::DUMP, 2, &body)
+    netlink::request(RTM_GETNEIGH, netlink::DUMP, sequence, &body)
 }
 
 /// The gateway of a `struct rtmsg`; `None` where the destination is on the link.

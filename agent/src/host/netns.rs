@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::thread;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 
@@ -47,6 +48,16 @@ pub enum NetnsError {
         /// The path as given.
         path: PathBuf,
     },
+    /// The namespaces of the host cannot be listed.
+    #[error(
+        "cannot list the network namespaces in {path}: {source}; raise the limit of open files (LimitNOFILE=) if that is what is short"
+    )]
+    List {
+        /// What could not be read.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The path leads to another namespace than it did when it was found.
     #[error("the network namespace {wanted} is gone: {path} now leads to {found}; look up the namespaces again")]
     Gone {
@@ -68,6 +79,23 @@ pub enum NetnsError {
     /// No thread could be started to enter the namespace with.
     #[error("cannot start a thread: {0}; raise the limit of tasks of the agent's unit (TasksMax=)")]
     Thread(io::Error),
+}
+
+impl NetnsError {
+    /// Whether there is nothing there (any more), or nothing that the agent may look at; every other
+    /// error says nothing about what is there.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::NotNetns { .. } | Self::Gone { .. } => true,
+            Self::Open { source, .. } => says_gone(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error means that a file is not there, or hidden from the agent.
+fn says_gone(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM | Errno::NOTDIR | Errno::INVAL))
 }
 
 /// The value of the `--netns` flag: the namespaces whose sockets are watched.
@@ -116,22 +144,30 @@ impl NetnsFilter {
         }
     }
 
-    /// The namespaces that are meant and there now, opened. One that vanishes meanwhile is left out.
-    pub fn handles(&self) -> Vec<Handle> {
-        let found = |wanted: Option<u32>| {
-            let there = discover();
-            there
-                .iter()
-                .filter(|netns| wanted.is_none_or(|inode| inode == netns.inode))
-                .filter_map(|netns| Handle::open(netns).ok())
-                .collect()
+    /// The namespaces that are meant and there now, opened, and why others could not be. One that
+    /// vanishes meanwhile is left out.
+    pub fn handles(&self) -> (Vec<Handle>, Vec<NetnsError>) {
+        let found = |wanted: Option<u32>| match discover() {
+            Ok(there) => {
+                let meant = there.iter().filter(|netns| wanted.is_none_or(|inode| inode == netns.inode));
+                meant.map(Handle::open).filter(|opened| !opened.as_ref().is_err_and(NetnsError::is_gone)).collect()
+            }
+            Err(error) => vec![Err(error)],
         };
-        match self {
-            Self::Own => Handle::at(Path::new("/proc/self/ns/net")).into_iter().collect(),
-            Self::Path(path) => Handle::at(path).into_iter().collect(),
+        let opened = match self {
+            Self::Own => vec![Handle::at(Path::new("/proc/self/ns/net"))],
+            Self::Path(path) => vec![Handle::at(path)],
             Self::Inode(inode) => found(Some(*inode)),
             Self::All => found(None),
+        };
+        let (mut handles, mut failed) = (Vec::new(), Vec::new());
+        for opened in opened {
+            match opened {
+                Ok(handle) => handles.push(handle),
+                Err(error) => failed.push(error),
+            }
         }
+        (handles, failed)
     }
 }
 
@@ -276,36 +312,55 @@ pub fn parse_link(text: &str) -> Option<u32> {
 ///
 /// A namespace that is kept alive by an open file or a socket alone has neither, and is not found. What cannot be read
 /// (a process that ended meanwhile, or one that the agent may not look at) is passed over.
-pub fn discover() -> Vec<Netns> {
+///
+/// # Errors
+///
+/// [`NetnsError::List`] when the list would not be whole: an error is never "nothing there".
+pub fn discover() -> Result<Vec<Netns>, NetnsError> {
     discover_in(Path::new("/proc"), Path::new(RUN_NETNS))
 }
 
-fn discover_in(proc_root: &Path, named: &Path) -> Vec<Netns> {
+fn discover_in(proc_root: &Path, named: &Path) -> Result<Vec<Netns>, NetnsError> {
     let mut found: HashMap<u32, Netns> = HashMap::new();
-    for entry in entries(named) {
-        // Files that no namespace is mounted on are left behind when a host goes down in the middle of things.
-        if let Ok(inode) = inode_of(&entry) {
-            let name = entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-            found.entry(inode).or_insert(Netns { inode, path: entry, name });
+    let failed = |path: &Path, source| NetnsError::List { path: path.to_owned(), source };
+    let names = match entries(named) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(|source| failed(named, source))?,
+    };
+    for entry in names {
+        match inode_of(&entry) {
+            Ok(inode) => {
+                let name = entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+                found.entry(inode).or_insert(Netns { inode, path: entry, name });
+            }
+            // Files that no namespace is mounted on are left behind when a host goes down in the middle of things.
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(failed(&entry, io::Error::other(error))),
         }
     }
-    for entry in entries(proc_root) {
+    for entry in entries(proc_root).map_err(|source| failed(proc_root, source))? {
         let is_process = entry.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
         if !is_process {
             continue;
         }
         let path = entry.join("ns/net");
-        if let Some(inode) = std::fs::read_link(&path).ok().and_then(|link| parse_link(link.to_str()?)) {
-            found.entry(inode).or_insert(Netns { inode, path, name: None });
+        match std::fs::read_link(&path) {
+            Ok(link) => {
+                if let Some(inode) = link.to_str().and_then(parse_link) {
+                    found.entry(inode).or_insert(Netns { inode, path, name: None });
+                }
+            }
+            Err(error) if says_gone(&error) => {}
+            Err(source) => return Err(failed(&path, source)),
         }
     }
     let mut all: Vec<Netns> = found.into_values().collect();
     all.sort_by_key(|netns| netns.inode);
-    all
+    Ok(all)
 }
 
-fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 #[cfg(test)]

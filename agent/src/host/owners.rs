@@ -7,12 +7,19 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    },
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::{
     command_line::Detail,
+    crew::Crew,
     facts::FactsCache,
     netns::{self, Handle},
     process::ProcessFacts,
@@ -29,8 +36,13 @@ const MAX_FDS: usize = 1 << 18;
 /// The same where resets are not to wait: a few hundred take less than a millisecond.
 const GLANCE_FDS: usize = 256;
 
-/// Searches take at most one part in so many of the agent's time; resets that need one wait for the next.
+/// Searches take at most one part in so many of the time; resets that need one wait for the next, but no
+/// longer than the other says.
 const SEARCH_SHARE: u32 = 5;
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
+
+/// How long resets wait for a search. One that takes longer goes on, and they go without.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Holders of one socket that are named.
 const MAX_HOLDERS: usize = 8;
@@ -52,7 +64,8 @@ impl Snapshot {
     /// descriptors: meant for a thread of its own.
     pub fn take(proc_root: &Path, chosen: Option<&[u32]>, detail: Detail, watched: impl Fn(u16, u16) -> bool) -> Self {
         let mut inodes = HashSet::new();
-        for netns in netns::discover().iter().filter(|netns| chosen.is_none_or(|chosen| chosen.contains(&netns.inode))) {
+        for netns in netns::discover().unwrap_or_default().iter().filter(|netns| chosen.is_none_or(|chosen| chosen.contains(&netns.inode)))
+        {
             // A namespace that vanished in the meantime has no sockets to list.
             let Ok(sockets) = Handle::open(netns).map_err(sockets::SocketsError::from).and_then(|handle| dump(&handle, &watched)) else {
                 continue;
@@ -79,6 +92,11 @@ pub struct Owners {
     facts: FactsCache,
     snapshot: HashMap<u64, u32>,
     not_before: Instant,
+    crew: Crew,
+    /// Whether a search is under way, one that takes too long included.
+    searching: Arc<AtomicBool>,
+    /// Searches that were not made, or not in time.
+    missed: u64,
 }
 
 impl Owners {
@@ -89,7 +107,15 @@ impl Owners {
             facts: FactsCache::new(max_processes, detail),
             snapshot: HashMap::new(),
             not_before: Instant::now(),
+            crew: Crew::new("search", 1, 1),
+            searching: Arc::default(),
+            missed: 0,
         }
+    }
+
+    /// Searches that were not made or not in time, and processes that were not read in time.
+    pub const fn missed(&self) -> u64 {
+        self.missed + self.facts.missed()
     }
 
     /// Takes in what is there. What an earlier snapshot found and this one did not is gone, or not watched any more.
@@ -132,6 +158,12 @@ impl Owners {
         {
             reset.process = Some((self.facts.of_task(&task), KnownFrom::Destroy));
         }
+        // What was read of it since.
+        if let Some((told, _)) = &mut reset.process
+            && let Some(more) = self.facts.more_than(told)
+        {
+            *told = more;
+        }
     }
 
     /// Names the process that called connect(2) as the owner of a connection that was never open: nobody else can have used it.
@@ -143,16 +175,48 @@ impl Owners {
         }
     }
 
-    /// Names the owners of a batch of resets, as far as they can be proven.
-    pub fn search(&mut self, resets: &mut [Reset]) {
-        let began = Instant::now();
+    /// Begins to search for the owners of a batch of resets; `None` while another search is under way,
+    /// which then takes too long. [`Notify`] tells when it is done.
+    pub fn search(&mut self, resets: &mut [Reset], done: &Arc<Notify>) -> Option<Search> {
         for reset in resets.iter_mut() {
             self.name(reset);
         }
-        self.check_candidates(resets, MAX_FDS);
-        self.look_for_inodes(resets);
-        self.look_for_listeners(resets);
-        self.not_before = Instant::now() + began.elapsed().saturating_mul(SEARCH_SHARE).min(Duration::from_secs(2));
+        if self.searching.swap(true, Ordering::AcqRel) {
+            self.missed += 1;
+            return None;
+        }
+        let wanted = self.wanted(resets);
+        let (tell, told) = sync_channel(1);
+        let (proc_root, done) = (self.proc_root.clone(), Arc::clone(done));
+        let searching = Searching(Arc::clone(&self.searching));
+        let accepted = self.crew.run(move || {
+            let found = wanted.look(&proc_root);
+            drop(searching);
+            let _nobody_waits = tell.send(found);
+            done.notify_one();
+        });
+        accepted.then(|| Search { told, until: Instant::now() + SEARCH_PATIENCE })
+    }
+
+    /// Names the owners of a batch of resets, as far as they can be proven by what was found. `None`:
+    /// nothing was, in time.
+    pub fn found(&mut self, resets: &mut [Reset], found: Option<&Found>) {
+        let Some(found) = found else {
+            self.missed += 1;
+            return;
+        };
+        self.check_candidates(resets, &found.held);
+        self.look_for_inodes(resets, &found.holders);
+        self.look_for_listeners(resets, found);
+        self.not_before = Instant::now() + found.took.saturating_mul(SEARCH_SHARE).min(LONGEST_PAUSE);
+    }
+
+    /// What has to be looked for.
+    fn wanted(&self, resets: &[Reset]) -> Wanted {
+        let mut wanted = Wanted { candidates: self.candidates(resets), ..Wanted::default() };
+        wanted.inodes = resets.iter().filter_map(|reset| unnamed(reset).or_else(|| shut_down(reset))).collect();
+        wanted.listeners = resets.iter().filter(|reset| awaits_accept(reset)).filter_map(listener_of).collect();
+        wanted
     }
 
     /// Names the owners of a batch of resets as far as that takes no time to speak of.
@@ -160,7 +224,8 @@ impl Owners {
         for reset in resets.iter_mut() {
             self.name(reset);
         }
-        self.check_candidates(resets, GLANCE_FDS);
+        let held = held(&self.proc_root, self.candidates(resets), GLANCE_FDS);
+        self.check_candidates(resets, &held);
     }
 
     /// Whether the process that connected has let go of all its files, and the kernel has still to say which sockets it closed by that.
@@ -170,14 +235,17 @@ impl Owners {
         reset.lacks_owner() && files.map_or(true, |mut files| files.next().is_none())
     }
 
-    /// Candidates that are remembered: do they hold the socket?
-    fn check_candidates(&mut self, resets: &mut [Reset], max_fds: usize) {
+    /// Inodes by the processes that are remembered to have held them.
+    fn candidates(&self, resets: &[Reset]) -> HashMap<u32, HashSet<u64>> {
         let mut wanted: HashMap<u32, HashSet<u64>> = HashMap::new();
         for (_, pid, inode) in resets.iter().filter_map(|reset| self.candidate(reset)) {
             wanted.entry(pid).or_default().insert(inode);
         }
-        let held: HashMap<u32, HashSet<u64>> =
-            wanted.into_iter().filter_map(|(pid, inodes)| Some((pid, held_by(&self.proc_root, pid, &inodes, max_fds)?))).collect();
+        wanted
+    }
+
+    /// Candidates that are remembered: do they hold the socket?
+    fn check_candidates(&mut self, resets: &mut [Reset], held: &HashMap<u32, HashSet<u64>>) {
         for reset in resets {
             let Some((from, pid, inode)) = self.candidate(reset) else { continue };
             if held.get(&pid).is_some_and(|held| held.contains(&inode)) {
@@ -203,15 +271,13 @@ impl Owners {
     }
 
     /// Nobody is remembered, or it was not them: who holds the socket?
-    fn look_for_inodes(&mut self, resets: &mut [Reset]) {
-        let wanted: HashSet<u64> = resets.iter().filter_map(|reset| unnamed(reset).or_else(|| shut_down(reset))).collect();
-        let owners = fd_owners(&self.proc_root, &wanted);
+    fn look_for_inodes(&mut self, resets: &mut [Reset], holders: &HashMap<u64, Vec<u32>>) {
         for reset in resets {
-            if let Some(holders) = shut_down(reset).and_then(|inode| owners.get(&inode)) {
+            if let Some(holders) = shut_down(reset).and_then(|inode| holders.get(&inode)) {
                 reset.shared_by = holders.iter().take(MAX_HOLDERS).filter_map(|pid| self.at_reset(*pid, reset)).collect();
             }
             let Some(inode) = unnamed(reset) else { continue };
-            match owners.get(&inode).map(Vec::as_slice) {
+            match holders.get(&inode).map(Vec::as_slice) {
                 Some([only]) => reset.process = self.at_reset(*only, reset).map(|facts| (facts, KnownFrom::Inode)),
                 // Several holders: no telling which of them it was.
                 Some(several) => {
@@ -223,37 +289,14 @@ impl Owners {
     }
 
     /// Connections that nobody had accepted yet belong to whoever holds the listener, if that is one process.
-    fn look_for_listeners(&mut self, resets: &mut [Reset]) {
-        let waiting = |reset: &Reset| {
-            reset.process.is_none()
-                && reset.socket_kind == SocketKind::Connection
-                && reset.socket.as_ref().is_some_and(|socket| !socket.owned && !socket.orphan)
-        };
-        let wanted: HashSet<(u32, u16)> =
-            resets.iter().filter(|reset| waiting(reset)).filter_map(|reset| Some((reset.netns?, reset.tuple.local.port()))).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let spaces: HashSet<u32> = wanted.iter().map(|(netns, _)| *netns).collect();
-        let listeners: Vec<DiagSocket> = netns::discover()
-            .iter()
-            .filter(|netns| spaces.contains(&netns.inode))
-            .filter_map(|netns| {
-                let handle = Handle::open(netns).ok()?;
-                dump(&handle, |local, _| wanted.contains(&(netns.inode, local))).ok()
-            })
-            .flatten()
-            .filter(|socket| socket.state == TCP_LISTEN)
-            .collect();
-        let inodes: HashSet<u64> = listeners.iter().filter_map(|listener| listener.inode).collect();
-        let owners = fd_owners(&self.proc_root, &inodes);
-        for reset in resets.iter_mut().filter(|reset| waiting(reset)) {
+    fn look_for_listeners(&mut self, resets: &mut [Reset], Found { listeners, holders, .. }: &Found) {
+        for reset in resets.iter_mut().filter(|reset| awaits_accept(reset)) {
             let local = reset.tuple.local;
             let holders: HashSet<u32> = listeners
                 .iter()
                 .filter(|listener| Some(listener.netns) == reset.netns && listener.local.port() == local.port())
                 .filter(|listener| listener.local.ip().is_unspecified() || listener.local.ip().to_canonical() == local.ip())
-                .flat_map(|listener| listener.inode.and_then(|inode| owners.get(&inode)).map_or(&[][..], Vec::as_slice))
+                .flat_map(|listener| listener.inode.and_then(|inode| holders.get(&inode)).map_or(&[][..], Vec::as_slice))
                 .copied()
                 .collect();
             if holders.len() == 1
@@ -263,6 +306,117 @@ impl Owners {
             }
         }
     }
+}
+
+/// A search that is under way. It takes as long as the host has descriptors, and any user may have a
+/// million of them, so that a thread apart makes it.
+pub struct Search {
+    told: Receiver<Found>,
+    until: Instant,
+}
+
+/// How far a search is.
+pub enum Progress {
+    Searching,
+    Done(Found),
+    /// It takes too long, or its thread failed.
+    Over,
+}
+
+impl Search {
+    /// How far it is; with `wait` once it is through or takes too long.
+    pub fn progress(&self, wait: bool) -> Progress {
+        let left = self.until.saturating_duration_since(Instant::now());
+        match self.told.recv_timeout(if wait { left } else { Duration::ZERO }) {
+            Ok(found) => Progress::Done(found),
+            Err(RecvTimeoutError::Timeout) if !left.is_zero() && !wait => Progress::Searching,
+            Err(_) => Progress::Over,
+        }
+    }
+
+    /// When it takes too long.
+    pub const fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+/// Marks that a search is under way, until it is dropped.
+struct Searching(Arc<AtomicBool>);
+
+impl Drop for Searching {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// What a search looks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Inodes by the process that is remembered to have held them.
+    candidates: HashMap<u32, HashSet<u64>>,
+    inodes: HashSet<u64>,
+    /// Namespace and port of listeners.
+    listeners: HashSet<(u32, u16)>,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found {
+    /// Of the candidates, what they hold.
+    held: HashMap<u32, HashSet<u64>>,
+    /// Who holds the other inodes, and those of the listeners.
+    holders: HashMap<u64, Vec<u32>>,
+    listeners: Vec<DiagSocket>,
+    took: Duration,
+}
+
+impl Wanted {
+    fn look(self, proc_root: &Path) -> Found {
+        let began = Instant::now();
+        let Self { candidates, mut inodes, listeners } = self;
+        let held = held(proc_root, candidates, MAX_FDS);
+        for found in held.values() {
+            inodes.retain(|inode| !found.contains(inode));
+        }
+        let listeners = find_listeners(&listeners);
+        inodes.extend(listeners.iter().filter_map(|listener| listener.inode));
+        Found { holders: fd_owners(proc_root, &inodes), held, listeners, took: began.elapsed() }
+    }
+}
+
+/// Of processes and inodes that they may hold, those that they do.
+fn held(proc_root: &Path, candidates: HashMap<u32, HashSet<u64>>, max_fds: usize) -> HashMap<u32, HashSet<u64>> {
+    candidates.into_iter().filter_map(|(pid, inodes)| Some((pid, held_by(proc_root, pid, &inodes, max_fds)?))).collect()
+}
+
+fn find_listeners(wanted: &HashSet<(u32, u16)>) -> Vec<DiagSocket> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let spaces: HashSet<u32> = wanted.iter().map(|(netns, _)| *netns).collect();
+    netns::discover()
+        .unwrap_or_default()
+        .iter()
+        .filter(|netns| spaces.contains(&netns.inode))
+        .filter_map(|netns| {
+            let handle = Handle::open(netns).ok()?;
+            dump(&handle, |local, _| wanted.contains(&(netns.inode, local))).ok()
+        })
+        .flatten()
+        .filter(|socket| socket.state == TCP_LISTEN)
+        .collect()
+}
+
+/// Whether nobody had accepted the connection.
+fn awaits_accept(reset: &Reset) -> bool {
+    reset.process.is_none()
+        && reset.socket_kind == SocketKind::Connection
+        && reset.socket.as_ref().is_some_and(|socket| !socket.owned && !socket.orphan)
+}
+
+/// Namespace and port of its listener.
+fn listener_of(reset: &Reset) -> Option<(u32, u16)> {
+    Some((reset.netns?, reset.tuple.local.port()))
 }
 
 /// The inode of a reset whose owner is not named yet.

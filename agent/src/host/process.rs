@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -112,14 +113,14 @@ pub const fn ticks_from_boottime_ns(start_boottime_ns: u64, ticks_per_second: u6
 #[derive(Debug)]
 pub struct Processes {
     proc_root: PathBuf,
-    users: Users,
+    users: Mutex<Users>,
     detail: Detail,
 }
 
 impl Processes {
     /// Processes of the procfs at `proc_root`, users named by the passwd file at `passwd`. Nothing is read yet.
     pub fn new(proc_root: impl Into<PathBuf>, passwd: impl Into<PathBuf>) -> Self {
-        Self { proc_root: proc_root.into(), users: Users::new(passwd), detail: Detail::default() }
+        Self { proc_root: proc_root.into(), users: Mutex::new(Users::new(passwd)), detail: Detail::default() }
     }
 
     /// Keeps so much of command lines; [`Detail::Minimal`] without it.
@@ -136,8 +137,34 @@ impl Processes {
     /// # Errors
     ///
     /// When there is no such process, its `stat` cannot be read, or the pid changed hands.
-    pub fn read(&mut self, pid: u32) -> Result<ProcessFacts, ProcessError> {
+    pub fn read(&self, pid: u32) -> Result<ProcessFacts, ProcessError> {
         self.read_with(pid, || {})
+    }
+
+    /// What of the facts nobody else can delay, and how the rest is read: all but the command line and
+    /// the name that a container has for its user.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_first(&self, pid: u32) -> Result<(ProcessFacts, Rest), ProcessError> {
+        let path = self.proc_root.join(pid.to_string());
+        let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
+        let facts = self.facts(pid, &path, dir.as_fd())?;
+        let in_container = facts.cgroup.as_ref().is_some_and(|facts| facts.container.is_some());
+        // The numbers of a container are its own business: the host's 999 may be anyone. Where they are mapped (user
+        // namespaces, rootless Podman), the number that is seen here is the host's again.
+        let own_names = in_container && link(dir.as_fd(), "ns/user").is_some_and(|theirs| Some(theirs) == self.own_user_namespace());
+        let user_name = facts.uid.filter(|_| !own_names).and_then(|uid| {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            users.name(uid).map(str::to_owned)
+        });
+        Ok((ProcessFacts { user_name, ..facts }, Rest { path, dir, own_names, detail: self.detail }))
+    }
+
+    /// Whose process `pid` is, to the file system; `None` when there is none.
+    pub fn owner(&self, pid: u32) -> Option<u32> {
+        rustix::fs::stat(self.proc_root.join(pid.to_string())).ok().map(|stat| stat.st_uid)
     }
 
     /// When process `pid` started, in clock ticks since boot: enough to tell whether it is still the same process.
@@ -152,11 +179,14 @@ impl Processes {
     }
 
     /// [`Self::read`], with something to do between the two looks at the start time.
-    fn read_with(&mut self, pid: u32, between: impl FnOnce()) -> Result<ProcessFacts, ProcessError> {
-        let path = self.proc_root.join(pid.to_string());
-        let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
-        let dir = dir.as_fd();
-        let Stat { comm, start_time_ticks } = stat(pid, &path, dir)?;
+    fn read_with(&self, pid: u32, between: impl FnOnce()) -> Result<ProcessFacts, ProcessError> {
+        let (facts, rest) = self.read_first(pid)?;
+        between();
+        rest.read(facts)
+    }
+
+    fn facts(&self, pid: u32, path: &Path, dir: BorrowedFd<'_>) -> Result<ProcessFacts, ProcessError> {
+        let Stat { comm, start_time_ticks } = stat(pid, path, dir)?;
 
         let executable_path = link(dir, "exe").map(|exe| exe.strip_suffix(DELETED).unwrap_or(&exe).to_owned());
         let file_name = executable_path.as_deref().and_then(|exe| exe.rsplit('/').next());
@@ -164,42 +194,60 @@ impl Processes {
         let status = text(dir, "status", MAX_STAT_READ).unwrap_or_default();
         let uid = effective_uid(&status);
         let cgroup = text(dir, "cgroup", MAX_CGROUP_READ).and_then(|text| cgroup::parse(&text));
-        let in_container = cgroup.as_ref().is_some_and(|facts| facts.container.is_some());
-        let facts = ProcessFacts {
+        Ok(ProcessFacts {
             pid,
             start_time_ticks,
             comm,
             executable_name,
             executable_path,
-            command_line: read_at(dir, "cmdline", MAX_CMDLINE_READ).ok().and_then(|bytes| command_line(self.detail, &bytes)),
+            command_line: None,
             uid,
-            user_name: uid.and_then(|uid| self.user_name(dir, uid, in_container)),
+            user_name: None,
             cgroup,
             namespace_pid: namespace_pid(&status),
             net_namespace: link(dir, "ns/net").as_deref().and_then(netns::parse_link),
-        };
-        between();
-        match stat(pid, &path, dir) {
-            Ok(after) if after.start_time_ticks != start_time_ticks => Err(ProcessError::Reused { pid }),
-            Ok(_) | Err(ProcessError::Gone { .. }) => Ok(facts),
-            Err(other) => Err(other),
-        }
-    }
-
-    fn user_name(&mut self, dir: BorrowedFd<'_>, uid: u32, in_container: bool) -> Option<String> {
-        // The numbers of a container are its own business: the host's 999 may be anyone. Where they are mapped (user
-        // namespaces, rootless Podman), the number that is seen here is the host's again.
-        if in_container && link(dir, "ns/user").is_some_and(|theirs| Some(theirs) == self.own_user_namespace()) {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = rustix::fs::openat(dir, "root", flags, Mode::empty()).ok()?;
-            return users::name_in_root(root, uid);
-        }
-        self.users.name(uid).map(str::to_owned)
+        })
     }
 
     fn own_user_namespace(&self) -> Option<String> {
         let link = std::fs::read_link(self.proc_root.join("self/ns/user")).ok()?;
         link.to_str().map(str::to_owned)
+    }
+}
+
+/// A process of which all is read that nobody else can delay.
+#[derive(Debug)]
+pub struct Rest {
+    path: PathBuf,
+    dir: OwnedFd,
+    /// Its users have their names in its own root.
+    own_names: bool,
+    detail: Detail,
+}
+
+impl Rest {
+    /// Reads what takes as long as the process likes: its command line lies in its memory, whose map it
+    /// can lock, on pages that it can leave to a file system of its own; and so can its root.
+    ///
+    /// # Errors
+    ///
+    /// As [`Processes::read`].
+    pub fn read(self, facts: ProcessFacts) -> Result<ProcessFacts, ProcessError> {
+        let Self { path, dir, own_names, detail } = self;
+        let (dir, pid) = (dir.as_fd(), facts.pid);
+        let command_line = read_at(dir, "cmdline", MAX_CMDLINE_READ).ok().and_then(|bytes| command_line(detail, &bytes));
+        let user_name = if own_names {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = rustix::fs::openat(dir, "root", flags, Mode::empty()).ok();
+            root.zip(facts.uid).and_then(|(root, uid)| users::name_in_root(root, uid))
+        } else {
+            facts.user_name
+        };
+        match stat(pid, &path, dir) {
+            Ok(after) if after.start_time_ticks != facts.start_time_ticks => Err(ProcessError::Reused { pid }),
+            Ok(_) | Err(ProcessError::Gone { .. }) => Ok(ProcessFacts { command_line, user_name, ..facts }),
+            Err(other) => Err(other),
+        }
     }
 }
 

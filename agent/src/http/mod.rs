@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::health::Monitor;
 use listen::{Listener, Stream};
+pub use request::Hosts;
 use request::{Method, Path, Request, Status, parse};
 
 /// Connections at once.
@@ -52,7 +53,8 @@ struct Answer {
 }
 
 /// Accepts and answers for as long as it is polled.
-pub async fn serve(listener: Listener, monitor: Arc<Monitor>) {
+pub async fn serve(listener: Listener, monitor: Arc<Monitor>, hosts: Hosts) {
+    let hosts = Arc::new(hosts);
     let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(MAX_CONNECTIONS);
     loop {
         let Ok(stream) = listener.accept().await else {
@@ -66,10 +68,10 @@ pub async fn serve(listener: Listener, monitor: Arc<Monitor>) {
             oldest.abort();
             monitor.metrics().dropped("crowded");
         }
-        let monitor = Arc::clone(&monitor);
+        let (monitor, hosts) = (Arc::clone(&monitor), Arc::clone(&hosts));
         let connection = match stream {
-            Stream::Tcp(stream) => tokio::spawn(async move { converse(stream, &monitor).await }),
-            Stream::Unix(stream) => tokio::spawn(async move { converse(stream, &monitor).await }),
+            Stream::Tcp(stream) => tokio::spawn(async move { converse(stream, &monitor, &hosts).await }),
+            Stream::Unix(stream) => tokio::spawn(async move { converse(stream, &monitor, &hosts).await }),
         };
         open.push_back(connection.abort_handle());
         // A request that is there already is answered before its connection can be the oldest of a crowd.
@@ -78,8 +80,8 @@ pub async fn serve(listener: Listener, monitor: Arc<Monitor>) {
 }
 
 /// One connection.
-async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, monitor: &Monitor) {
-    let request = match timeout(HEAD_TIME, read_head(&mut stream)).await {
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, monitor: &Monitor, hosts: &Hosts) {
+    let request = match timeout(HEAD_TIME, read_head(&mut stream, hosts)).await {
         Ok(Some(request)) => request,
         Ok(None) => return monitor.metrics().dropped("closed"),
         Err(_elapsed) => return monitor.metrics().dropped("slow"),
@@ -107,10 +109,10 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, monitor: &Mon
 }
 
 /// Reads until the request's head is whole. `None` when the client closed before.
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<Result<Request, Status>> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin), hosts: &Hosts) -> Option<Result<Request, Status>> {
     let mut head = Vec::with_capacity(1024);
     loop {
-        match parse(&head) {
+        match parse(&head, hosts) {
             Ok(Some(request)) => return Some(Ok(request)),
             Ok(None) if head.len() < MAX_HEAD => {}
             Ok(None) => return Some(Err(Status::HeaderFieldsTooLarge)),

@@ -36,6 +36,7 @@ impl Path {
 pub enum Status {
     Ok,
     BadRequest,
+    Misdirected,
     NotFound,
     MethodNotAllowed,
     HeaderFieldsTooLarge,
@@ -47,6 +48,7 @@ impl Status {
         match self {
             Self::Ok => "200",
             Self::BadRequest => "400",
+            Self::Misdirected => "421",
             Self::NotFound => "404",
             Self::MethodNotAllowed => "405",
             Self::HeaderFieldsTooLarge => "431",
@@ -58,6 +60,7 @@ impl Status {
         match self {
             Self::Ok => "OK",
             Self::BadRequest => "Bad Request",
+            Self::Misdirected => "Misdirected Request",
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
@@ -70,10 +73,40 @@ impl Status {
         match self {
             Self::Ok | Self::ServiceUnavailable => "",
             Self::BadRequest => "this is no HTTP/1.1 request\n",
+            Self::Misdirected => "the Host field names another host; give an address, localhost, or a name of `hosts` in [metrics]\n",
             Self::NotFound => "there are /metrics and /healthz\n",
             Self::MethodNotAllowed => "there are GET and HEAD\n",
             Self::HeaderFieldsTooLarge => "the request is too large\n",
         }
+    }
+}
+
+/// Which names a request may give the host (the Host field, and the authority of a whole URI).
+///
+/// A page in somebody's browser may ask a name of its own maker's that leads here by then (DNS
+/// rebinding); the browser says that name, and reads the answer. An address is nobody's to lead
+/// elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// Whoever may reach the address may call it what they like: a unix socket, or an address for
+    /// other hosts without a list.
+    pub any: bool,
+    /// Names beside `localhost`.
+    pub names: Vec<String>,
+}
+
+impl Hosts {
+    fn admits(&self, authority: &str) -> bool {
+        if self.any {
+            return true;
+        }
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        host.parse::<std::net::IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|name| name.eq_ignore_ascii_case(host.trim_end_matches('.')))
     }
 }
 
@@ -86,12 +119,13 @@ pub struct Request {
     pub exposition: Exposition,
 }
 
-/// Reads what has come so far. `None` when that is not all of the head.
+/// Reads what has come so far. `None` when that is not all of the head. A request without a Host
+/// field, which no browser sends, is as good as one with an address.
 ///
 /// # Errors
 ///
 /// How to answer what is no request.
-pub fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
+pub fn parse(bytes: &[u8], hosts: &Hosts) -> Result<Option<Request>, Status> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut fields);
     match head.parse(bytes) {
@@ -106,13 +140,24 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
     if head.version == Some(1) && field("Host").count() != 1 {
         return Err(Status::BadRequest);
     }
+    let target = head.path.unwrap_or_default();
+    let named = field("Host").map(|value| std::str::from_utf8(value).unwrap_or("?")).chain(authority(target));
+    if !named.map(str::trim).all(|host| hosts.admits(host)) {
+        return Err(Status::Misdirected);
+    }
     let method = match head.method {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         _ => return Err(Status::MethodNotAllowed),
     };
     let accept = field("Accept").next().and_then(|value| std::str::from_utf8(value).ok());
-    Ok(Some(Request { method, path: path(head.path.unwrap_or_default()), exposition: Exposition::wanted(accept) }))
+    Ok(Some(Request { method, path: path(target), exposition: Exposition::wanted(accept) }))
+}
+
+/// The authority of a whole URI.
+fn authority(target: &str) -> Option<&str> {
+    let rest = target.strip_prefix("http://")?;
+    rest.split(['/', '?']).next()
 }
 
 /// What a request target names. It may be a whole URI (RFC 9112, section 3.2.2).
@@ -132,7 +177,29 @@ fn path(target: &str) -> Path {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Exposition, Method, Path, Request, Status, parse};
+    use super::{Exposition, Hosts, Method, Path, Request, Status};
+
+    /// Of whoever may be called anything.
+    fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
+        super::parse(bytes, &Hosts { any: true, names: Vec::new() })
+    }
+
+    #[test]
+    fn a_name_that_may_lead_anywhere_is_refused() {
+        let hosts = Hosts { any: false, names: vec!["broker-1".to_owned()] };
+        let ask = |host: &str| super::parse(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(), &hosts);
+        for host in ["127.0.0.1:9752", "127.0.0.1", "[::1]:9752", "localhost", "LocalHost:9752", "broker-1:9752", "Broker-1.", "10.0.0.1"] {
+            assert!(ask(host).is_ok(), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:9752", "localhost.evil.example", "127.0.0.1.evil.example", "", "[evil", "broker-10", "\u{e9}"]
+        {
+            assert_eq!(ask(host), Err(Status::Misdirected), "{host}");
+        }
+        let whole = b"GET http://evil.example/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+        assert_eq!(super::parse(whole, &hosts), Err(Status::Misdirected));
+        assert!(super::parse(b"GET /metrics HTTP/1.0\r\n\r\n", &hosts).is_ok());
+    }
 
     #[test]
     fn requests_are_understood() {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    ANSWER_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD, converse,
+    ANSWER_TIME, HEAD_TIME, Hosts, MAX_CONNECTIONS, MAX_HEAD, converse,
     listen::{Address, Listener},
     serve,
 };
@@ -30,9 +30,14 @@ fn monitor() -> Arc<Monitor> {
     Arc::new(monitor)
 }
 
+fn anything() -> Hosts {
+    Hosts { any: true, names: Vec::new() }
+}
+
 /// What one client gets for these bytes.
 async fn ask(monitor: &Monitor, request: &[u8]) -> String {
     let (mut client, server) = duplex(MAX_HEAD);
+    let hosts = anything();
     let asking = async move {
         // A server that has seen enough closes before it has read all.
         let _ = client.write_all(request).await;
@@ -40,7 +45,7 @@ async fn ask(monitor: &Monitor, request: &[u8]) -> String {
         client.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    tokio::join!(converse(server, monitor), asking).1
+    tokio::join!(converse(server, monitor, &hosts), asking).1
 }
 
 fn counted(monitor: &Monitor, series: &str) -> bool {
@@ -91,7 +96,7 @@ async fn who_sends_slowly_or_does_not_read_is_let_go() {
     let (mut client, server) = duplex(16);
     let began = Instant::now();
     client.write_all(b"GET /metrics HT").await.unwrap();
-    converse(server, &monitor).await;
+    converse(server, &monitor, &anything()).await;
     assert_eq!(began.elapsed().as_secs(), HEAD_TIME.as_secs());
     assert!(counted(&monitor, "rstblame_http_connections_dropped_total{reason=\"slow\"} 1"));
 
@@ -100,12 +105,12 @@ async fn who_sends_slowly_or_does_not_read_is_let_go() {
     let mut client: DuplexStream = client;
     client.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.unwrap();
     let began = Instant::now();
-    converse(server, &monitor).await;
+    converse(server, &monitor, &anything()).await;
     assert_eq!(began.elapsed().as_secs(), ANSWER_TIME.as_secs());
 
     let (client, server) = duplex(64);
     drop(client);
-    converse(server, &monitor).await;
+    converse(server, &monitor, &anything()).await;
     assert!(counted(&monitor, "rstblame_http_connections_dropped_total{reason=\"closed\"} 1"));
 }
 
@@ -122,7 +127,7 @@ async fn a_silent_crowd_keeps_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics.sock");
     let monitor = monitor();
-    let server = tokio::spawn(serve(Listener::bind(&Address::Unix(path.clone())).unwrap(), Arc::clone(&monitor)));
+    let server = tokio::spawn(serve(Listener::bind(&Address::Unix(path.clone())).unwrap(), Arc::clone(&monitor), anything()));
     let mut crowd = Vec::new();
     for _ in 0..3 * MAX_CONNECTIONS {
         crowd.push(UnixStream::connect(&path).await.unwrap());

@@ -1,6 +1,11 @@
 //! The kernel side while it runs.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Ebpf, VerifierLogLevel,
@@ -34,7 +39,10 @@ use crate::{
     amqp::Conversation,
     event::{Coverage, CoverageState},
     flow::Reset,
-    host::{neighbours::Neighbours, netns::Handle},
+    host::{
+        neighbours::Neighbours,
+        netns::{Handle, NetnsError},
+    },
 };
 
 /// The kernel programs, one object for all kernels.
@@ -42,6 +50,12 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rs
 
 /// Smallest and largest ring buffer, bytes.
 const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
+
+/// How long the start waits until it is listened in every namespace. What takes longer goes on apart.
+const ARMING: Duration = Duration::from_secs(5);
+
+/// Reasons that are kept.
+const MAX_REFUSED: usize = 4096;
 
 /// Bounds on what the kernel programs report, by [`class`].
 pub type Budgets = [Budget; class::COUNT as usize];
@@ -127,6 +141,8 @@ pub struct Armed {
     diagnostics: Option<Reader>,
     /// The tables of the namespaces that the tap listens in.
     pub neighbours: Neighbours,
+    /// Why it does not listen in some of those it was to listen in.
+    refused: Vec<String>,
     pub coverage: BTreeMap<String, Coverage>,
     pub decoder: Decoder,
 }
@@ -204,6 +220,7 @@ impl Armed {
             skipped: 0,
             diagnostics,
             neighbours: Neighbours::default(),
+            refused: Vec::new(),
             coverage,
             decoder,
         })
@@ -339,18 +356,27 @@ impl Armed {
         Ok(counters.handshakes_begun.saturating_sub(counters.handshakes_taken).saturating_sub(self.talk.waiting_handshakes()?))
     }
 
-    /// Listens for packets in these namespaces, and says in `coverage` how far that went.
-    pub fn listen(&mut self, namespaces: &[Handle]) {
-        let failures: Vec<String> = namespaces.iter().filter_map(|netns| self.follow(netns).err()).map(|error| error.to_string()).collect();
+    /// Listens for packets in these namespaces, and says in `coverage` how far that went. `failed` is why
+    /// others could not even be opened.
+    pub fn listen(&mut self, namespaces: Vec<Handle>, failed: &[NetnsError]) {
+        let wanted = namespaces.len() + failed.len();
+        for netns in namespaces {
+            self.follow(netns);
+        }
+        if let Ok(tap) = &mut self.tap {
+            let listened = tap.wait_listened(Instant::now() + ARMING);
+            self.take_in(listened);
+        }
+        let failures: Vec<String> = self.take_refused().into_iter().chain(failed.iter().map(ToString::to_string)).collect();
         let state = |state, reason| Coverage { state, reason };
         let first = failures.first().cloned();
         let coverage = match &self.tap {
             Err(error) => state(CoverageState::Unavailable, Some(error.clone())),
             Ok(_) if failures.is_empty() => state(CoverageState::Active, None),
-            Ok(_) if failures.len() == namespaces.len() => state(CoverageState::Unavailable, first),
+            Ok(_) if failures.len() >= wanted => state(CoverageState::Unavailable, first),
             Ok(_) => state(
                 CoverageState::Degraded,
-                Some(format!("not in {} of {} network namespaces: {}", failures.len(), namespaces.len(), first.unwrap_or_default())),
+                Some(format!("not in {} of {} network namespaces: {}", failures.len(), wanted, first.unwrap_or_default())),
             ),
         };
         let sent = match self.tap.as_ref().map(Tap::egress) {
@@ -367,18 +393,44 @@ impl Armed {
         self.coverage.insert("packet_headers_sent".to_owned(), sent);
     }
 
-    /// Listens for packets in one more namespace.
-    ///
-    /// # Errors
-    ///
-    /// When there is no tap, or it cannot listen there.
-    pub fn follow(&mut self, netns: &Handle) -> Result<(), TapError> {
-        self.neighbours.listen(netns);
-        match (&mut self.ebpf, &mut self.tap) {
-            (Some(ebpf), Ok(tap)) => tap.listen(ebpf, netns),
-            (_, Err(error)) => Err(TapError::Attach(error.clone())),
-            (None, Ok(_)) => Ok(()),
+    /// Begins to listen for packets in one more namespace. [`Self::take_refused`] tells where that fails.
+    pub fn follow(&mut self, netns: Handle) {
+        if let (Some(ebpf), Ok(tap)) = (&mut self.ebpf, &mut self.tap)
+            && let Err(error) = tap.listen(ebpf, netns)
+        {
+            self.refused.push(error.to_string());
         }
+    }
+
+    /// Takes in where it listens by now.
+    pub fn listened(&mut self) {
+        if let Ok(tap) = &mut self.tap {
+            let listened = tap.listened();
+            self.take_in(listened);
+        }
+    }
+
+    fn take_in(&mut self, listened: Vec<(u32, Result<Option<OwnedFd>, TapError>)>) {
+        for (netns, tables) in listened {
+            match tables {
+                Ok(Some(socket)) => self.neighbours.listen(netns, socket),
+                Ok(None) => {}
+                // A namespace that is gone needs none.
+                Err(TapError::Netns(NetnsError::Gone { .. })) => {}
+                Err(error) => self.refused.push(error.to_string()),
+            }
+        }
+        self.refused.truncate(MAX_REFUSED);
+    }
+
+    /// Why it does not listen in namespaces that it was to listen in, since this was asked last.
+    pub fn take_refused(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// The namespaces that it listens in.
+    pub fn listened_in(&self) -> BTreeSet<u32> {
+        self.tap.iter().flat_map(Tap::listened_in).collect()
     }
 
     /// Whether packets of a namespace are listened to, or cannot be anywhere.

@@ -1,8 +1,12 @@
-//! System calls that an armed agent does not make, and that whoever took it over would want: they fail with `EPERM` on every thread.
+//! Which system calls an armed agent makes: all others fail, on every thread.
 //!
-//! A list of what is denied and not of what is allowed: the agent is one static binary on any C library and kernel, and a call that a list
-//! of allowed ones forgot would break it some night. What a denying list forgets is still without capabilities and `no_new_privs`. The packed
-//! unit brings systemd's list of allowed calls in addition. The calls fail and kill nothing, so that a bug costs no event.
+//! A list of what is allowed ([`allowed`]): a call that nobody has thought of, or that a later kernel
+//! brings, is one that whoever took the agent over cannot make. What is not on it fails with `ENOSYS`,
+//! as on a kernel without it, so that a C library goes on with an older one; it kills nothing, so that
+//! a bug costs no event. What has to be looked at by its arguments, and what is to be refused in words
+//! that cannot be mistaken, fails with `EPERM` by a list of its own ([`DENIED`]).
+
+mod allowed;
 
 use std::{collections::BTreeMap, io};
 
@@ -137,16 +141,20 @@ pub fn open_no_files() -> io::Result<()> {
     apply_filter(&compile(rules, libc::EACCES)?).map_err(io::Error::other)
 }
 
+/// The list of allowed calls first: of two filters that refuse, the error of the later one counts
+/// (<https://github.com/torvalds/linux/blob/v6.12/kernel/seccomp.c>, `seccomp_run_filters()`).
 fn programs(follows_namespaces: bool) -> io::Result<[BpfProgram; 2]> {
-    // The flags of clone3(2) are in memory, where a filter cannot look. The C library goes on with clone(2), whose flags are not.
-    let hidden = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([compile(rules(follows_namespaces)?, libc::EPERM)?, compile(hidden, libc::ENOSYS)?])
+    Ok([allowed::program()?, compile(rules(follows_namespaces)?, libc::EPERM)?])
+}
+
+fn here() -> io::Result<TargetArch> {
+    TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 fn compile(rules: Rules, errno: i32) -> io::Result<BpfProgram> {
-    let here = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+    let here = here()?;
     let refused = SeccompAction::Errno(errno.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, here).map_err(io::Error::other)?;
     filter.try_into().map_err(io::Error::other)
@@ -238,6 +246,17 @@ mod tests {
                 assert_eq!(errno(number, arguments), Some(libc::EPERM), "system call {number}");
             }
             assert_eq!(errno(libc::SYS_clone3, [0; 3]), Some(libc::ENOSYS));
+        });
+    }
+
+    #[test]
+    fn what_nobody_has_thought_of_is_refused() {
+        confined(true, || {
+            // open_tree_attr(2), listmount(2), landlock_restrict_self(2), memfd_secret(2), process_madvise(2),
+            // and numbers that no kernel has yet.
+            for number in [467, 458, 446, 447, 440, 600, 1000] {
+                assert_eq!(errno(number, [-1, 0, 0]), Some(libc::ENOSYS), "system call {number}");
+            }
         });
     }
 

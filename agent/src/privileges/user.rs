@@ -11,17 +11,31 @@ use crate::host::users::Account;
 const PASSWD: &str = "/etc/passwd";
 
 /// Becomes a user for good, with no group but its own, and keeps the capabilities that the agent has a use for. Does nothing for one who is
-/// that user already.
+/// that user already. `name` may be a number, `UID` or `UID:GID`.
 ///
 /// # Errors
 ///
 /// When there is no such user, or the kernel refuses.
 pub fn become_user(name: &str) -> Result<(), PrivilegesError> {
+    if let Some(account) = by_number(name) {
+        return settle(name, account);
+    }
     let path = Path::new(PASSWD);
     let account = File::open(path)
         .and_then(|file| Account::find(file, name))
         .map_err(|source| PrivilegesError::Passwd { user: name.to_owned(), path: path.to_owned(), source })?
         .ok_or_else(|| PrivilegesError::NoUser { user: name.to_owned(), path: path.to_owned() })?;
+    settle(name, account)
+}
+
+/// `UID` or `UID:GID`, as container engines have it: an image need not have a passwd file. Without a
+/// group it is that of the same number.
+fn by_number(name: &str) -> Option<Account> {
+    let (uid, gid) = name.split_once(':').unwrap_or((name, name));
+    Some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+}
+
+fn settle(name: &str, account: Account) -> Result<(), PrivilegesError> {
     if rustix::process::geteuid().as_raw() == account.uid && rustix::process::getuid().as_raw() == account.uid {
         return Ok(());
     }
@@ -47,4 +61,18 @@ fn switch(Account { uid, gid }: Account) -> io::Result<()> {
 
 fn done(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, by_number};
+
+    #[test]
+    fn a_user_may_be_a_number() {
+        assert_eq!(by_number("65532"), Some(Account { uid: 65532, gid: 65532 }));
+        assert_eq!(by_number("65532:7"), Some(Account { uid: 65532, gid: 7 }));
+        for name in ["rstblame", "", ":", "1:", ":1", "-1", "1:x", "4294967296"] {
+            assert_eq!(by_number(name), None, "{name}");
+        }
+    }
 }

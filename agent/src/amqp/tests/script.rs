@@ -113,7 +113,7 @@ fn write((offered, agreed, challenge): (u16, u16, bool), vhost: &[u8], talks: Ve
         phase: Some(Phase::Open),
         heartbeat_offered: Some(offered),
         heartbeat: Some(agreed),
-        vhost: Some(String::from_utf8_lossy(vhost.get(..63).unwrap_or(vhost)).into_owned()),
+        vhost: Some(crate::text::clean_bytes(vhost.get(..63).unwrap_or(vhost))),
         last_payload: LastSeen { local: now, peer: now },
         followed_local: true,
         followed_peer: true,
@@ -160,7 +160,7 @@ fn write((offered, agreed, challenge): (u16, u16, bool), vhost: &[u8], talks: Ve
         truth.close = Some(Close {
             from: if client { Side::Peer } else { Side::Local },
             code,
-            text: String::from_utf8_lossy(text.get(..127).unwrap_or(&text)).into_owned(),
+            text: crate::text::clean_bytes(text.get(..127).unwrap_or(&text)),
             method: (ids != (0, 0)).then_some(ids),
             before: std::time::Duration::ZERO,
         });

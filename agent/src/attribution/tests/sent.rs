@@ -217,6 +217,16 @@ fn the_task_on_the_cpu_is_blamed_only_when_it_closed() {
 }
 
 #[test]
+fn one_who_closes_what_another_user_made_is_not_blamed_for_sure() {
+    let of = |uid| attribute(&closed(SocketFacts { uid, ..owned() }, unread()));
+    let (own, roots, foreign) = (of(105), of(0), of(1000));
+    assert_eq!((own.origin.confidence, own.cause.confidence), (roots.origin.confidence, roots.cause.confidence));
+    assert!(own.origin.confidence > Some(0.9) && foreign.origin.confidence <= Some(0.6) && foreign.cause.confidence <= Some(0.6));
+    let evidence = foreign.evidence.iter().find(|evidence| evidence.signal == "closing_task").unwrap();
+    assert!(evidence.detail.contains("user 1000 made the socket") && evidence.strength == crate::event::Strength::Weak, "{evidence:?}");
+}
+
+#[test]
 fn the_numbers_are_in_the_evidence() {
     let verdict = attribute(&closed(owned(), unread()));
     let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "unread_data").unwrap();

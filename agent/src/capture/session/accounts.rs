@@ -62,6 +62,7 @@ impl Session {
             return Ok(());
         }
         log::tick();
+        self.sinks.look_for_stalls();
         if !self.sinks.holds_ring() {
             self.read_floods()?;
         }
@@ -125,6 +126,7 @@ impl Session {
             rsts: self.wires.evicted(),
             endings: self.endings.evicted(),
             peers: self.memory.evicted(),
+            lookups: self.owners.missed() + self.armed.neighbours.missed(),
         }
     }
 

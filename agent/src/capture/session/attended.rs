@@ -63,7 +63,8 @@ impl Session {
     }
 
     fn books(&self, counters: &Counters) -> Books {
-        let ready = self.ready.iter().filter(|reset| !reset.ended).count();
+        let searching = self.search.iter().flat_map(|(_, resets)| resets);
+        let ready = self.ready.iter().chain(searching).filter(|reset| !reset.ended).count();
         let held = (self.settle.held() + ready) as u64;
         let folding = self.floods.pending();
         let lost = self.tally.lost(counters);
@@ -86,7 +87,7 @@ impl Session {
     }
 
     fn forgotten(&self, counters: &Counters) -> Vec<(&'static str, u64)> {
-        let FellOut { connections, processes, process_records, packets, flows, conversations, rsts, endings, peers, .. } =
+        let FellOut { connections, processes, process_records, packets, flows, conversations, rsts, endings, peers, lookups, .. } =
             self.fell_out(counters);
         vec![
             ("connections", connections),
@@ -98,6 +99,7 @@ impl Session {
             ("rsts", rsts),
             ("endings", endings),
             ("peers", peers),
+            ("lookups", lookups),
         ]
     }
 }

@@ -1,12 +1,59 @@
 //! Following the network namespaces of the host.
 
-use std::{collections::HashSet, path::PathBuf, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    thread,
+    time::Instant,
+};
 
 use super::{NAMESPACE_CHECK, Session};
 use crate::{
+    event::{Coverage, CoverageState},
     flow::Reset,
-    host::netns::{self, Handle},
+    host::netns::{self, Handle, NetnsError},
 };
+
+/// The entry of `coverage` that tells of namespaces that are not found, or cannot be listened in.
+const COVERAGE: &str = "network_namespaces";
+
+/// A look at all namespaces of the host: it takes as long as there are processes, so that a thread apart
+/// takes it.
+pub(super) struct Look(Receiver<Result<There, NetnsError>>);
+
+/// What a look found.
+struct There {
+    alive: HashSet<u32>,
+    /// Those that are not listened in.
+    new: Vec<Handle>,
+    /// Why others of those could not be opened.
+    failed: Vec<String>,
+}
+
+impl Look {
+    /// `listened` are those that are known. `None` where there may be no more threads.
+    fn begin(listened: BTreeSet<u32>) -> Option<Self> {
+        let (tell, told) = sync_channel(1);
+        let look = move || {
+            let there = netns::discover().map(|there| {
+                let alive = there.iter().map(|netns| netns.inode).collect();
+                let (mut new, mut failed) = (Vec::new(), Vec::new());
+                for netns in there.iter().filter(|netns| !listened.contains(&netns.inode)) {
+                    match Handle::open(netns) {
+                        Ok(handle) => new.push(handle),
+                        Err(error) if error.is_gone() => {}
+                        Err(error) => failed.push(error.to_string()),
+                    }
+                }
+                There { alive, new, failed }
+            });
+            // The session may have ended.
+            let _gone = tell.send(there);
+        };
+        thread::Builder::new().name("namespaces".to_owned()).spawn(look).ok().map(|_| Self(told))
+    }
+}
 
 impl Session {
     /// Gives a reset the name of its namespace.
@@ -23,22 +70,59 @@ impl Session {
         if let Ok(handle) = Handle::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))
             && handle.inode() == netns
         {
-            let _best_effort = self.armed.follow(&handle);
+            self.armed.follow(handle);
         }
     }
 
     /// Follows namespaces that appear, and lets go of those that nothing else keeps.
     pub(super) fn check_namespaces(&mut self) {
+        self.armed.listened();
+        if let Some(look) = &self.look {
+            match look.0.try_recv() {
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {}
+                Ok(there) => self.go_by_look(there),
+            }
+            self.look = None;
+        }
         if self.plan.arm.netns.is_some() || Instant::now() < self.next_namespace_check {
             return;
         }
         self.next_namespace_check = Instant::now() + NAMESPACE_CHECK;
-        let there = netns::discover();
-        let alive: HashSet<u32> = there.iter().map(|netns| netns.inode).collect();
-        self.armed.retain_namespaces(|netns| alive.contains(&netns));
-        for netns in there.iter().filter(|netns| !self.armed.listens_in(netns.inode)).collect::<Vec<_>>() {
-            if let Ok(handle) = Handle::open(netns) {
-                let _best_effort = self.armed.follow(&handle);
+        self.look = Look::begin(self.armed.listened_in());
+    }
+
+    /// Whatever could not be seen is not taken for gone.
+    fn go_by_look(&mut self, there: Result<There, NetnsError>) {
+        let failed = match there {
+            Ok(There { alive, new, failed }) => {
+                self.armed.retain_namespaces(|netns| alive.contains(&netns));
+                for handle in new {
+                    self.armed.follow(handle);
+                }
+                failed
+            }
+            Err(error) => vec![error.to_string()],
+        };
+        let refused = self.armed.take_refused();
+        let reason = failed.into_iter().chain(refused).next();
+        match reason {
+            Some(reason) => {
+                if self.armed.coverage.get(COVERAGE).and_then(|coverage| coverage.reason.as_ref()) == Some(&reason) {
+                    return;
+                }
+                tracing::warn!("{reason}; packets of some network namespaces are not seen");
+                let degraded = Coverage { state: CoverageState::Degraded, reason: Some(reason) };
+                let before = self.armed.coverage.insert(COVERAGE.to_owned(), degraded);
+                if self.namespaces_before.is_none() {
+                    self.namespaces_before = before;
+                }
+            }
+            None => {
+                if let Some(before) = self.namespaces_before.take() {
+                    tracing::info!("all network namespaces are seen again");
+                    self.armed.coverage.insert(COVERAGE.to_owned(), before);
+                }
             }
         }
     }

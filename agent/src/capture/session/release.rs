@@ -9,7 +9,7 @@ use super::{LOSS_MEMORY, Place, Session};
 use crate::{
     event::{Direction, Event},
     flow::{Pair, Reset, flood::Kind, idle::Destination, known},
-    host::neighbours::Question,
+    host::{neighbours::Question, owners::Progress},
     kernel::clock,
     report,
     units::nanoseconds,
@@ -91,18 +91,44 @@ impl Session {
             self.release_at_once();
             return;
         }
+        if !self.searched(at_once) {
+            return;
+        }
         let search = self.ready.iter().any(Reset::lacks_owner);
         if self.ready.is_empty() || (search && !at_once && Instant::now() < self.owners.not_before()) {
             return;
         }
         let mut resets = std::mem::take(&mut self.ready);
-        if search {
-            self.owners.search(&mut resets);
+        if search && let Some(search) = self.owners.search(&mut resets, &self.found) {
+            self.search = Some((search, resets));
+            if at_once {
+                self.searched(true);
+            }
+            return;
+        }
+        self.let_go(resets);
+    }
+
+    /// Takes in what a search found, if one is under way; `false` while it is.
+    fn searched(&mut self, at_once: bool) -> bool {
+        let Some((search, _)) = &self.search else { return true };
+        let found = match search.progress(at_once) {
+            Progress::Searching => return false,
+            Progress::Done(found) => Some(found),
+            Progress::Over => None,
+        };
+        if let Some((_, mut resets)) = self.search.take() {
+            self.owners.found(&mut resets, found.as_ref());
             self.name_ended(&mut resets);
             if !at_once {
                 resets = self.await_ending(resets);
             }
+            self.let_go(resets);
         }
+        true
+    }
+
+    fn let_go(&mut self, mut resets: Vec<Reset>) {
         name_pairs(&mut resets);
         for reset in resets {
             self.emit(reset);

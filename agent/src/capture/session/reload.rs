@@ -84,7 +84,8 @@ impl Session {
         self.armed.refilter(&self.plan.arm, &new.ports, netns.as_deref())?;
         if netns != self.plan.arm.netns {
             self.armed.retain_namespaces(|listened| netns.as_ref().is_none_or(|chosen| chosen.contains(&listened)));
-            self.armed.listen(&new.netns.handles());
+            let (handles, failed) = new.netns.handles();
+            self.armed.listen(handles, &failed);
         }
         self.plan.arm.ports.clone_from(&new.ports);
         self.plan.arm.netns = netns;

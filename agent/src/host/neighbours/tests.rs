@@ -15,7 +15,7 @@ fn question(netns: u32) -> Question {
 /// This process's own namespace, which takes no privileges, and its tables.
 fn own() -> (u32, Neighbours) {
     let inode = self_inode().unwrap();
-    (inode, Neighbours { sockets: HashMap::from([(inode, netlink::open(None).unwrap())]), ..Neighbours::default() })
+    (inode, Neighbours { sockets: HashMap::from([(inode, Arc::new(netlink::open(None).unwrap()))]), ..Neighbours::default() })
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -35,9 +36,13 @@ impl Names {
     /// The name of a namespace; `None` where it has none, as that of the host.
     pub fn name(&mut self, inode: u32) -> Option<&str> {
         if self.read.is_none_or(|at| at.elapsed() >= FRESH) {
-            self.by_inode = entries(&self.directory)
-                .filter_map(|path| Some((inode_of(&path).ok()?, clean(path.file_name()?.to_str()?).into_owned())))
-                .collect();
+            let named = |path: PathBuf| Some((inode_of(&path).ok()?, clean(path.file_name()?.to_str()?).into_owned()));
+            match entries(&self.directory) {
+                Ok(listed) => self.by_inode = listed.into_iter().filter_map(named).collect(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.by_inode.clear(),
+                // What cannot be listed has the names it had.
+                Err(_) => {}
+            }
             self.read = Some(Instant::now());
         }
         self.by_inode.get(&inode).map(String::as_str)

@@ -43,7 +43,7 @@ fn other_files_are_no_network_namespace() {
 #[test]
 fn own_namespace_is_discovered() {
     let own = self_inode().unwrap();
-    assert!(discover().iter().any(|netns| netns.inode == own));
+    assert!(discover().unwrap().iter().any(|netns| netns.inode == own));
 }
 
 #[test]
@@ -58,11 +58,29 @@ fn each_namespace_is_listed_once() {
     std::fs::write(named.join("stale"), "").unwrap();
     symlink("/proc/self/ns/net", named.join("blue")).unwrap();
 
-    let found = discover_in(&proc_root, &named);
+    let found = discover_in(&proc_root, &named).unwrap();
     let inodes: Vec<u32> = found.iter().map(|netns| netns.inode).collect();
     let own = self_inode().unwrap();
     assert_eq!(inodes, [11, 12, own]);
     assert_eq!(found.iter().filter_map(|netns| netns.name.as_deref()).collect::<Vec<_>>(), ["blue"]);
+}
+
+#[test]
+fn what_cannot_be_listed_is_an_error_and_not_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (proc_root, named, file) = (dir.path().join("proc"), dir.path().join("netns"), dir.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    std::fs::create_dir_all(&proc_root).unwrap();
+    assert_eq!(discover_in(&proc_root, &named).unwrap(), []);
+    assert!(matches!(discover_in(&dir.path().join("none"), &named), Err(NetnsError::List { .. })));
+    assert!(matches!(discover_in(&file, &named), Err(NetnsError::List { .. })));
+    assert!(matches!(discover_in(&proc_root, &file), Err(NetnsError::List { .. })));
+    // A link that leads nowhere is not there; one that cannot be followed at all is an error.
+    std::fs::create_dir(&named).unwrap();
+    symlink("none", named.join("stale")).unwrap();
+    assert_eq!(discover_in(&proc_root, &named).unwrap(), []);
+    symlink("loop", named.join("loop")).unwrap();
+    assert!(matches!(discover_in(&proc_root, &named), Err(NetnsError::List { .. })));
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn an_argument_cut_off_is_left_out() {
 #[test]
 fn own_process_is_read() {
     let pid = std::process::id();
-    let mut processes = Processes::new("/proc", "/etc/passwd");
+    let processes = Processes::new("/proc", "/etc/passwd");
     let facts = processes.read(pid).unwrap();
     let own = std::env::current_exe().unwrap();
     assert_eq!(facts.executable_path.as_deref(), own.to_str());
@@ -152,7 +152,7 @@ fn own_process_is_read() {
 fn a_process_that_ended_is_gone_and_a_zombie_has_a_name() {
     let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
-    let mut processes = Processes::new("/proc", "/etc/passwd");
+    let processes = Processes::new("/proc", "/etc/passwd");
     let alive = processes.start_time_ticks(pid).unwrap();
     child.kill().unwrap();
     // WNOWAIT leaves the zombie: it has ended, and nobody has reaped it.

@@ -66,6 +66,8 @@ struct Sink {
     spec: SinkSpec,
     queue: Arc<Queue>,
     worker: JoinHandle<()>,
+    /// Whether the log was told that nothing gets done.
+    stalled: bool,
 }
 
 /// What became of the resets handed to a sink.
@@ -85,7 +87,7 @@ pub struct LiveSink {
     pub waiting: u64,
     /// How many may.
     pub capacity: u64,
-    /// Its last try to write failed; it goes on trying.
+    /// Its last try to write failed, or it has got nothing done for long; it goes on trying.
     pub failing: bool,
     /// Its thread is gone: nothing is written any more.
     pub ended: bool,
@@ -98,8 +100,34 @@ impl LiveSink {
     }
 
     fn of(sink: &Sink) -> Self {
-        let Standing { lines, capacity, failing } = sink.queue.standing();
+        let Standing { lines, capacity, failing, .. } = sink.queue.standing();
         Self { waiting: lines as u64, capacity: capacity as u64, failing, ended: sink.worker.is_finished() }
+    }
+}
+
+/// The output of a capture, open, and without a thread yet.
+pub struct Opened {
+    spec: SinkSpec,
+    destination: Box<dyn Destination>,
+}
+
+impl Opened {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// When that fails.
+    pub fn new(target: Target) -> Result<Self, OutputError> {
+        let (name, destination): (String, Box<dyn Destination>) = match &target {
+            Target::File { path, format, fsync } => {
+                let mut file = FileSink::new(path, lines(*format, false), *fsync);
+                file.open().map_err(|source| OutputError::Open { path: path.clone(), source })?;
+                (path.display().to_string(), Box::new(file))
+            }
+            other => ("standard output".to_owned(), destination(other)),
+        };
+        let spec = SinkSpec { name, ..SinkSpec::new(target) };
+        Ok(Self { spec, destination })
     }
 }
 
@@ -116,22 +144,13 @@ pub struct Sinks {
 }
 
 impl Sinks {
-    /// The one output of a capture, opened at once. Its failure ends the capture.
+    /// The one output of a capture. Its failure ends the capture.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened.
-    pub fn capture(target: Target) -> Result<Self, OutputError> {
+    /// When there may be no more threads.
+    pub fn capture(Opened { spec, destination }: Opened) -> Result<Self, OutputError> {
         let mut sinks = Self::new(true);
-        let (name, destination): (String, Box<dyn Destination>) = match &target {
-            Target::File { path, format, fsync } => {
-                let mut file = FileSink::new(path, lines(*format, false), *fsync);
-                file.open().map_err(|source| OutputError::Open { path: path.clone(), source })?;
-                (path.display().to_string(), Box::new(file))
-            }
-            other => ("standard output".to_owned(), destination(other)),
-        };
-        let spec = SinkSpec { name, ..SinkSpec::new(target) };
         sinks.start(spec, CAPTURE_QUEUE, Overflow::HoldRing, destination)?;
         Ok(sinks)
     }
@@ -161,7 +180,7 @@ impl Sinks {
         let queue = Arc::new(Queue::new(room, overflow, Arc::clone(&self.changed)));
         let worker = worker::start(&spec.name, &queue, to, !self.capture)
             .map_err(|source| OutputError::Thread { target: spec.name.clone(), source })?;
-        self.active.push(Sink { spec, queue, worker });
+        self.active.push(Sink { spec, queue, worker, stalled: false });
         Ok(())
     }
 
@@ -265,6 +284,27 @@ impl Sinks {
         let totals = self.totals().into_iter();
         let live = |name: &str| self.active.iter().find(|sink| sink.spec.name == name).map(LiveSink::of);
         totals.map(|(name, SinkTotals { written, lost, .. })| SinkStatus { live: live(&name), name, written, lost }).collect()
+    }
+
+    /// Tells the log of sinks that have something to write, do not fail, and get nothing done: whoever
+    /// reads them does not. To be called now and then.
+    pub fn look_for_stalls(&mut self) {
+        // A capture has one reader, often a person with a pager.
+        for sink in self.active.iter_mut().filter(|_| !self.capture) {
+            let name = &sink.spec.name;
+            match sink.queue.standing() {
+                Standing { stalled: Some(since), lines, .. } if !sink.stalled => {
+                    sink.stalled = true;
+                    let since = since.as_secs();
+                    tracing::warn!(sink = name, waiting = lines, "a sink takes nothing for {since} s; is what reads it running?");
+                }
+                Standing { stalled: None, .. } if sink.stalled => {
+                    sink.stalled = false;
+                    tracing::info!(sink = name, "the sink takes events again");
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What each sink lost so far; those that lost nothing are left out.

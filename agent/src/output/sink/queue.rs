@@ -17,6 +17,10 @@ use crate::output::OutputError;
 /// Events handed to a destination at once, and no more than half of what the queue holds: what is in flight cannot make room for what is new.
 const WINDOW: usize = 512;
 
+/// How long a sink may have something to write and get nothing done before it counts as failing: its
+/// reader does not read, and says so in no other way.
+const STALLED: Duration = Duration::from_secs(10);
+
 /// What became of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -64,8 +68,10 @@ pub struct Standing {
     /// Lines about resets that wait or are in flight.
     pub lines: usize,
     pub capacity: usize,
-    /// Whether the last try to write failed.
+    /// Whether the last try to write failed, or nothing got done for [`STALLED`].
     pub failing: bool,
+    /// How long nothing got done, where that is so.
+    pub stalled: Option<Duration>,
 }
 
 /// What a destination has to do.
@@ -101,6 +107,8 @@ struct State {
     totals: Totals,
     /// The last try to write failed.
     failing: bool,
+    /// When something was last got done, or there was nothing to do.
+    moved: Instant,
     reopen: bool,
     stage: Stage,
     /// What is not written by then is lost, and a failure is not tried again.
@@ -126,6 +134,7 @@ impl Queue {
             overflow,
             totals: Totals::default(),
             failing: false,
+            moved: Instant::now(),
             reopen: false,
             stage: Stage::Open,
             deadline: None,
@@ -159,6 +168,9 @@ impl Queue {
         } else {
             state.waiting.retain(|older| !item.supersedes(&older.item));
         }
+        if state.is_idle() {
+            state.moved = now;
+        }
         state.waiting.push_back(Waiting { item, since: now });
         drop(state);
         self.work.notify_one();
@@ -184,7 +196,8 @@ impl Queue {
     /// How it stands, the books aside.
     pub fn standing(&self) -> Standing {
         let state = self.lock();
-        Standing { lines: state.lines, capacity: state.capacity, failing: state.failing }
+        let stalled = state.stalled(Instant::now());
+        Standing { lines: state.lines, capacity: state.capacity, failing: state.failing || stalled.is_some(), stalled }
     }
 
     /// Other bounds from now on.
@@ -287,6 +300,9 @@ impl Queue {
         if fates.contains(&Fate::Written) {
             state.failing = false;
         }
+        if !fates.is_empty() {
+            state.moved = Instant::now();
+        }
         for fate in fates {
             // Given up meanwhile: then they are lost already.
             let Some(item) = state.in_flight.pop_front() else { break };
@@ -352,6 +368,16 @@ impl Queue {
 impl State {
     const fn is_full(&self) -> bool {
         self.lines >= self.capacity
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.waiting.is_empty()
+    }
+
+    /// How long nothing got done, if that is too long.
+    fn stalled(&self, now: Instant) -> Option<Duration> {
+        let since = now.saturating_duration_since(self.moved);
+        (!self.is_idle() && self.stage != Stage::Over && since >= STALLED).then_some(since)
     }
 
     fn window(&self) -> usize {

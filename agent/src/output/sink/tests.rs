@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Body, Facility, Fsync, SinkSpec, Sinks, SyslogAddress, Target, WhenFull};
+use super::{Body, Facility, Fsync, Opened, SinkSpec, Sinks, SyslogAddress, Target, WhenFull};
 use crate::{
     event::{Event, SinkTotals},
     output::{Format, OutputError},
@@ -298,9 +298,10 @@ fn a_reload_keeps_what_stays_and_ends_what_goes() {
 
 #[test]
 fn the_output_of_a_capture_fails_at_once_and_for_good() {
-    let error = Sinks::capture(Target::File { path: "/nonexistent/x".into(), format: Format::Json, fsync: Fsync::Never }).err();
+    let error = Opened::new(Target::File { path: "/nonexistent/x".into(), format: Format::Json, fsync: Fsync::Never }).err();
     assert!(matches!(error, Some(OutputError::Open { .. })));
-    let sinks = Sinks::capture(Target::File { path: "/dev/full".into(), format: Format::Json, fsync: Fsync::Never }).unwrap();
+    let sinks =
+        Sinks::capture(Opened::new(Target::File { path: "/dev/full".into(), format: Format::Json, fsync: Fsync::Never }).unwrap()).unwrap();
     sinks.push(started());
     let failure = runtime().block_on(async {
         sinks.flush(PATIENCE).await;
@@ -318,7 +319,7 @@ fn a_capture_leaves_the_ring_alone_while_its_reader_is_slow() {
         let path = path.clone();
         std::thread::spawn(move || fs::File::open(path).unwrap())
     };
-    let sinks = Sinks::capture(Target::File { path, format: Format::Json, fsync: Fsync::Never }).unwrap();
+    let sinks = Sinks::capture(Opened::new(Target::File { path, format: Format::Json, fsync: Fsync::Never }).unwrap()).unwrap();
     let reader = reading.join().unwrap();
     let mut pushed = 0;
     while !sinks.holds_ring() {

@@ -178,3 +178,23 @@ proptest! {
         prop_assert_eq!(resets, totals.written + totals.lost);
     }
 }
+
+#[test]
+fn one_that_gets_nothing_done_is_failing_after_a_while() {
+    let queue = queue(8, Overflow::Lose(WhenFull::DropOldest));
+    let later = |by: Duration| queue.lock().moved -= by;
+    later(super::STALLED);
+    assert!(!queue.standing().failing, "there was nothing to do");
+    queue.push(reset(1));
+    assert!(!queue.standing().failing, "it has only come");
+    queue.take(None).unwrap();
+    later(super::STALLED);
+    assert!(queue.standing().failing && queue.standing().stalled.is_some());
+    queue.push(reset(2));
+    assert!(queue.standing().failing, "more of it is no progress");
+    queue.settle(&[Fate::Refused]);
+    assert!(!queue.standing().failing);
+    later(super::STALLED);
+    queue.give_up();
+    assert!(queue.standing().stalled.is_none(), "it is over");
+}
