@@ -45,6 +45,8 @@ pub fn cleaned(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use proptest::prelude::*;
 
     use super::{clean, clean_bytes, is_unsafe};
@@ -61,6 +63,68 @@ mod tests {
             assert_eq!(clean(text), text);
         }
         assert_eq!(clean_bytes(b"a\xffb\x1b[2J"), "a\u{fffd}b\u{fffd}[2J");
+    }
+
+    /// Everything that others chose in an event, cleaned as it is where it enters, on every way out.
+    #[test]
+    fn no_output_lets_anything_unsafe_through() {
+        use crate::{
+            event::Event,
+            output::{
+                Format,
+                pretty::Style,
+                render,
+                sink::{Body, Facility, Item, SyslogEncoder, journal_entry},
+            },
+        };
+        fn dress(value: &mut serde_json::Value, text: &str) {
+            const FOREIGN: [&str; 12] = [
+                "name",
+                "path",
+                "command_line",
+                "message",
+                "summary",
+                "detail",
+                "text",
+                "vhost",
+                "unit",
+                "interface",
+                "netns_name",
+                "file",
+            ];
+            match value {
+                serde_json::Value::Object(members) => {
+                    for (key, value) in members {
+                        match value {
+                            serde_json::Value::String(old) if FOREIGN.contains(&key.as_str()) => *old = clean(text).into_owned(),
+                            other => dress(other, text),
+                        }
+                    }
+                }
+                serde_json::Value::Array(all) => all.iter_mut().for_each(|one| dress(one, text)),
+                _ => {}
+            }
+        }
+        for text in UNSAFE_TEXTS {
+            let mut value: serde_json::Value = serde_json::from_str(include_str!("../testdata/events/rst.json")).unwrap();
+            dress(&mut value, text);
+            let event: Event = serde_json::from_value(value).unwrap();
+            let mut outputs = vec![
+                render(&event, Format::Pretty, Style { colour: false }).to_vec(),
+                render(&event, Format::Json, Style { colour: false }).to_vec(),
+            ];
+            let item = Item::new(event);
+            outputs.push(journal_entry(&item));
+            for body in [Body::Json, Body::Text] {
+                let encoder = SyslogEncoder { facility: Facility::DAEMON, body, pid: 1 };
+                outputs.push(encoder.message(&item));
+            }
+            for output in outputs {
+                // Line ends, and what the journal's protocol and syslog's BOM consist of.
+                let shown = String::from_utf8_lossy(&output).replace(['\n', '\u{feff}', '\0'], "");
+                assert!(!shown.chars().any(is_unsafe), "{text:?} gives {shown:?}");
+            }
+        }
     }
 
     proptest! {

@@ -106,4 +106,4 @@ macro_rules! targets {
     };
 }
 
-targets!(amqp, btf and "btf", capture, config, log, packet, sinks and "events", state, tracefs and "tracefs", wire);
+targets!(amqp, btf and "btf", capture, config, log, names, packet, sinks and "events", state, tracefs and "tracefs", wire);

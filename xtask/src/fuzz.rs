@@ -18,12 +18,13 @@ use crate::{
 };
 
 /// The targets, and what of the tests' data is as good a seed as the corpus.
-const TARGETS: [(&str, Option<&str>); 10] = [
+const TARGETS: [(&str, Option<&str>); 11] = [
     ("amqp", None),
     ("btf", Some("btf")),
     ("capture", None),
     ("config", None),
     ("log", None),
+    ("names", None),
     ("packet", None),
     ("sinks", Some("events")),
     ("state", None),

@@ -192,9 +192,9 @@ impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Que
 
     /// The answer, if it comes in time: all of it, else the last part of it. `None` where nothing came,
     /// or the same is asked already. What comes later is for [`Self::late`].
-    pub fn ask(&mut self, key: K, of: C, find: impl FnOnce(&Teller<K, A>) -> A + Send + 'static) -> Option<A> {
+    pub fn ask(&mut self, key: &K, of: C, find: impl FnOnce(&Teller<K, A>) -> A + Send + 'static) -> Option<A> {
         self.take_in();
-        if self.open.contains_key(&key) || self.open.values().filter(|open| **open == of).count() >= self.of_one {
+        if self.open.contains_key(key) || self.open.values().filter(|open| **open == of).count() >= self.of_one {
             self.missed += 1;
             return None;
         }
@@ -213,9 +213,9 @@ impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Que
         let mut part = None;
         loop {
             match self.receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok((answered, told)) if answered == key => match told {
+                Ok((answered, told)) if answered == *key => match told {
                     Told::All(answer) => {
-                        self.open.remove(&key);
+                        self.open.remove(key);
                         self.patience.spend(began.elapsed());
                         return Some(answer);
                     }
@@ -281,7 +281,7 @@ mod tests {
     fn an_answer_that_comes_is_had() {
         let mut questions = questions(2);
         for key in 0..100 {
-            assert_eq!(questions.ask(key, 0, |_| "yes"), Some("yes"));
+            assert_eq!(questions.ask(&key, 0, |_| "yes"), Some("yes"));
         }
         assert_eq!(questions.missed(), 0);
     }
@@ -291,23 +291,23 @@ mod tests {
         let mut questions = questions(4);
         let (release, stuck) = mpsc::channel::<()>();
         let began = Instant::now();
-        let part = questions.ask(1, 1000, move |teller| {
+        let part = questions.ask(&1, 1000, move |teller| {
             teller.part("part");
             let _released = stuck.recv();
             "whole"
         });
         assert_eq!(part, Some("part"));
         assert!(began.elapsed() >= EACH && began.elapsed() < EACH * 10);
-        assert_eq!(questions.ask(2, 0, |_| "yes"), Some("yes"));
+        assert_eq!(questions.ask(&2, 0, |_| "yes"), Some("yes"));
         // The same is not asked twice.
-        assert_eq!(questions.ask(1, 1000, |_| "again"), None);
+        assert_eq!(questions.ask(&1, 1000, |_| "again"), None);
         release.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while questions.late() != [(1, "whole")] {
             assert!(Instant::now() < deadline);
             std::thread::yield_now();
         }
-        assert_eq!(questions.ask(1, 1000, |_| "again"), Some("again"));
+        assert_eq!(questions.ask(&1, 1000, |_| "again"), Some("again"));
     }
 
     #[test]
@@ -315,8 +315,8 @@ mod tests {
         let mut questions = questions(4);
         let began = Instant::now();
         for key in 0..1000 {
-            let answer = questions.ask(key, 1000, |_| {
-                std::thread::sleep(Duration::from_secs(3600));
+            let answer = questions.ask(&key, 1000, |_| {
+                std::thread::sleep(Duration::from_hours(1));
                 ""
             });
             assert_eq!(answer, None);
@@ -324,7 +324,7 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(questions.missed(), 1000);
         std::thread::sleep(Duration::from_secs(1));
-        assert_eq!(questions.ask(5000, 0, |_| "yes"), Some("yes"));
+        assert_eq!(questions.ask(&5000, 0, |_| "yes"), Some("yes"));
     }
 
     #[test]
@@ -332,8 +332,8 @@ mod tests {
         let mut questions = questions(4);
         let began = Instant::now();
         for key in 0..1000 {
-            questions.ask(key, key, |_| {
-                std::thread::sleep(Duration::from_secs(3600));
+            questions.ask(&key, key, |_| {
+                std::thread::sleep(Duration::from_hours(1));
                 ""
             });
         }
@@ -350,7 +350,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         crew.run(move || tell.send(()).unwrap());
         told.recv_timeout(Duration::from_secs(10)).unwrap();
-        crew.run(|| std::thread::sleep(Duration::from_secs(3600)));
+        crew.run(|| std::thread::sleep(Duration::from_hours(1)));
         assert!(!crew.dismiss(Instant::now() + Duration::from_millis(20)), "one is stuck");
     }
 

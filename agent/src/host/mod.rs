@@ -60,7 +60,7 @@ impl Lookup {
     pub fn read(&mut self, pid: u32) -> Option<ProcessFacts> {
         let owner = self.processes.owner(pid)?;
         let processes = Arc::clone(&self.processes);
-        let read = self.questions.ask(pid, owner, move |teller| {
+        let read = self.questions.ask(&pid, owner, move |teller| {
             let (facts, rest) = processes.read_first(pid).ok()?;
             teller.part(Some(facts.clone()));
             rest.read(facts).ok()
@@ -145,7 +145,7 @@ mod tests {
             assert!(lookup.read(pid).is_none_or(|facts| facts.command_line.is_none()));
         }
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-        // All of them are of this test's user: one of another is read.
+        // All of them are of one user, which has a few readers and no more.
         assert_eq!(lookup.missed(), 100);
         // What comes later is had then.
         let mut cmdline = fs::OpenOptions::new().write(true).open(root.path().join("1/cmdline")).unwrap();

@@ -150,7 +150,7 @@ impl Processes {
     pub fn read_first(&self, pid: u32) -> Result<(ProcessFacts, Rest), ProcessError> {
         let path = self.proc_root.join(pid.to_string());
         let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
-        let facts = self.facts(pid, &path, dir.as_fd())?;
+        let facts = Self::facts(pid, &path, dir.as_fd())?;
         let in_container = facts.cgroup.as_ref().is_some_and(|facts| facts.container.is_some());
         // The numbers of a container are its own business: the host's 999 may be anyone. Where they are mapped (user
         // namespaces, rootless Podman), the number that is seen here is the host's again.
@@ -185,7 +185,7 @@ impl Processes {
         rest.read(facts)
     }
 
-    fn facts(&self, pid: u32, path: &Path, dir: BorrowedFd<'_>) -> Result<ProcessFacts, ProcessError> {
+    fn facts(pid: u32, path: &Path, dir: BorrowedFd<'_>) -> Result<ProcessFacts, ProcessError> {
         let Stat { comm, start_time_ticks } = stat(pid, path, dir)?;
 
         let executable_path = link(dir, "exe").map(|exe| exe.strip_suffix(DELETED).unwrap_or(&exe).to_owned());

@@ -414,9 +414,8 @@ impl Armed {
         for (netns, tables) in listened {
             match tables {
                 Ok(Some(socket)) => self.neighbours.listen(netns, socket),
-                Ok(None) => {}
                 // A namespace that is gone needs none.
-                Err(TapError::Netns(NetnsError::Gone { .. })) => {}
+                Ok(None) | Err(TapError::Netns(NetnsError::Gone { .. })) => {}
                 Err(error) => self.refused.push(error.to_string()),
             }
         }

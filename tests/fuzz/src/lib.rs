@@ -10,6 +10,7 @@ pub mod config;
 mod input;
 pub mod log;
 mod memory;
+pub mod names;
 pub mod packet;
 pub mod sinks;
 pub mod state;

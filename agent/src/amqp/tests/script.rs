@@ -145,7 +145,7 @@ fn write((offered, agreed, challenge): (u16, u16, bool), vhost: &[u8], talks: Ve
                         from,
                         channel,
                         code,
-                        text: String::from_utf8_lossy(text.get(..127).unwrap_or(&text)).into_owned(),
+                        text: crate::text::clean_bytes(text.get(..127).unwrap_or(&text)),
                         method: (ids != (0, 0)).then_some(ids),
                         before: std::time::Duration::ZERO,
                     });

@@ -107,6 +107,10 @@ fn the_end_of_a_process_is_that_of_wait_2() {
     record.current.exit_code = 9;
     record.signal = Signal { at_ns: 6, number: 9, sender_tgid: 1, sender_comm: *b"systemd\0\0\0\0\0\0\0\0\0", ..Signal::default() };
     assert_eq!(end(&record).sent_by, Some((1, "systemd".to_owned())));
+    // A name is whatever prctl(2) was given.
+    let hostile = Signal { sender_comm: *b"\x1b[2J\nx\xe2\x80\xae\0\0\0\0\0\0\0", ..record.signal };
+    let cleaned = Some((1, "\u{fffd}[2J\u{fffd}x\u{fffd}".to_owned()));
+    assert_eq!(end(&ResetRecord { signal: hostile, ..record }).sent_by, cleaned);
     // Another signal, one from before the process began, and the kernel's own are nobody's doing.
     record.signal.number = 15;
     assert_eq!(end(&record).sent_by, None);

@@ -1,0 +1,122 @@
+//! What others on the host can make take long holds no reset up: each source of what the agent knows is
+//! stalled in turn, as far as that can be done from outside, while resets go on elsewhere.
+
+use std::{
+    collections::HashSet,
+    fs,
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rstblame_lab::{
+    LabError, Result,
+    agent::Agent,
+    net::{Host, lone_host},
+    peer, poll,
+};
+
+/// How long a reset may take to become a line, its settle window included.
+const IN_TIME: Duration = Duration::from_secs(2);
+
+/// How long something may take that is under way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Children that are ended with the test.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    fn of(count: usize, words: &[&str]) -> Result<Self> {
+        let mut crowd = Self(Vec::new());
+        let Some((program, arguments)) = words.split_first() else { return Ok(crowd) };
+        for _ in 0..count {
+            let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
+            crowd.0.push(child.map_err(|error| LabError::io(format!("start {program}"), error))?);
+        }
+        Ok(crowd)
+    }
+
+    fn kill(&mut self) {
+        for child in &mut self.0 {
+            let _gone = child.kill();
+        }
+        for child in &mut self.0 {
+            let _gone = child.wait();
+        }
+        self.0.clear();
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Resets a connection of `host` and waits for its line; how long that took.
+fn reset(agent: &Agent, host: &Host, port: u16) -> Result<Duration> {
+    let address = SocketAddr::new(host.v4(), port);
+    let listener = host.listen(address)?;
+    let client: TcpStream = host.connect(address)?;
+    let (server, _) = listener.accept().map_err(|error| LabError::io("accept", error))?;
+    peer::send(&mut &client, b"hello")?;
+    peer::wait_unread(&server, 5)?;
+    let flow = peer::flow(&client)?;
+    let began = Instant::now();
+    peer::abort(client)?;
+    agent.reset_of(flow, "sent")?;
+    Ok(began.elapsed())
+}
+
+/// Resets for a while: all of them have to be in time.
+fn all_in_time(agent: &Agent, host: &Host, ports: std::ops::Range<u16>, what: &str) -> Result<()> {
+    for port in ports {
+        let took = reset(agent, host, port)?;
+        assert!(took < IN_TIME, "{what}: {took:?}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn namespaces_that_end_all_at_once() -> Result<()> {
+    const NAMESPACES: usize = 150;
+    let host = lone_host()?;
+    let agent = Agent::everywhere(24700).args(&["--port", "24701-24799"]).start()?;
+    let before = open_files(agent.pid());
+    let mut crowd = Crowd::of(NAMESPACES, &["unshare", "--net", "sleep", "3600"])?;
+    all_in_time(&agent, &host, 24701..24711, "while they come")?;
+    let listened = || {
+        let open = open_files(agent.pid());
+        Ok((open >= before + 3 * NAMESPACES).then_some(open))
+    };
+    poll::until("all of them are listened in", PATIENCE, listened)?;
+    crowd.kill();
+    // The next look at them is within 5 s.
+    all_in_time(&agent, &host, 24711..24741, "while they go")?;
+    poll::until("all of them are let go", PATIENCE, || Ok((open_files(agent.pid()) < before + 20).then_some(())))?;
+    drop(agent.stop()?);
+    Ok(())
+}
+
+#[test]
+fn processes_with_very_many_descriptors() -> Result<()> {
+    let host = lone_host()?;
+    let agent = Agent::everywhere(24800).args(&["--port", "24801-24899"]).start()?;
+    // Each has a hundred thousand, which the search for the owner of a reset looks through.
+    let script = "import resource,os,time\nresource.setrlimit(resource.RLIMIT_NOFILE,(100000,100000))\n\
+                  f=os.open('/dev/null',0)\n[os.dup(f) for _ in range(99900)]\ntime.sleep(3600)";
+    let crowd = Crowd::of(8, &["python3", "-c", script])?;
+    poll::until("they are open", PATIENCE, || Ok(crowd.0.iter().all(|child| open_files(child.id()) > 99_000).then_some(())))?;
+    // Handed on to another process by a fork that nobody saw: no owner is known without a search.
+    all_in_time(&agent, &host, 24801..24821, "while they are looked through")?;
+    let record = agent.stop()?;
+    let known: HashSet<String> = record.totals().map(|totals| totals.fell_out.keys().cloned().collect()).unwrap_or_default();
+    assert!(known.iter().all(|what| what == "lookups"), "{known:?}");
+    Ok(())
+}
