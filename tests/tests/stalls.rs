@@ -21,7 +21,7 @@ use rstblame_lab::{
 const IN_TIME: Duration = Duration::from_secs(2);
 
 /// How long something may take that is under way.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Children that are ended with the test.
 struct Crowd(Vec<Child>);
