@@ -338,7 +338,7 @@ fn what_is_made_up_is_not_remembered() {
                 for (place, (shape, seq, ack, ahead, kind)) in made_up.iter().filter(|_| insert) {
                     // SYN, FIN, ACK and data; the SYN of somebody else is no reason to forget. A SYN-ACK is: user space
                     // holds what comes of it against the numbers of the socket.
-                    let flags = [SYN, FIN | ACK, ACK, 0x18, FIN][usize::from(*kind) % 5];
+                    let flags = [SYN, FIN | ACK, ACK, 0x18, FIN].get(usize::from(*kind) % 5).copied().unwrap_or(SYN);
                     let seq = if *ahead { *seq } else { seq.wrapping_neg() };
                     // After two of the connection's, from which on it is one.
                     frames.insert(2 + place.index(frames.len() - 1), with(shape.clone(), flags, seq, *ack));

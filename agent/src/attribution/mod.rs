@@ -25,6 +25,7 @@ pub use memory::Memory;
 pub use signals::path::fresh;
 
 use crate::{
+    amqp::Phase,
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
     flow::{Act, Reset, Role},
 };
@@ -91,14 +92,19 @@ const PEER: f64 = 0.85;
 
 /// A process of this host ended the connection before the RST.
 fn acted_locally(reset: &Reset) -> bool {
-    reset.act().is_some_and(Act::is_local_close)
+    reset.act().is_some_and(Act::is_local_close) && (reset.ended || !in_order(reset))
+}
+
+/// AMQP had taken leave: nobody ended anything but the sockets, and who sent the RST is all there is to say.
+fn in_order(reset: &Reset) -> bool {
+    reset.amqp.as_deref().is_some_and(|conversation| conversation.close.is_some() || conversation.phase == Some(Phase::Closed))
 }
 
 /// Lets who acted first be who ended the connection, whatever packet came after.
 fn settle_first_act(reset: &Reset, verdict: &mut Verdict) {
     let idle = verdict.cause.id == CauseId::IdleTimeout;
     match reset.act() {
-        Some(Act::LocalClose { .. }) => verdict.origin = Origin::settled(OriginKind::LocalProcess, 0.99),
+        Some(Act::LocalClose { .. }) if acted_locally(reset) => verdict.origin = Origin::settled(OriginKind::LocalProcess, 0.99),
         Some(Act::PeerClose) if let Some(name) = &reset.known_middlebox => {
             let address = Some(reset.tuple.peer.ip());
             verdict.origin = Origin { address, name: Some(name.clone()), ..Origin::settled(OriginKind::Middlebox, 0.97) };

@@ -9,7 +9,7 @@ mod ends;
 pub(super) mod linux;
 mod received;
 mod remembered;
-mod sent;
+pub(in crate::attribution) mod sent;
 mod shape;
 
 use std::time::Duration;

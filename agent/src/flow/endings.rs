@@ -25,8 +25,11 @@ const KEPT: Duration = Duration::from_mins(3);
 /// (`TCP_TIMEWAIT_LEN`, <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>).
 const KEPT_ORDINARY: Duration = Duration::from_mins(1);
 
-/// A proxy that ends one leg ends the other within this time.
-const TOGETHER: Duration = Duration::from_millis(1500);
+/// A proxy that ends one leg for a reason of its own ends the other within this time: at once, or when the next segment shows it that it has to.
+const TOGETHER: Duration = Duration::from_secs(3);
+
+/// A proxy passes on within this time that a peer has ended a leg.
+const PASSED_ON: Duration = Duration::from_millis(1500);
 
 /// Ends of one process in one role that are compared: a process that ends more at once is no proxy that times out.
 const COMPARED: usize = 32;
@@ -172,8 +175,12 @@ impl Endings {
             times.saturating_add(silences)
         };
         // What a peer does after this end is no reason for it.
-        let may_matter = |end: &&End| end.place != place && (!end.by_peer || end.at_ns <= at_ns);
-        let near = others.iter().filter(|end| end.at_ns.abs_diff(at_ns) <= nanoseconds(TOGETHER)).filter(may_matter);
+        let may_matter = |end: &&End| {
+            let apart = end.at_ns.abs_diff(at_ns);
+            let in_time = if end.by_peer { end.at_ns <= at_ns && apart <= nanoseconds(PASSED_ON) } else { apart <= nanoseconds(TOGETHER) };
+            end.place != place && in_time
+        };
+        let near = others.iter().filter(may_matter);
         let end = near.min_by_key(apart)?;
         let peer: SocketAddr = end.place.tuple.peer;
         Some(Leg {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Candidate, Facts, Source,
     idle::{LONGEST_HEARTBEAT, SHORTEST, advice_for, heartbeats},
-    talk::{points_to, subject},
+    talk::{owner_is_beam, points_to, subject},
 };
 use crate::{
     amqp::{Phase, Side},
@@ -37,6 +37,10 @@ pub mod sure {
     pub const SHIPPED: f64 = 0.2;
     /// Less, where heartbeats were on, but longer than the silence.
     pub const HEARTBEATS_ON: f64 = 0.1;
+    /// Both connections of a process of this host after the same silence.
+    pub const BOTH_LEGS: f64 = 0.96;
+    /// One that it took, and that was not closed by AMQP.
+    pub const FRONT_CLOSED: f64 = 0.75;
     /// The same silence at least three times.
     pub const LEARNT: f64 = 0.93;
     /// What is less likely than something else is not said.
@@ -48,39 +52,72 @@ pub mod sure {
 /// A process of this host ended two connections together that had been silent for as long: a proxy whose idle timeout ran out.
 pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
     let (leg, silence) = closed_with(facts)?;
-    if leg.ended_by_peer || facts.finished_in_order() || facts.reset.owner_end().is_some() {
+    if leg.ended_by_peer || !gave_up_by_itself(facts) {
         return None;
     }
     let other = leg.silence?;
-    if silence < SHORTEST || silence.abs_diff(other) > LEGS_ALIKE {
-        return None;
-    }
     let who = subject(facts.reset);
-    let seconds = silence.as_secs_f64();
-    let summary = format!(
-        "{who} is a proxy and ended both of its connections, this one and that to {}, after {seconds:.1} s of silence{}",
-        leg.peer,
-        heartbeats(facts, silence)
-    );
+    let (summary, longest) = if silence >= SHORTEST && silence.abs_diff(other) <= LEGS_ALIKE {
+        let both = format!("{who} is a proxy and ended both of its connections, this one and that to {}", leg.peer);
+        (format!("{both}, after {:.1} s of silence{}", silence.as_secs_f64(), heartbeats(facts, silence)), silence)
+    } else if other >= SHORTEST && silence < SHORTEST && !leg.before.is_zero() {
+        // The first segment after it reached this leg, before the proxy noticed.
+        let first = format!("{who} is a proxy and had ended its other connection, to {}", leg.peer);
+        (format!("{first}, after {:.1} s of silence{}", other.as_secs_f64(), heartbeats(facts, other)), other)
+    } else {
+        return None;
+    };
     let detail = format!(
-        "silent for {seconds:.1} s; its connection to {} ended {} ms before this one after {:.1} s (event {})",
+        "silent for {:.1} s; its connection to {} ended {} ms before this one after {:.1} s (event {})",
+        silence.as_secs_f64(),
         leg.peer,
         leg.before.as_millis(),
         other.as_secs_f64(),
         leg.id
     );
     let its = evidence("legs_idle", OriginKind::LocalProcess, Strength::Strong, detail);
-    let advice = format!(
-        "{}; its own timers are timeout client and timeout server (HAProxy), proxy_timeout (nginx), idle_timeout (Envoy)",
-        advice_for(facts, silence)
+    Some(
+        Candidate::reason(CauseId::IdleTimeout, sure::BOTH_LEGS, summary)
+            .advise(own_timers(facts, longest))
+            .because([its])
+            .because(heartbeat(facts, longest)),
+    )
+}
+
+/// A process of this host that takes AMQP connections, and is no broker that closes by AMQP, closed a silent one: a proxy, before its other leg.
+pub fn idle_front(facts: &Facts) -> Option<Candidate> {
+    let first = facts.reset.first_act.as_deref().filter(|first| first.act.is_local_close())?;
+    let silence = first.silence.filter(|silence| *silence >= SHORTEST)?;
+    let served = facts.reset.role == Role::Broker && facts.reset.process.is_some() && !owner_is_beam(facts.reset);
+    let agreed = facts.conversation()?.heartbeat;
+    let missed = agreed.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence);
+    if !served || missed || !gave_up_by_itself(facts) || !facts.left_open() {
+        return None;
+    }
+    let summary = format!(
+        "{} ended the connection after {:.1} s of silence, without closing AMQP, as a proxy does when its timer is over{}",
+        subject(facts.reset),
+        silence.as_secs_f64(),
+        heartbeats(facts, silence)
     );
-    Some(Candidate::reason(CauseId::IdleTimeout, 0.96, summary).advise(advice).because([its]))
+    let confidence = weighed(sure::FRONT_CLOSED, silence, agreed);
+    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(own_timers(facts, silence)).because(heartbeat(facts, silence)))
+}
+
+/// The process lives, and AMQP was not at its end.
+fn gave_up_by_itself(facts: &Facts) -> bool {
+    !facts.finished_in_order() && facts.reset.owner_end().is_none()
+}
+
+fn own_timers(facts: &Facts, silence: Duration) -> String {
+    let advice = advice_for(facts, silence);
+    format!("{advice}; its own timers are timeout client and timeout server (HAProxy), proxy_timeout (nginx), idle_timeout (Envoy)")
 }
 
 /// A process of this host ended this connection because another of its connections had ended: a proxy that passes it on.
 pub fn passed_on(facts: &Facts) -> Option<Candidate> {
     let (leg, _) = closed_with(facts)?;
-    if !leg.ended_by_peer || facts.finished_in_order() || facts.reset.owner_end().is_some() {
+    if !leg.ended_by_peer || !gave_up_by_itself(facts) {
         return None;
     }
     let who = subject(facts.reset);

@@ -174,6 +174,7 @@ type Rule = fn(&Facts) -> Option<Candidate>;
 const RULES: &[Rule] = &[
     owner::ended,
     first_act::idle_legs,
+    first_act::idle_front,
     first_act::passed_on,
     first_act::left_open,
     first_act::peer_idle,

@@ -179,7 +179,7 @@ fn rabbitmq_ends_ordinary_connections_by_a_rst() {
     assert!(verdict.cause.summary.starts_with("beam.smp (pid 4312)"), "{}", verdict.cause.summary);
 }
 
-fn process(name: &str) -> ProcessFacts {
+pub fn process(name: &str) -> ProcessFacts {
     ProcessFacts {
         pid: 4312,
         start_time_ticks: 1,

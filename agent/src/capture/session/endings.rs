@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Direction, Place, Session};
+use super::{Place, Session};
 use crate::{
     amqp::{Conversation, Phase, Protocol, Side},
     event::Event,
@@ -98,7 +98,8 @@ impl Session {
         let silence = reset.quiet();
         let pid = reset.holder().map(|task| task.pid).or_else(|| Some(reset.process.as_ref()?.0.pid));
         reset.other_leg = pid.and_then(|pid| self.endings.other_leg(pid, place, reset.role, at_ns, silence)).map(Box::new);
-        if reset.ended && reset.direction == Direction::Received && reset.known_middlebox.is_none() {
+        let by_peer = reset.act() == Some(Act::PeerClose);
+        if by_peer && reset.known_middlebox.is_none() {
             reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
         }
     }

@@ -78,6 +78,10 @@ fn leg(reset: Reset, ended_by_peer: bool, silence_ms: u64) -> Reset {
     Reset { other_leg: Some(Box::new(other)), ..reset }
 }
 
+fn with_process(reset: Reset, name: &str) -> Reset {
+    Reset { process: Some((Arc::new(crate::attribution::tests::sent::process(name)), KnownFrom::Close)), ..reset }
+}
+
 const PSH: u8 = 0x18;
 const FIN: u8 = 0x11;
 
@@ -135,9 +139,14 @@ fn a_peer_that_closes_after_silence_is_a_proxy_most_likely_where_a_broker_should
 #[test]
 fn a_proxy_is_known_by_its_two_legs() {
     let front = || ended(Role::Broker, CLOSE, 12_010, Some(without_heartbeats()));
+    let back = |silence| ended(Role::Client, CLOSE, silence, Some(without_heartbeats()));
     check([
         ("both were silent for as long", leg(front(), false, 12_012), "idle_timeout warning"),
-        ("one was not silent", leg(front(), false, 900), "closed_without_amqp_close warning"),
+        ("the other was not silent", leg(back(12_010), false, 900), "closed_without_amqp_close warning"),
+        ("the other had been, and this one took what came then", leg(back(4), false, 12_010), "idle_timeout warning"),
+        ("what it took is closed first", with_process(front(), "haproxy"), "idle_timeout warning"),
+        ("a broker", with_process(front(), "beam.smp"), "closed_without_amqp_close warning"),
+        ("a client that waits", back(12_010), "closed_without_amqp_close warning"),
         ("soon", leg(ended(Role::Broker, CLOSE, 400, Some(open())), false, 402), "closed_without_amqp_close warning"),
         ("its broker had gone", leg(front(), true, 12_012), "peer_gone warning"),
         ("it was killed", leg(by(front(), killed()), false, 12_012), "process_killed error"),
