@@ -130,6 +130,17 @@ pub fn find(workspace: &Workspace, program: &Program) -> Option<PathBuf> {
     own(program).or_else(|| Some(Set::new(workspace, program.packages)).filter(Set::is_there)?.locate(program.name))
 }
 
+/// The roots of what was unpacked of these programs, for an overlay above the machine's own: as if it were installed.
+pub fn layers(workspace: &Workspace, programs: &[Program]) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> = programs
+        .iter()
+        .filter(|program| own(program).is_none())
+        .map(|program| Set::new(workspace, program.packages).root().to_owned())
+        .collect();
+    roots.dedup();
+    roots
+}
+
 /// All that the lab drives.
 fn all() -> impl Iterator<Item = &'static Program> {
     DEMO.iter().chain(&PROGRAMS)

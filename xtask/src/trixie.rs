@@ -20,9 +20,6 @@ use crate::{
 const SUITE: &str = "trixie";
 const PACKAGES: [&str; 3] = ["?essential", "rabbitmq-server", "haproxy"];
 
-/// The directories that are links into /usr since that release; packages may still unpack through them.
-const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
-
 /// What maintainer scripts would have made of files that packages bring.
 const COPIES: [(&str, &str); 2] =
     [("usr/share/base-passwd/passwd.master", "etc/passwd"), ("usr/share/base-passwd/group.master", "etc/group")];
@@ -58,7 +55,7 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
     let (root, downloads) = (root(workspace), workspace.target.join("lab/apt").join(SUITE));
     unpacked::remove(&root)?;
     let packages = Archive::open(workspace, &downloads, [SUITE].into_iter())?.fetch(&PACKAGES)?;
-    prepare(&root)?;
+    unpacked::merge(&root)?;
     imagined::unpack(&packages, &root)?;
     furnish(&root).map_err(|source| Error::File { path: root.clone(), source })?;
     let starter = workspace.starters().join(STARTER);
@@ -68,14 +65,6 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
         .and_then(|()| fs::write(root.join(WHOLE), ""))
         .map_err(|source| Error::File { path: starter, source })?;
     unpacked::remove(&downloads)
-}
-
-fn prepare(root: &Path) -> Result<()> {
-    let made = MERGED.iter().try_for_each(|name| {
-        fs::create_dir_all(root.join("usr").join(name))?;
-        symlink(Path::new("usr").join(name), root.join(name))
-    });
-    made.map_err(|source| Error::File { path: root.to_owned(), source })
 }
 
 fn furnish(root: &Path) -> std::io::Result<()> {

@@ -120,7 +120,9 @@ fn is_installed(paragraph: &str) -> bool {
 /// When one is no package, or a file cannot be written.
 pub fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
     for package in packages {
-        command::run(clean("dpkg-deb").arg("--extract").arg(package).arg(root))?;
+        // As dpkg would, through the links of a merged /usr; `dpkg-deb --extract` puts directories in their place.
+        let script = "dpkg-deb --fsys-tarfile \"$0\" | tar --extract --keep-directory-symlink --directory \"$1\"";
+        command::run(clean("sh").args(["-c", script]).arg(package).arg(root))?;
     }
     Ok(())
 }
