@@ -1,7 +1,8 @@
-//! The root file system of a Debian 13, with the broker and the proxy of that release, for scenarios that ask for them.
+//! The root file system of a Debian 13, with the broker and the proxy of that release, for
+//! scenarios that ask for them.
 //!
-//! It is made of unpacked packages, and nothing of it was ever installed: it is for `chroot`, and has no services, users or settings but what those
-//! programs look for.
+//! It is made of unpacked packages, and nothing of it was ever installed: it is for `chroot`, and
+//! has no services, users or settings but what those programs look for.
 
 use std::{
     fs,
@@ -79,8 +80,8 @@ fn furnish(root: &Path) -> std::io::Result<()> {
     FILES.iter().try_for_each(|(name, text)| fs::write(root.join(name), text))
 }
 
-/// Runs a program in it: `trixie PROGRAM ARGUMENTS`. What is mounted for it is seen by that program alone and gone with it. The target directory
-/// is at the same place as outside.
+/// Runs a program in it: `trixie PROGRAM ARGUMENTS`. What is mounted for it is seen by that program
+/// alone and gone with it. The target directory is at the same place as outside.
 fn script(root: &Path, target: &Path) -> String {
     format!(
         "#!/bin/sh\n# Made by `cargo xtask setup`: runs a program in a Debian 13. It has to be root.\n\

@@ -1,7 +1,8 @@
-//! Packages that are unpacked under the target directory and run from there: nothing that only tests and demo drive is installed.
+//! Packages that are unpacked under the target directory and run from there: nothing that only
+//! tests and demo drive is installed.
 //!
-//! Each has a directory of its own with all that it needs and this machine lacks. A starter in a directory for the search path runs a program of it
-//! with the libraries beside it.
+//! Each has a directory of its own with all that it needs and this machine lacks. A starter in a
+//! directory for the search path runs a program of it with the libraries beside it.
 
 use std::{
     fs,
@@ -173,12 +174,14 @@ pub fn stop(workspace: &Workspace, name: &str) -> Result<()> {
     }
 }
 
-/// The starter of this name. What is named by its place on a machine has none: to join that place to a directory gives a file of the machine's.
+/// The starter of this name. What is named by its place on a machine has none: to join that place
+/// to a directory gives a file of the machine's.
 fn starter(workspace: &Workspace, name: &str) -> Option<PathBuf> {
     (!name.contains('/')).then(|| workspace.starters().join(name))
 }
 
-/// Makes the links of a new root into its /usr, as they are on the machine: a directory in their place would hide the machine's under an overlay.
+/// Makes the links of a new root into its /usr, as they are on the machine: a directory in their
+/// place would hide the machine's under an overlay.
 ///
 /// # Errors
 ///
@@ -191,7 +194,8 @@ pub fn merge(root: &Path) -> Result<()> {
     made.map_err(failed(root))
 }
 
-/// Points the absolute links of a tree below `root` to what is in it, as they would be after a `chroot`.
+/// Points the absolute links of a tree below `root` to what is in it, as they would be after a
+/// `chroot`.
 fn relink(root: &Path, directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory).map_err(failed(directory))?.flatten() {
         let path = entry.path();

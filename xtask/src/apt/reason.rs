@@ -8,7 +8,8 @@ use crate::{
     toolchain::clean,
 };
 
-/// Runs a command of apt's. What it says is kept back: when it fails, one line tells the cause and the fix.
+/// Runs a command of apt's. What it says is kept back: when it fails, one line tells the cause and
+/// the fix.
 ///
 /// # Errors
 ///
@@ -30,7 +31,8 @@ fn held() -> Vec<String> {
     listed.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What apt said on standard error, in English, as a cause and a fix. The messages are those of `apt-pkg` and `apt-private` in its sources.
+/// What apt said on standard error, in English, as a cause and a fix. The messages are those of
+/// `apt-pkg` and `apt-private` in its sources.
 fn explain(said: &str, held: &[String]) -> (String, String) {
     let lines = || said.lines().map(str::trim).filter_map(|line| line.strip_prefix("E: ").or_else(|| line.strip_prefix("W: ")));
     let find = |mark: &str| lines().find(|line| line.contains(mark));

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Runs a script on this machine's own file system with a throw-away layer above it, then says what it left there.
-# $1: the script, run in the new root; $2: files that may stay, an extended regular expression; $3: roots of programs that the machine lacks, each
-# followed by a colon; $4: a directory that is the same there; the rest: packages, copied there to be its arguments.
+# Runs a script on this machine's own file system with a throw-away layer above it, then says what
+# it left there. $1: the script, run in the new root; $2: files that may stay, an extended regular
+# expression; $3: roots of programs that the machine lacks, each followed by a colon; $4: a
+# directory that is the same there; the rest: packages, copied there to be its arguments.
 set -eu
 script=$1 may_stay=$2 layers=$3 shared=$4
 shift 4
@@ -26,7 +27,8 @@ for package; do
 done
 # shellcheck disable=SC2086 # the packages have no blanks in their names
 chroot /mnt/root /usr/bin/env DEBIAN_FRONTEND=noninteractive bash -c "$script" bash $names
-# A file of the lower layer that was removed is a character device in the upper one (kernel: overlayfs.rst, whiteouts).
+# A file of the lower layer that was removed is a character device in the upper one (kernel:
+# overlayfs.rst, whiteouts).
 left=$(cd /mnt/upper && find . ! -type d ! -type c -printf '/%P\n' -o -type d -name '*rstblame*' -printf '/%P\n' |
 	grep -Ev "^/(var/lib/dpkg|var/cache|var/log/[a-z.]*log\$|etc/(passwd|group|shadow|gshadow|subuid|subgid)-?\$|etc/.pwd.lock\$|root/)" |
 	grep -Ev "^($may_stay)\$" || :)
