@@ -38,6 +38,8 @@ make_root() {
 	debootstrap --keyring="$keys" --variant=minbase --include=ca-certificates,gcc,libc6-dev,git "$suite" "$root" "$archive"
 	cp "$keys" "$root/keys.gpg"
 	sources
+	# Every installer writes it, and debootstrap does not.
+	printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
 	# What lets this machine reach its archives and registries lets that one.
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"; fi

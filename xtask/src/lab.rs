@@ -133,9 +133,19 @@ pub fn demo(workspace: &Workspace) -> Result<()> {
         let packages = ["--package", "rstblame", "--package", "rstblame-lab", "--bin", "rstblame", "--bin", "demo"];
         Cargo::new(workspace, &[&["build", "--profile", DEMO], packages.as_slice()].concat()).run()
     })?;
-    let agent = format!("RSTBLAME_BIN={}", workspace.target.join(DEMO).join("rstblame").display());
-    step("the demo", || {
-        lab_with(workspace, &["run", "--quiet", "--profile", DEMO, "--package", "rstblame-lab", "--bin", "demo"], &[agent]).run()
+    let built = workspace.target.join(DEMO);
+    let mut settings = programs::settings(workspace);
+    settings.push(format!("RSTBLAME_BIN={}", built.join("rstblame").display()));
+    // Not by `cargo run`: of one package alone cargo builds all anew, with features of its own.
+    let mut command = sudo(&settings).unwrap_or_else(|| clean("env"));
+    if command::is_root() {
+        command.args(&settings);
+    }
+    command.arg(built.join("demo"));
+    step("the demo", || match command::run(&mut command) {
+        // It has said itself what went wrong.
+        Err(Error::Failed { .. }) => Err(Error::Reported { code: 1 }),
+        ended => ended,
     })
 }
 

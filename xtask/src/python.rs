@@ -75,6 +75,7 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
     // libraries.
     let (python, pip) = base(workspace)?;
     let mut install = clean(&python);
+    install.env("PIP_ROOT_USER_ACTION", "ignore");
     install.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check", "--target"]);
     command::run(install.arg(site(workspace)).args(&wanted).envs(pip.map(|pip| ("PYTHONPATH", pip))))?;
     let script = format!(
