@@ -39,6 +39,7 @@ fn outputs(page: &str) -> Vec<(String, String)> {
         ["cargo ", "rstblame ", "sudo ", "jq ", "tail ", "tcpdump ", "apt ", "rpm ", "systemctl ", "journalctl ", "editor ", "curl ", "#"]
             .iter()
             .any(|word| line.starts_with(word))
+            || line.contains("| rstblame ")
     };
     for line in page.lines().chain([""]) {
         if let Some(language) = line.strip_prefix("```") {
