@@ -1,8 +1,13 @@
-//! The commands in the README and in `docs/` are commands that this program takes, and its configurations are ones that it reads.
+//! The commands in the README and in `docs/` are commands that this program takes, and its
+//! configurations are ones that it reads.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{self, Command},
+};
 
 use clap::{Parser as _, error::ErrorKind};
 use rstblame::cli::Cli;
@@ -15,7 +20,8 @@ fn pages() -> Vec<(String, String)> {
     pages.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap())).collect()
 }
 
-/// The words of a command line up to where a shell would end it; quotes are those that the pages use.
+/// The words of a command line up to where a shell would end it; quotes are those that the pages
+/// use.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -64,6 +70,24 @@ fn every_command_is_one_it_takes() {
         }
     }
     assert!(count > 15, "{count} commands were found");
+}
+
+#[test]
+fn every_configuration_is_one_it_reads() {
+    let mut count = 0;
+    for (name, page) in pages() {
+        for (number, block) in page.split("\n```toml\n").skip(1).enumerate() {
+            let text = block.split("\n```").next().unwrap();
+            let path = env::temp_dir().join(format!("rstblame-documented-{}-{number}.toml", process::id()));
+            fs::write(&path, text).unwrap();
+            let mut check = Command::new(env!("CARGO_BIN_EXE_rstblame"));
+            let output = check.args(["daemon", "--check-config", "--config"]).arg(&path).output().unwrap();
+            fs::remove_file(&path).unwrap();
+            assert!(output.status.success(), "{name}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
+            count += 1;
+        }
+    }
+    assert!(count > 0, "no configuration was found");
 }
 
 #[test]

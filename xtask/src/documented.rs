@@ -31,13 +31,15 @@ fn commands(page: &str) -> Vec<&str> {
     blocks.chain(quoted).map(|command| command.split('#').next().unwrap().trim()).collect()
 }
 
-/// Blocks that are neither commands nor a configuration: what a program prints. Each with the text before it, back to the heading or the block before.
+/// Blocks that are neither commands nor a configuration: what a program prints. Each with the text
+/// before it, back to the heading or the block before.
 fn outputs(page: &str) -> Vec<(String, String)> {
     let (mut outputs, mut before, mut block, mut fence) = (Vec::new(), String::new(), String::new(), None);
     let is_command = |line: &str| {
         ["cargo ", "rstblame ", "sudo ", "jq ", "tail ", "tcpdump ", "apt ", "rpm ", "systemctl ", "journalctl ", "editor ", "curl ", "#"]
             .iter()
             .any(|word| line.starts_with(word))
+            || line.contains("| rstblame ")
     };
     for line in page.lines().chain([""]) {
         if let Some(language) = line.strip_prefix("```") {

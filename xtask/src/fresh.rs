@@ -1,4 +1,5 @@
-//! Machines that were never used: root file systems made for it, in which the README's commands have to work.
+//! Machines that were never used: root file systems made for it, in which the README's commands
+//! have to work.
 
 use std::{env, fs, path::PathBuf, process::Command, time::Instant};
 
@@ -32,7 +33,8 @@ struct Machine {
     upset: &'static str,
 }
 
-/// Makes fresh machines, or the one whose suite has this name, and runs there what the README says. Needs root.
+/// Makes fresh machines, or the one whose suite has this name, and runs there what the README says.
+/// Needs root.
 ///
 /// # Errors
 ///

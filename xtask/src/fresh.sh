@@ -1,7 +1,7 @@
-# One fresh machine: a new root file system, and in it what the README says, up to a scenario of the lab.
-# $1: the directory of the machine; $2: suite; $3: archive; $4: archive of security updates; $5: keyring; $6: the repository;
-# $7: suite to upset it with, or nothing.
-# All that is mounted is mounted in a mount namespace of its own, and goes with it.
+# One fresh machine: a new root file system, and in it what the README says, up to a scenario of the
+# lab. $1: the directory of the machine; $2: suite; $3: archive; $4: archive of security updates;
+# $5: keyring; $6: the repository; $7: suite to upset it with, or nothing. All that is mounted is
+# mounted in a mount namespace of its own, and goes with it.
 set -euo pipefail
 machine=$1 suite=$2 archive=$3 security=$4 keys=$5 repository=$6 upset=$7
 root=$machine/root
@@ -38,6 +38,8 @@ make_root() {
 	debootstrap --keyring="$keys" --variant=minbase --include=ca-certificates,gcc,libc6-dev,git "$suite" "$root" "$archive"
 	cp "$keys" "$root/keys.gpg"
 	sources
+	# Every installer writes it, and debootstrap does not.
+	printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
 	# What lets this machine reach its archives and registries lets that one.
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
 	if [ -e /etc/ssl/certs/ca-certificates.crt ]; then cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"; fi
@@ -52,12 +54,14 @@ mount_all() {
 	mount -t tmpfs none "$root/run"
 	mkdir -p "$root/opt/rustup" "$root/opt/cargo/bin" "$root/opt/cargo/registry"
 	mount --bind -o ro "$rustup" "$root/opt/rustup"
-	# What is downloaded once is downloaded; nothing else of this user's is there, above all no bpf-linker.
+	# What is downloaded once is downloaded; nothing else of this user's is there, above all no
+	# bpf-linker.
 	mount --bind "$cargo/registry" "$root/opt/cargo/registry"
 	cp -P "$cargo"/bin/{cargo,rustc,rustdoc,rustfmt,rustup} "$root/opt/cargo/bin/"
 }
 
-# As an image may be that was made for something else: programs from a suite that it then no longer installs from.
+# As an image may be that was made for something else: programs from a suite that it then no longer
+# installs from.
 upset() {
 	echo "deb [signed-by=/keys.gpg] $archive $upset main" >> "$root/etc/apt/sources.list"
 	inside apt-get update --quiet=2

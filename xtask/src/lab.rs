@@ -15,7 +15,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Names the file that the lab appends its verdicts to, and that the benchmark of them reads (`rstblame_lab::truth`).
+/// Names the file that the lab appends its verdicts to, and that the benchmark of them reads
+/// (`rstblame_lab::truth`).
 const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
 
 /// Names the variable by which a benchmark knows what to write beside its figures.
@@ -35,7 +36,8 @@ pub enum Part {
     Local,
     /// The part of the lab that needs no server, on other kernels, in virtual machines
     Vm,
-    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system; then `fresh`; needs root
+    /// What `dist` packs: installed, run, upgraded and removed above this machine's file system;
+    /// then `fresh`; needs root
     Packages,
     /// New root file systems of Debian 12 and 13, from clone to a scenario of the lab; needs root
     Fresh,
@@ -48,7 +50,8 @@ const BESIDE: &str = "tests: soak";
 ///
 /// # Errors
 ///
-/// When something is missing, a test fails, or BPF does not work here: neither the lab nor a kernel is ever skipped.
+/// When something is missing, a test fails, or BPF does not work here: neither the lab nor a kernel
+/// is ever skipped.
 pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<()> {
     let began = Instant::now();
     bpf::setup(workspace)?;
@@ -64,7 +67,8 @@ pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(
         let kernels = with_kernels.then(|| scope.spawn(|| vm::fetch(workspace)));
         let mut tally = native(workspace, part, filter)?;
         if let Some(kernels) = kernels {
-            // After the lab, which is about what happens in time, and needs the processors for that.
+            // After the lab, which is about what happens in time, and needs the processors for
+            // that.
             let kernels = joined(kernels)?;
             tally.add(vm::boot(workspace, &kernels, true)?);
         }
@@ -129,9 +133,19 @@ pub fn demo(workspace: &Workspace) -> Result<()> {
         let packages = ["--package", "rstblame", "--package", "rstblame-lab", "--bin", "rstblame", "--bin", "demo"];
         Cargo::new(workspace, &[&["build", "--profile", DEMO], packages.as_slice()].concat()).run()
     })?;
-    let agent = format!("RSTBLAME_BIN={}", workspace.target.join(DEMO).join("rstblame").display());
-    step("the demo", || {
-        lab_with(workspace, &["run", "--quiet", "--profile", DEMO, "--package", "rstblame-lab", "--bin", "demo"], &[agent]).run()
+    let built = workspace.target.join(DEMO);
+    let mut settings = programs::settings(workspace);
+    settings.push(format!("RSTBLAME_BIN={}", built.join("rstblame").display()));
+    // Not by `cargo run`: of one package alone cargo builds all anew, with features of its own.
+    let mut command = sudo(&settings).unwrap_or_else(|| clean("env"));
+    if command::is_root() {
+        command.args(&settings);
+    }
+    command.arg(built.join("demo"));
+    step("the demo", || match command::run(&mut command) {
+        // It has said itself what went wrong.
+        Err(Error::Failed { .. }) => Err(Error::Reported { code: 1 }),
+        ended => ended,
     })
 }
 
@@ -163,7 +177,8 @@ pub fn bench(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     command::exec(cargo.command().args(name))
 }
 
-/// Sets up, builds, and runs the lab's soak for so long; its figures go to `target/bench/soak.json`.
+/// Sets up, builds, and runs the lab's soak for so long; its figures go to
+/// `target/bench/soak.json`.
 ///
 /// # Errors
 ///
@@ -176,7 +191,8 @@ pub fn soak(workspace: &Workspace, seconds: u32) -> Result<()> {
     lab_with(workspace, &["test", "--package", "rstblame-lab", "--test", "soak", "--", "--nocapture"], &settings).run()
 }
 
-/// Lets the lab write down its verdicts beside the truth: all its scenarios with a middlebox or without.
+/// Lets the lab write down its verdicts beside the truth: all its scenarios with a middlebox or
+/// without.
 fn verdicts(workspace: &Workspace, truth: &[String]) -> Result<()> {
     let path = workspace.truth();
     match std::fs::remove_file(&path) {
@@ -192,8 +208,8 @@ fn verdicts(workspace: &Workspace, truth: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// A cargo command that builds as this user and runs what it built as root, told where the agent and Python are; `more` are further
-/// variables in the environment of what was built.
+/// A cargo command that builds as this user and runs what it built as root, told where the agent
+/// and Python are; `more` are further variables in the environment of what was built.
 pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo {
     let mut settings = programs::settings(workspace);
     settings.extend_from_slice(more);
@@ -207,7 +223,8 @@ pub fn lab_with(workspace: &Workspace, args: &[&str], more: &[String]) -> Cargo 
     cargo
 }
 
-/// The cargo setting that starts each built program through sudo, which drops the environment unless `env` sets it.
+/// The cargo setting that starts each built program through sudo, which drops the environment
+/// unless `env` sets it.
 fn sudo_runner(settings: &[String]) -> String {
     let words = ["sudo", "env"].into_iter().chain(settings.iter().map(String::as_str));
     let words = words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");

@@ -1,6 +1,7 @@
 //! The programs the lab drives: brokers, proxies, and the tools of the network.
 //!
-//! One that this machine has is used as it is. All others are unpacked, never installed ([`unpacked`](crate::unpacked)).
+//! One that this machine has is used as it is. All others are unpacked, never installed
+//! ([`unpacked`](crate::unpacked)).
 
 use std::{
     collections::BTreeMap,
@@ -43,8 +44,8 @@ pub const fn program(name: &'static str, packages: &'static str, why: &'static s
     Program { name, packages, why, own: Own::Serves }
 }
 
-/// Where Debian has the module of nginx for plain TCP, and where Debian and rabbitmq.com have the broker's own scripts. Those on PATH change to the
-/// `rabbitmq` user.
+/// Where Debian has the module of nginx for plain TCP, and where Debian and rabbitmq.com have the
+/// broker's own scripts. Those on PATH change to the `rabbitmq` user.
 pub const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 pub const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
@@ -117,7 +118,8 @@ pub fn provide<'a>(workspace: &Workspace, programs: impl IntoIterator<Item = &'a
             }
         }
         for program in programs {
-            // A package that did not have to be fetched, since the machine has it, may still have what is missing in another place.
+            // A package that did not have to be fetched, since the machine has it, may still have
+            // what is missing in another place.
             let path = set.locate(program.name).ok_or_else(|| Error::MissingPrograms(format!("{} (not in {packages})", program.name)))?;
             unpacked::start(workspace, program.name, &set, &path)?;
         }
@@ -125,9 +127,22 @@ pub fn provide<'a>(workspace: &Workspace, programs: impl IntoIterator<Item = &'a
     Ok(())
 }
 
-/// Where a program is: this machine's, or the file that was unpacked; `None` where there is neither.
+/// Where a program is: this machine's, or the file that was unpacked; `None` where there is
+/// neither.
 pub fn find(workspace: &Workspace, program: &Program) -> Option<PathBuf> {
     own(program).or_else(|| Some(Set::new(workspace, program.packages)).filter(Set::is_there)?.locate(program.name))
+}
+
+/// The roots of what was unpacked of these programs, for an overlay above the machine's own: as if
+/// it were installed.
+pub fn layers(workspace: &Workspace, programs: &[Program]) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> = programs
+        .iter()
+        .filter(|program| own(program).is_none())
+        .map(|program| Set::new(workspace, program.packages).root().to_owned())
+        .collect();
+    roots.dedup();
+    roots
 }
 
 /// All that the lab drives.
@@ -150,7 +165,8 @@ fn own(program: &Program) -> Option<PathBuf> {
 
 /// A program of this machine, by its name or where it is.
 pub fn on_path(name: &str) -> Option<PathBuf> {
-    // The PATH of an ordinary user on Debian leaves out where the programs of the administrator are.
+    // The PATH of an ordinary user on Debian leaves out where the programs of the administrator
+    // are.
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     // An absolute name replaces the directory.

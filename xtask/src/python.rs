@@ -1,4 +1,5 @@
-//! Python, and what the lab drives of its packages: an AMQP client, and proxies that have no package of Debian's.
+//! Python, and what the lab drives of its packages: an AMQP client, and proxies that have no
+//! package of Debian's.
 
 use std::{
     fs,
@@ -70,9 +71,11 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
     if venv.exists() {
         fs::remove_dir_all(&venv).map_err(|source| Error::File { path: venv.clone(), source })?;
     }
-    // Not a virtual environment: that of an interpreter which is unpacked would not know its libraries.
+    // Not a virtual environment: that of an interpreter which is unpacked would not know its
+    // libraries.
     let (python, pip) = base(workspace)?;
     let mut install = clean(&python);
+    install.env("PIP_ROOT_USER_ACTION", "ignore");
     install.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check", "--target"]);
     command::run(install.arg(site(workspace)).args(&wanted).envs(pip.map(|pip| ("PYTHONPATH", pip))))?;
     let script = format!(

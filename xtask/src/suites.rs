@@ -55,7 +55,8 @@ impl Tally {
         self.took.push((took, name.to_owned()));
     }
 
-    /// What passed, what took longest, what was not run and why; the last line has the numbers alone.
+    /// What passed, what took longest, what was not run and why; the last line has the numbers
+    /// alone.
     ///
     /// # Errors
     ///
@@ -129,7 +130,8 @@ pub fn documented(workspace: &Workspace, package: &str) -> Result<Tally> {
     counted(&format!("{package}: examples in the documentation"), cargo.command())
 }
 
-/// Runs a command that prints what tests print; it is told about in one line, and all that it said is shown when a test failed.
+/// Runs a command that prints what tests print; it is told about in one line, and all that it said
+/// is shown when a test failed.
 fn counted(name: &str, command: &mut Command) -> Result<Tally> {
     let began = Instant::now();
     let output = command.stdin(Stdio::null()).output().map_err(|source| Error::Start { command: command::line(command), source })?;
@@ -175,7 +177,8 @@ impl Suite {
     }
 }
 
-/// Reads what a test program prints: `test NAME ... ignored, REASON` and `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+/// Reads what a test program prints: `test NAME ... ignored, REASON` and `test result: ok. 3
+/// passed; 0 failed; 1 ignored; ...`.
 fn tally(said: &str) -> Tally {
     let mut tally = Tally::default();
     for line in said.lines() {

@@ -1,7 +1,8 @@
-//! The root file system of a Debian 13, with the broker and the proxy of that release, for scenarios that ask for them.
+//! The root file system of a Debian 13, with the broker and the proxy of that release, for
+//! scenarios that ask for them.
 //!
-//! It is made of unpacked packages, and nothing of it was ever installed: it is for `chroot`, and has no services, users or settings but what those
-//! programs look for.
+//! It is made of unpacked packages, and nothing of it was ever installed: it is for `chroot`, and
+//! has no services, users or settings but what those programs look for.
 
 use std::{
     fs,
@@ -19,9 +20,6 @@ use crate::{
 /// The suite, and what it is there for. `?essential` is what every Debian has.
 const SUITE: &str = "trixie";
 const PACKAGES: [&str; 3] = ["?essential", "rabbitmq-server", "haproxy"];
-
-/// The directories that are links into /usr since that release; packages may still unpack through them.
-const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// What maintainer scripts would have made of files that packages bring.
 const COPIES: [(&str, &str); 2] =
@@ -58,7 +56,7 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
     let (root, downloads) = (root(workspace), workspace.target.join("lab/apt").join(SUITE));
     unpacked::remove(&root)?;
     let packages = Archive::open(workspace, &downloads, [SUITE].into_iter())?.fetch(&PACKAGES)?;
-    prepare(&root)?;
+    unpacked::merge(&root)?;
     imagined::unpack(&packages, &root)?;
     furnish(&root).map_err(|source| Error::File { path: root.clone(), source })?;
     let starter = workspace.starters().join(STARTER);
@@ -68,14 +66,6 @@ pub fn setup(workspace: &Workspace) -> Result<()> {
         .and_then(|()| fs::write(root.join(WHOLE), ""))
         .map_err(|source| Error::File { path: starter, source })?;
     unpacked::remove(&downloads)
-}
-
-fn prepare(root: &Path) -> Result<()> {
-    let made = MERGED.iter().try_for_each(|name| {
-        fs::create_dir_all(root.join("usr").join(name))?;
-        symlink(Path::new("usr").join(name), root.join(name))
-    });
-    made.map_err(|source| Error::File { path: root.to_owned(), source })
 }
 
 fn furnish(root: &Path) -> std::io::Result<()> {
@@ -90,8 +80,8 @@ fn furnish(root: &Path) -> std::io::Result<()> {
     FILES.iter().try_for_each(|(name, text)| fs::write(root.join(name), text))
 }
 
-/// Runs a program in it: `trixie PROGRAM ARGUMENTS`. What is mounted for it is seen by that program alone and gone with it. The target directory
-/// is at the same place as outside.
+/// Runs a program in it: `trixie PROGRAM ARGUMENTS`. What is mounted for it is seen by that program
+/// alone and gone with it. The target directory is at the same place as outside.
 fn script(root: &Path, target: &Path) -> String {
     format!(
         "#!/bin/sh\n# Made by `cargo xtask setup`: runs a program in a Debian 13. It has to be root.\n\

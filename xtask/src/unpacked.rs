@@ -1,7 +1,8 @@
-//! Packages that are unpacked under the target directory and run from there: nothing that only tests and demo drive is installed.
+//! Packages that are unpacked under the target directory and run from there: nothing that only
+//! tests and demo drive is installed.
 //!
-//! Each has a directory of its own with all that it needs and this machine lacks. A starter in a directory for the search path runs a program of it
-//! with the libraries beside it.
+//! Each has a directory of its own with all that it needs and this machine lacks. A starter in a
+//! directory for the search path runs a program of it with the libraries beside it.
 
 use std::{
     fs,
@@ -17,16 +18,19 @@ use crate::{
 };
 
 /// Where packages put programs.
-const PLACES: [&str; 4] = ["usr/sbin", "usr/bin", "sbin", "bin"];
+const PLACES: [&str; 2] = ["usr/sbin", "usr/bin"];
 
 /// Where packages put libraries, at most two directories deeper.
-const LIBRARIES: [&str; 2] = ["usr/lib", "lib"];
+const LIBRARIES: &str = "usr/lib";
+
+/// The directories that are links into /usr; packages of before that are unpacked through them.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// What a program looks for at a fixed place unless a variable says where it is.
 const SETTINGS: [(&str, &str); 2] = [("etc/ssl/openssl.cnf", "OPENSSL_CONF"), ("usr/share/debootstrap", "DEBOOTSTRAP_DIR")];
 
 /// Lists the packages of a set; written last.
-const WHOLE: &str = ".packages";
+const WHOLE: &str = ".unpacked";
 
 /// The directory that the scripts of Erlang name as their own.
 const ERLANG: &str = "usr/lib/erlang";
@@ -52,6 +56,11 @@ impl Set {
         Some(Self { root: all.join(name), packages: Vec::new() })
     }
 
+    /// Where it is, or will be.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Whether it is unpacked, and whole.
     pub fn is_there(&self) -> bool {
         self.root.join(WHOLE).is_file()
@@ -71,6 +80,7 @@ impl Set {
             fs::create_dir_all(directory).map_err(failed(directory))?;
         }
         let packages = apt.fetch(&self.packages, &downloads)?;
+        merge(&partial)?;
         imagined::unpack(&packages, &partial)?;
         relink(&partial, &partial)?;
         remove(&self.root)?;
@@ -98,9 +108,7 @@ impl Set {
     /// The directories of its libraries, as the loader takes them; empty where there are none.
     pub fn library_path(&self) -> String {
         let mut found = Vec::new();
-        for place in LIBRARIES {
-            libraries_below(&self.root.join(place), 2, &mut found);
-        }
+        libraries_below(&self.root.join(LIBRARIES), 2, &mut found);
         found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
     }
 
@@ -166,12 +174,28 @@ pub fn stop(workspace: &Workspace, name: &str) -> Result<()> {
     }
 }
 
-/// The starter of this name. What is named by its place on a machine has none: to join that place to a directory gives a file of the machine's.
+/// The starter of this name. What is named by its place on a machine has none: to join that place
+/// to a directory gives a file of the machine's.
 fn starter(workspace: &Workspace, name: &str) -> Option<PathBuf> {
     (!name.contains('/')).then(|| workspace.starters().join(name))
 }
 
-/// Points the absolute links of a tree below `root` to what is in it, as they would be after a `chroot`.
+/// Makes the links of a new root into its /usr, as they are on the machine: a directory in their
+/// place would hide the machine's under an overlay.
+///
+/// # Errors
+///
+/// When they cannot be made.
+pub fn merge(root: &Path) -> Result<()> {
+    let made = MERGED.iter().try_for_each(|name| {
+        fs::create_dir_all(root.join("usr").join(name))?;
+        symlink(Path::new("usr").join(name), root.join(name))
+    });
+    made.map_err(failed(root))
+}
+
+/// Points the absolute links of a tree below `root` to what is in it, as they would be after a
+/// `chroot`.
 fn relink(root: &Path, directory: &Path) -> Result<()> {
     for entry in fs::read_dir(directory).map_err(failed(directory))?.flatten() {
         let path = entry.path();
@@ -264,9 +288,10 @@ mod tests {
     #[test]
     fn absolute_links_stay_inside() {
         let trial = Trial::new("links");
+        let root = &trial.0.root;
+        merge(root).unwrap();
         trial.file("bin/kmod", "program");
         trial.file("usr/sbin/x", "");
-        let root = &trial.0.root;
         symlink("/bin/kmod", root.join("usr/sbin/depmod")).unwrap();
         symlink("x", root.join("usr/sbin/y")).unwrap();
         relink(root, root).unwrap();

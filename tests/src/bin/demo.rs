@@ -1,6 +1,7 @@
 //! Seven real resets on three throw-away hosts, and what the agents on the two ends say of each.
 //!
-//! Ends by itself; exit status 1 when a verdict is not the truth. The truth is how each reset was made, and stands beside it.
+//! Ends by itself; exit status 1 when a verdict is not the truth. The truth is how each reset was
+//! made, and stands beside it.
 
 use std::{
     io::Read as _,
@@ -21,7 +22,8 @@ use rstblame_lab::{
 /// No line is longer.
 const COLUMNS: usize = 100;
 
-/// Segments that go each way before the router interferes: the connection was in use, as those are that people miss.
+/// Segments that go each way before the router interferes: the connection was in use, as those are
+/// that people miss.
 const EXCHANGES: usize = 5;
 
 fn main() -> ExitCode {
@@ -130,7 +132,8 @@ fn firewall(stage: &mut Stage) -> Result<()> {
     let connection = stage.connect()?;
     let flow = connection.flow()?;
     for _ in 0..EXCHANGES {
-        // In this order: no acknowledgement of the client's is left to be sent when the rule is there.
+        // In this order: no acknowledgement of the client's is left to be sent when the rule is
+        // there.
         exchange(&connection.server, &connection.client)?;
         exchange(&connection.client, &connection.server)?;
     }
@@ -173,7 +176,8 @@ fn exchange(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
     to.read_exact(&mut segment).map_err(|error| LabError::io("read from a socket", error))
 }
 
-/// What is true of a reset, as one host can know it: the kinds of origin and the causes that the wire cannot tell apart.
+/// What is true of a reset, as one host can know it: the kinds of origin and the causes that the
+/// wire cannot tell apart.
 struct Truth {
     direction: &'static str,
     origins: &'static [&'static str],
@@ -244,7 +248,8 @@ impl Stage {
         self.net.server.destroy_sockets(&format!("sport = :{AMQP} and dport = :{port}"))
     }
 
-    /// Leaves a connection open of which only one end has gone: closing the other would be one more reset, and another story.
+    /// Leaves a connection open of which only one end has gone: closing the other would be one more
+    /// reset, and another story.
     fn keep(&mut self, connection: Connection) {
         self.kept.push((connection.client, connection.server));
     }
@@ -261,8 +266,8 @@ impl Stage {
 }
 
 impl Watch {
-    /// Shows what the agent says of a reset, and whether that is the truth. The broker of scene 5 says two things of one connection; only the one
-    /// that is asked for is waited for.
+    /// Shows what the agent says of a reset, and whether that is the truth. The broker of scene 5
+    /// says two things of one connection; only the one that is asked for is waited for.
     fn tells(&self, flow: Flow, truth: &Truth) -> Result<bool> {
         let is_it = |event: &Value| {
             is_kind(event, "rst") && flow.is_of(event) && event.pointer("/direction").is_some_and(|one| one == truth.direction)

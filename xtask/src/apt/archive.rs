@@ -1,5 +1,5 @@
-//! Suites of Debian's besides the one this machine is of, with lists and a cache of their own: what it has installed and where it installs from
-//! stays as it is.
+//! Suites of Debian's besides the one this machine is of, with lists and a cache of their own: what
+//! it has installed and where it installs from stays as it is.
 
 use std::{
     env, fs,
@@ -16,7 +16,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Names the variable with the address of an archive of Debian's, for machines that install from none.
+/// Names the variable with the address of an archive of Debian's, for machines that install from
+/// none.
 pub const MIRROR: &str = "RSTBLAME_DEBIAN";
 
 /// The keys of that archive, which a machine that is not Debian does not trust by itself.
@@ -73,7 +74,8 @@ impl Archive {
         command
     }
 
-    /// Fetches packages with all that they depend on, as for a machine that has nothing, and says which files these are.
+    /// Fetches packages with all that they depend on, as for a machine that has nothing, and says
+    /// which files these are.
     ///
     /// # Errors
     ///
@@ -86,7 +88,8 @@ impl Archive {
     }
 }
 
-/// Where other suites are fetched from: what [`MIRROR`] names, else where this machine installs Debian from.
+/// Where other suites are fetched from: what [`MIRROR`] names, else where this machine installs
+/// Debian from.
 ///
 /// # Errors
 ///

@@ -1,8 +1,9 @@
 //! Packages fetched as for a machine that has what this one has and nothing against it.
 //!
-//! apt resolves dependencies against the list of what is installed. It is given one of our own: the same packages with their versions and with
-//! what they provide, but without conflicts, dependencies and holds. Nothing that is installed, from whatever suite, can then refuse a package
-//! that is only to be unpacked, and apt's own resolver says what has to come with it.
+//! apt resolves dependencies against the list of what is installed. It is given one of our own: the
+//! same packages with their versions and with what they provide, but without conflicts,
+//! dependencies and holds. Nothing that is installed, from whatever suite, can then refuse a
+//! package that is only to be unpacked, and apt's own resolver says what has to come with it.
 
 use std::{
     ffi::OsStr,
@@ -27,7 +28,8 @@ const KEPT: [&str; 5] = ["Package", "Architecture", "Multi-Arch", "Version", "Pr
 /// The C library cannot be had twice in one process: the loader and it have to be of one version.
 const C_LIBRARY: &str = "libc6";
 
-/// Fetches packages, and what they need that this machine does not have, into `directory`; says which files these are.
+/// Fetches packages, and what they need that this machine does not have, into `directory`; says
+/// which files these are.
 ///
 /// # Errors
 ///
@@ -63,8 +65,9 @@ pub fn downloaded(archives: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Lets apt-get download packages, whose names follow, for a machine that has what is in the list `status`. Removals are as imagined as the rest:
-/// rsyslog may take the place of another syslog daemon here.
+/// Lets apt-get download packages, whose names follow, for a machine that has what is in the list
+/// `status`. Removals are as imagined as the rest: rsyslog may take the place of another syslog
+/// daemon here.
 pub fn download<'a>(apt: &'a mut Command, status: &Path) -> &'a mut Command {
     // Only files of ours are written, by whoever this is.
     apt.args(["-o", &format!("Dir::State::status={}", status.display()), "-o", "Debug::NoLocking=1"]);
@@ -120,7 +123,10 @@ fn is_installed(paragraph: &str) -> bool {
 /// When one is no package, or a file cannot be written.
 pub fn unpack(packages: &[PathBuf], root: &Path) -> Result<()> {
     for package in packages {
-        command::run(clean("dpkg-deb").arg("--extract").arg(package).arg(root))?;
+        // As dpkg would, through the links of a merged /usr; `dpkg-deb --extract` puts directories
+        // in their place.
+        let script = "dpkg-deb --fsys-tarfile \"$0\" | tar --extract --keep-directory-symlink --directory \"$1\"";
+        command::run(clean("sh").args(["-c", script]).arg(package).arg(root))?;
     }
     Ok(())
 }

@@ -15,9 +15,10 @@ use crate::{
 
 /// Installs the packages after the script's name (`$@`), without starting what they bring.
 ///
-/// Debian's maintainer scripts start the services they install. `policy-rc.d` is the administrator's way to forbid that
-/// (<https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt>): one is put there for as long as the
-/// installation runs, unless the machine has its own.
+/// Debian's maintainer scripts start the services they install. `policy-rc.d` is the
+/// administrator's way to forbid that
+/// (<https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt>): one is put there for
+/// as long as the installation runs, unless the machine has its own.
 const INSTALL: &str = r#"
 set -eu
 guard=/usr/sbin/policy-rc.d
@@ -28,7 +29,8 @@ if [ ! -e "$guard" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$guard"
     chmod 755 "$guard"
 fi
-# Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc. Errors go to standard error.
+# Nothing is ever removed to make room: rustc-web, for one, conflicts with rustc. Errors go to
+# standard error.
 DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends --no-remove "$@" > /dev/null
 "#;
 
@@ -45,7 +47,8 @@ impl Apt {
         succeeds(clean("apt-get").arg("--version")).then_some(Self { is_updated: false, complaint: None })
     }
 
-    /// Fetches the package lists, the first time it is called. A source that fails is told and no error: the others may have what is needed.
+    /// Fetches the package lists, the first time it is called. A source that fails is told and no
+    /// error: the others may have what is needed.
     ///
     /// # Errors
     ///
@@ -83,8 +86,9 @@ impl Apt {
         installed.map_err(|error| self.with_complaint(error))
     }
 
-    /// Fetches packages and those of their dependencies that this machine does not have into `directory`, and installs nothing. What is
-    /// installed here cannot stand in the way: it is only looked at for what need not be fetched.
+    /// Fetches packages and those of their dependencies that this machine does not have into
+    /// `directory`, and installs nothing. What is installed here cannot stand in the way: it is
+    /// only looked at for what need not be fetched.
     ///
     /// # Errors
     ///

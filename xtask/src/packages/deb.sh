@@ -12,6 +12,7 @@ older() {
 	dpkg-deb -Znone --root-owner-group --build /tmp/older /tmp/older.deb
 }
 
+step 'deb: lintian' lintian --allow-root --fail-on error,warning "$new"
 step 'deb: make an older one' older
 step 'deb: install' dpkg --install /tmp/older.deb
 step 'deb: has a user' getent passwd rstblame
