@@ -196,7 +196,7 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     let record = unsafe {
         slots::clear(&mut (*record).flow);
         slots::clear(&mut (*record).sent);
-        zero((&raw mut (*record).options).cast::<[u64; 13]>());
+        zero(record.cast::<u64>().add(core::mem::offset_of!(ArrivedRst, options) / 8).cast::<[u64; 13]>());
         (*record).header = header(kind::ARRIVED_RST);
         (*record).key = *key;
         (*record).packet = *packet;

@@ -241,7 +241,7 @@ impl LogReader {
         if peeled.time.is_none() && peeled.level.is_none() && self.held.mends(&self.clock, raw) {
             return;
         }
-        let source = peeled.source.join(" ");
+        let source = one_line(&peeled.source.join(" "));
         let mut whole = None;
         if peeled.piece == Piece::Partial || (peeled.piece == Piece::Last && self.pieces.iter().any(|(other, _)| *other == source)) {
             let before = self.pieces.iter().position(|(other, _)| *other == source).and_then(|at| self.pieces.remove(at));
@@ -271,7 +271,7 @@ impl LogReader {
             && let (Some(before), Some(text)) = (peeled.text.get(..at), peeled.text.get(at..))
             && let Some(Ok(value)) = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>().next()
         {
-            let source = [source.as_str(), before.trim()].join(" ").trim().to_owned();
+            let source = one_line(&[source.as_str(), before.trim()].join(" "));
             for mut taken in object::taken(&self.clock, &value) {
                 if taken.source.is_empty() {
                     taken.source.push(source.clone());
@@ -600,4 +600,10 @@ fn key(source: &str, pid: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (source, pid).hash(&mut hasher);
     hasher.finish()
+}
+
+/// Where lines come from, as one line of text: a wrapper may have said anything.
+fn one_line(source: &str) -> String {
+    let words = source.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
 }
