@@ -192,7 +192,6 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     const { assert!(size_of::<ArrivedRst>() - core::mem::offset_of!(ArrivedRst, options) == size_of::<[u64; 13]>()) };
     // Member by member: the whole of it at once would be a store for each word, and these two are cleared by what the program has anyway.
     // SAFETY: the record is as large as it is told and aligned; each member is integers, and all are written here.
-    #[expect(clippy::cast_ptr_alignment, reason = "what is before is a multiple of 8 bytes long, in a record that is aligned to 8")]
     let record = unsafe {
         slots::clear(&mut (*record).flow);
         slots::clear(&mut (*record).sent);
