@@ -43,6 +43,22 @@ pub enum Effect {
     ConnectTimedOut,
 }
 
+impl Effect {
+    /// The word of the contract.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::ConnectionReset => "connection_reset",
+            Self::ConnectionRefused => "connection_refused",
+            Self::HandshakeAborted => "handshake_aborted",
+            Self::Ignored => "ignored",
+            Self::Answered => "answered",
+            Self::ClosedWithoutAmqpClose => "closed_without_amqp_close",
+            Self::TimedOut => "timed_out",
+            Self::ConnectTimedOut => "connect_timed_out",
+        }
+    }
+}
+
 /// Who tore the connection down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

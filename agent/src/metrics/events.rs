@@ -27,6 +27,14 @@ struct ResetLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndingLabels {
+    effect: &'static str,
+    origin: &'static str,
+    cause: &'static str,
+    severity: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
     result: &'static str,
 }
@@ -34,6 +42,7 @@ struct ReloadLabels {
 /// Counts what the session tells it. Nothing is allocated for an event whose labels were met before.
 pub struct Observer {
     resets: Family<ResetLabels, Counter>,
+    endings: Family<EndingLabels, Counter>,
     peers: Capped<IpAddr>,
     named_middleboxes: Capped<String>,
     middleboxes: Capped<IpAddr>,
@@ -51,6 +60,7 @@ impl Observer {
         let (peers, middleboxes) = (Family::default(), Family::default());
         let observer = Self {
             resets: Family::default(),
+            endings: Family::default(),
             peers: Capped::new("peer", limits.peers, &peers),
             named_middleboxes: Capped::new("middlebox", limits.middleboxes, &middleboxes),
             middleboxes: Capped::new("middlebox", limits.middleboxes, &middleboxes),
@@ -62,6 +72,11 @@ impl Observer {
             turns,
         };
         registry.register("resets", "Resets reported whole (rst lines)", observer.resets.clone());
+        registry.register(
+            "connection_endings",
+            "Connections that died without a RST and were reported whole (connection_ended lines)",
+            observer.endings.clone(),
+        );
         registry.register("peer_resets", "Resets reported whole by the address at the other end; beyond the limit under other", peers);
         registry.register(
             "middlebox_resets",
@@ -120,6 +135,17 @@ impl Observer {
             }
         }
         self.handed_over.observe(delay.as_secs_f64());
+    }
+
+    /// The end of a connection without a RST was handed to the sinks.
+    pub fn ended(&self, event: &ResetEvent) {
+        let labels = EndingLabels {
+            effect: event.effect.token(),
+            origin: event.origin.kind.token(),
+            cause: event.cause.id.token(),
+            severity: event.severity.token(),
+        };
+        self.endings.get_or_create(&labels).inc();
     }
 
     /// The configuration was read again.

@@ -34,6 +34,7 @@ fn all() -> (Metrics, Observer) {
     for (peer, name) in [("192.0.2.1", Some("lb \"1\"\n")), ("192.0.2.2", None), ("2001:db8::1", None)] {
         let address = name.is_none().then_some("198.51.100.7");
         observer.handed_over(&event(OriginKind::Middlebox, name, address, peer), Duration::from_millis(1200));
+        observer.ended(&event(OriginKind::Middlebox, name, address, peer));
     }
     observer.handed_over(&event(OriginKind::LocalProcess, None, None, "192.0.2.1"), Duration::from_millis(1200));
     metrics.set_latest(Some(Arc::new(Snapshot {

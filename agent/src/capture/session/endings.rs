@@ -110,6 +110,9 @@ impl Session {
         let event = Box::new(report::event(&reset, verdict, &self.plan.host));
         let Some(event) = self.fold(&reset, event, Kind::Ending) else { return };
         self.tally.endings.emitted += 1;
+        if let Some(attended) = &self.attended {
+            attended.observer.ended(&event);
+        }
         self.queue(Event::ConnectionEnded(event));
     }
 }
