@@ -164,7 +164,7 @@ struct Run {
 /// What there is before the agent is armed.
 enum Kind {
     /// Its thread, too, starts once the agent is confined.
-    Capture(Opened),
+    Capture { sinks: Opened, leaves_root: bool },
     /// Where SIGHUP reads the configuration again, and the one that is running. Its sinks start once the agent is confined: each has a thread.
     Daemon(ConfigArgs, Box<Config>),
 }
@@ -197,7 +197,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let ended = run_to_end(Run {
         plan,
         netns: args.netns.clone(),
-        kind: Kind::Capture(sinks),
+        kind: Kind::Capture { sinks, leaves_root: standard && args.state_dir.is_none() && args.command.is_none() },
         duration: args.duration,
         count: args.count,
         command: args.command.clone(),
@@ -214,8 +214,13 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
 ///
 /// When it cannot be armed, or something it needs dies.
 pub fn run_daemon(args: ConfigArgs, config: Config) -> Result<(), CaptureError> {
-    if let Some(user) = &config.privileges.user {
-        privileges::become_user(user)?;
+    match &config.privileges.user {
+        Some(user) => privileges::become_user(user)?,
+        None if rustix::process::geteuid().is_root() && config.privileges.confine != Confine::Off => tracing::warn!(
+            "the agent runs as root, and whoever took it over would own what root owns: name a user in [privileges] \
+             (user = \"rstblame\", or --user), or start it by the packed unit"
+        ),
+        None => {}
     }
     let arm = arm_options(&config.kernel, config.ports.clone(), config.netns.inode()?);
     let plan = Plan {
@@ -270,10 +275,14 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     let follows = plan.follows_namespaces();
     armed.coverage.extend(privileges::coverage(capabilities::held().unwrap_or(CapabilitySet::empty()), follows));
     let (sinks, mut config) = match kind {
-        Kind::Capture(sinks) => {
+        Kind::Capture { sinks, leaves_root } => {
             // A command is to have the rights of whoever asked for it.
             if command.is_none() {
-                let privileges = privileges::confine(Confine::BestEffort, follows, || armed.counters().is_ok())?;
+                // A file that was moved away is made anew, and the state is written at the end: both may
+                // lie where root alone may write.
+                let left = if leaves_root { privileges::leave_root() } else { Ok(()) };
+                let mut privileges = privileges::confine(Confine::BestEffort, follows, || armed.counters().is_ok())?;
+                privileges.failed.extend(left.err().map(|error| error.to_string()));
                 plan.privileges = Some(privileges);
             }
             (Sinks::capture(sinks)?, None)

@@ -173,6 +173,46 @@ fn no_tracefs() -> Result<()> {
     Ok(())
 }
 
+/// A capture that is damaged or breaks off: what came before is told, and the exit status says that this is not all.
+#[test]
+fn a_damaged_capture() -> Result<()> {
+    // A pcap file (version 2.4, Ethernet) with one frame of 60 bytes: whole, cut in the frame, cut in the frame's head, and with a frame
+    // that is longer than any.
+    let mut whole = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+    let head = whole.len();
+    whole.extend([1, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 60, 0, 0, 0]);
+    whole.extend([0; 60]);
+    let mut endless = whole.clone();
+    endless.extend([1, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0x7f]);
+    let cut = |at| whole.get(..at).unwrap_or_default().to_vec();
+    for (name, bytes, status) in
+        [("whole", whole.clone(), 0), ("in a frame", cut(whole.len() - 1), 1), ("in a head", cut(head + 7), 1), ("endless", endless, 1)]
+    {
+        let path = workspace::artefacts()?.join("damaged.pcap");
+        fs::write(&path, bytes).map_err(|error| LabError::io("write a capture", error))?;
+        let mut command = Command::new(workspace::agent_binary());
+        command.args(["pcap", "--format", "json"]).arg(&path);
+        let finished = finish(command, LIMIT)?;
+        assert_no_panic(&finished);
+        assert_eq!(finished.status.code(), Some(status), "{name}: {}", finished.stderr);
+        assert_eq!(status == 1, finished.stderr.contains("damaged.pcap"), "{name}: {}", finished.stderr);
+    }
+    Ok(())
+}
+
+/// A FIFO whose other end nobody opens, where a configuration was expected.
+#[test]
+fn a_configuration_that_is_a_fifo() -> Result<()> {
+    let path = workspace::artefacts()?.join("fifo.toml");
+    // What an earlier run left.
+    let _ = fs::remove_file(&path);
+    command::run(&["mkfifo", &path.to_string_lossy()])?;
+    let mut command = Command::new(workspace::agent_binary());
+    command.args(["daemon", "--config"]).arg(&path);
+    assert_one_line(&finish(command, LIMIT)?, USAGE, &["fifo.toml", "no regular file"]);
+    Ok(())
+}
+
 /// Runs the agent in a mount namespace of its own where `directory` is empty.
 fn without(directory: &str) -> Result<Finished> {
     let mut command = Command::new("unshare");

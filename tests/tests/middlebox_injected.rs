@@ -2,8 +2,11 @@
 
 use rstblame_lab::{
     Result,
+    agent::Agent,
     forge::{Forgery, Injector, IpId},
-    trial::{ALL, Ip, Side, Trial},
+    net::routed,
+    peer::Connection,
+    trial::{ALL, Case, Ip, Side, Trial},
     truth::Truth,
 };
 
@@ -200,4 +203,25 @@ fn a_race_with_the_peers_data() -> Result<()> {
         trial.judge(&case, &RACE)?;
     }
     trial.finish()
+}
+
+/// RSTs without effect that come right before the end, when none of them has been held for its time.
+#[test]
+fn what_had_no_effect_is_told_of_to_the_last() -> Result<()> {
+    const RSTS: usize = 5;
+    let net = routed()?;
+    let agent = Agent::on(&net.client).args(&["--ignored"]).settle("30s").start()?;
+    let injector = Injector::on(&net.router, Side::Client.interface())?;
+    let case = Case::of(Connection::open(&net.client, &net.server, net.server.v4())?, Side::Client, Ip::V4)?;
+    let model = injector.last(case.flow)?;
+    for _ in 0..RSTS {
+        injector.inject(&model, &Forgery { seq: -24, ..Forgery::PASSIVE })?;
+    }
+    // They have come when what was said after them has.
+    case.talk()?;
+    let record = agent.stop()?;
+    let told = record.resets_of(case.flow);
+    assert_eq!(told.len(), RSTS, "{told:?}");
+    assert_eq!(record.totals().map(|totals| (totals.seen, totals.lost)), Some((RSTS as u64, 0)));
+    Ok(())
 }

@@ -189,6 +189,42 @@ fn started_as_root_it_becomes_the_user_it_is_given_and_empties_the_bounding_set(
     agent.stop().map(drop)
 }
 
+/// A capture whose output is open already has no use for root; one that has to make files anew where root alone may, has.
+#[test]
+fn a_capture_of_roots_is_nobodys_once_it_is_armed() -> Result<()> {
+    let host = lone_host()?;
+    let agent = Agent::on(&host).start()?;
+    for thread in Status::of_threads(agent.pid())? {
+        assert_ne!(thread.uid, 0, "{thread:?}");
+        assert!(thread.permitted.iter().all(|name| EVERYWHERE.contains(name)) && thread.no_new_privs, "{thread:?}");
+        assert_eq!((thread.bounding, thread.seccomp), (0, 2));
+    }
+    let first = started(&agent)?;
+    for key in SIGHT {
+        assert_eq!(coverage(&first, key), ("active", ""), "{key}");
+    }
+    let event = received(&agent, &host, AMQP)?;
+    assert!(owner(&event) == Some(u64::from(std::process::id())) && event.get("packet").is_some(), "{event}");
+    agent.stop()?;
+
+    let place = OpenPlace::new("capture")?;
+    for arguments in [["--state-dir", &place.path("state").to_string_lossy()], ["--cmd", "sleep 60"]] {
+        let agent = Agent::on(&host).args(&arguments).start()?;
+        assert!(Status::of_threads(agent.pid())?.iter().all(|thread| thread.uid == 0), "{arguments:?}");
+        agent.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_stays_root_says_so() -> Result<()> {
+    let (place, host) = (OpenPlace::new("stays-root")?, lone_host()?);
+    let agent = watching(&place, &host)?.start()?;
+    let line = agent.wait_for_log("the agent runs as root")?;
+    assert!(line.contains("[privileges]"), "{line}");
+    agent.stop().map(drop)
+}
+
 #[test]
 fn a_missing_capability_costs_what_is_said_and_no_more() -> Result<()> {
     let (place, host) = (OpenPlace::new("missing")?, lone_host()?);

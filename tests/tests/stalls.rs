@@ -4,7 +4,9 @@
 use std::{
     collections::HashSet,
     fs,
-    net::{SocketAddr, TcpStream},
+    io::Write as _,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixListener,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,8 +15,10 @@ use std::{
 use rstblame_lab::{
     LabError, Result,
     agent::Agent,
+    command::run,
     net::{Host, lone_host},
     peer, poll,
+    site::Site,
 };
 
 /// How long a reset may take to become a line, its settle window included.
@@ -120,5 +124,54 @@ fn processes_with_very_many_descriptors() -> Result<()> {
     let record = agent.stop()?;
     let known: HashSet<String> = record.totals().map(|totals| totals.fell_out.keys().cloned().collect()).unwrap_or_default();
     assert!(known.iter().all(|what| what == "lookups"), "{known:?}");
+    Ok(())
+}
+
+/// Sinks whose readers take nothing: sockets that nobody reads from, one that nobody accepts, and a FIFO without its other end.
+#[test]
+fn sinks_that_take_nothing() -> Result<()> {
+    let site = Site::new("stalled-sinks")?;
+    let (deaf, fifo) = (site.path("deaf.sock"), site.path("fifo"));
+    let tcp = TcpListener::bind("127.0.0.1:0").map_err(|error| LabError::io("listen", error))?;
+    let unix = UnixListener::bind(&deaf).map_err(|error| LabError::io("listen", error))?;
+    let address = tcp.local_addr().map_err(|error| LabError::io("read an address", error))?;
+    run(&["mkfifo", &fifo.to_string_lossy()])?;
+    let config = site.configure(
+        "[\"24901-24999\"]",
+        &format!(
+            "[[sink]]\ntype = \"tcp\"\nname = \"tcp\"\naddress = \"{address}\"\nqueue = 10\n\
+             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {deaf:?}\nqueue = 10\n\
+             [[sink]]\ntype = \"file\"\nname = \"fifo\"\npath = {fifo:?}\nqueue = 10\n"
+        ),
+    )?;
+    let agent = Agent::daemon(&config).start()?;
+    // What the sockets' buffers take is soon full.
+    site.resets(24999, 2000)?;
+    all_in_time(&agent, &site.host, 24901..24921, "while sinks take nothing")?;
+    drop(agent.stop()?);
+    drop((tcp, unix));
+    Ok(())
+}
+
+/// Very many clients at the metrics port, that say nothing, or ask and do not read.
+#[test]
+fn clients_of_the_metrics_that_say_and_read_nothing() -> Result<()> {
+    let site = Site::new("stalled-metrics")?;
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let address = free.map_err(|error| LabError::io("find a free port", error))?;
+    let config = site.configure("[\"25001-25099\"]", &format!("[metrics]\nlisten = \"{address}\"\n"))?;
+    let agent = Agent::daemon(&config).start()?;
+    let mut clients = Vec::new();
+    for number in 0..500 {
+        let client = TcpStream::connect(address).map_err(|error| LabError::io("connect to the metrics", error))?;
+        if number % 2 == 0 {
+            // One that had to make room for others may be gone.
+            let _gone = (&client).write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+        }
+        clients.push(client);
+    }
+    all_in_time(&agent, &site.host, 25001..25021, "while clients wait")?;
+    drop(clients);
+    drop(agent.stop()?);
     Ok(())
 }

@@ -78,6 +78,9 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How long a reader that does not read may hold the end up.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
+/// How long the state may take to be written at the end, others' last events beside it.
+const LAST_STATE: Duration = Duration::from_secs(2);
+
 /// How long programs that were running while they were detached may take to end.
 const LAST_RECORDS: Duration = Duration::from_millis(500);
 
@@ -114,6 +117,7 @@ pub struct Session {
     next_namespace_check: Instant,
     /// A look at all namespaces that is under way.
     look: Option<namespaces::Look>,
+    opening: namespaces::Opening,
     /// What `coverage` said of namespaces before some of them could not be seen.
     namespaces_before: Option<Coverage>,
     started: Instant,
@@ -154,6 +158,7 @@ impl Session {
             next_loss_check: Instant::now() + LOSS_CHECK,
             next_namespace_check: Instant::now() + NAMESPACE_CHECK,
             look: None,
+            opening: namespaces::Opening::default(),
             namespaces_before: None,
             started: Instant::now(),
             plan,

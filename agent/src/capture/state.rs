@@ -5,7 +5,12 @@ use std::{
     io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -36,6 +41,8 @@ pub enum StateError {
     },
     #[error("the state file {} is damaged ({reason}); it was set aside as {}, and learning begins anew", path.display(), aside.display())]
     Damaged { path: PathBuf, aside: PathBuf, reason: String },
+    #[error("the state file {} is not written after {} s; see what its file system waits for", path.display(), waited.as_secs())]
+    Slow { path: PathBuf, waited: Duration },
     #[error("the state file {} cannot be written: {source}; what is learnt will not survive a restart", path.display())]
     Write {
         path: PathBuf,
@@ -98,16 +105,49 @@ impl StateDir {
         Err(StateError::Damaged { path: self.path.join(FILE), aside: self.path.join(DAMAGED), reason })
     }
 
-    /// Writes the memory, whole or not at all.
+    /// Writes the memory, whole or not at all, on a thread apart: its file system may let it wait.
+    pub fn save(&self, memory: &IdleMemory) -> Saving {
+        let (state, bytes) = (self.clone(), serde_json::to_vec(memory).map_err(io::Error::from));
+        Saving::begin(self.path.join(FILE), move || bytes.and_then(|bytes| state.write(&bytes)).map_err(|source| state.unwritten(source)))
+    }
+
+    fn unwritten(&self, source: io::Error) -> StateError {
+        StateError::Write { path: self.path.join(FILE), source }
+    }
+}
+
+/// The state on its way to its file. What is half written when the agent ends is in a file of another
+/// name, and counts for nothing.
+pub struct Saving {
+    path: PathBuf,
+    began: Instant,
+    told: Receiver<Result<(), StateError>>,
+}
+
+impl Saving {
+    fn begin(path: PathBuf, save: impl FnOnce() -> Result<(), StateError> + Send + 'static) -> Self {
+        let (tell, told) = sync_channel(1);
+        // Not joined: one that is stuck must not keep the agent from ending.
+        let spawned = thread::Builder::new().name("state".to_owned()).spawn({
+            let tell = tell.clone();
+            move || {
+                let _nobody_waits = tell.send(save());
+            }
+        });
+        if let Err(source) = spawned {
+            let _told = tell.send(Err(StateError::Write { path: path.clone(), source }));
+        }
+        Self { path, began: Instant::now(), told }
+    }
+
+    /// Waits until it is written, no longer than `patience` after it was begun.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
-    pub fn save(&self, memory: &IdleMemory) -> Result<(), StateError> {
-        serde_json::to_vec(memory)
-            .map_err(io::Error::from)
-            .and_then(|bytes| self.write(&bytes))
-            .map_err(|source| StateError::Write { path: self.path.join(FILE), source })
+    /// When it could not be written, or takes longer.
+    pub fn wait(self, patience: Duration) -> Result<(), StateError> {
+        let left = patience.saturating_sub(self.began.elapsed());
+        self.told.recv_timeout(left).unwrap_or(Err(StateError::Slow { path: self.path, waited: patience }))
     }
 }
 
@@ -115,11 +155,15 @@ impl StateDir {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::{fs, os::unix::fs::symlink, time::Duration};
+    use std::{
+        fs,
+        os::unix::fs::symlink,
+        time::{Duration, Instant},
+    };
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-    use super::{FILE, StateDir, StateError, WRITTEN};
+    use super::{FILE, Saving, StateDir, StateError, WRITTEN};
     use crate::flow::{
         idle::{Destination, IdleMemory},
         wire::Silence,
@@ -133,12 +177,16 @@ mod tests {
         memory
     }
 
+    fn save(state: &StateDir) -> Result<(), StateError> {
+        state.save(&learnt()).wait(Duration::from_secs(10))
+    }
+
     #[test]
     fn what_was_learnt_survives() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::open(&directory.path().join("new/one")).unwrap();
         assert_eq!(state.load().unwrap(), IdleMemory::default());
-        state.save(&learnt()).unwrap();
+        save(&state).unwrap();
         assert_eq!(serde_json::to_value(state.load().unwrap()).unwrap(), serde_json::to_value(learnt()).unwrap());
     }
 
@@ -166,14 +214,33 @@ mod tests {
             assert!(matches!(state.load(), Err(StateError::Damaged { .. })), "{target}");
         }
         symlink("victim", &new).unwrap();
-        state.save(&learnt()).unwrap();
+        save(&state).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "[]");
         mknodat(CWD, &new, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        state.save(&learnt()).unwrap();
+        save(&state).unwrap();
         assert!(fs::symlink_metadata(&file).unwrap().is_file() && !new.exists());
         // What grows while it is read, or was too large all along.
         fs::File::create(&file).unwrap().set_len(super::MAX_FILE + 1).unwrap();
         assert!(matches!(state.load(), Err(StateError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_file_system_that_lets_the_state_wait_does_not_hold_up_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        save(&state).unwrap();
+        assert_eq!(serde_json::to_value(state.load().unwrap()).unwrap(), serde_json::to_value(learnt()).unwrap());
+        let (_release, stuck) = std::sync::mpsc::channel::<()>();
+        let saving = Saving::begin("state".into(), move || {
+            let _released = stuck.recv();
+            Ok(())
+        });
+        let began = Instant::now();
+        let error = saving.wait(Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, StateError::Slow { .. }) && began.elapsed() < Duration::from_secs(2), "{error}");
+        // One that fails is told of.
+        drop(directory);
+        assert!(matches!(save(&state), Err(StateError::Write { .. })));
     }
 
     #[test]

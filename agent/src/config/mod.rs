@@ -12,8 +12,7 @@ mod tests;
 mod write;
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +23,7 @@ pub use metrics::MetricsConfig;
 use crate::{
     capture::OwnerFilter,
     cli::{self, BtfSource, ConfigArgs, FloodArgs, KernelArgs, Switch},
+    files,
     flow::known::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
     kernel::{
@@ -125,13 +125,14 @@ impl Config {
     }
 
     fn read(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-        let mut text = String::new();
-        // Read no further than the limit: what is named by mistake may be a device that never ends.
-        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)).map_err(failed)?;
-        if text.len() as u64 > MAX_FILE {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
-        }
+        // A reload reads it on the thread of the session: nothing that is named by mistake, or that
+        // somebody put there, may be waited for or never end.
+        let text = files::read(path, MAX_FILE)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)));
+        let text = text.map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => ConfigError::TooLarge { path: path.to_owned(), limit: MAX_FILE },
+            _ => ConfigError::Read { path: path.to_owned(), source },
+        })?;
         Self::parse(path, &text)
     }
 }

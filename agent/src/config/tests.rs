@@ -1,13 +1,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::Path, sync::mpsc, thread, time::Duration};
 
 use clap::Parser as _;
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{Config, ConfigError};
 use crate::{
-    cli::{Cli, Command, ConfigArgs},
+    cli::{self, Cli, Command, ConfigArgs},
     host::netns::NetnsFilter,
     output::sink::{Fsync, Target, WhenFull},
 };
@@ -164,6 +165,46 @@ fn a_file_that_is_named_has_to_be_there() {
     assert!(matches!(Config::load(&ConfigArgs { file: file.clone() }), Err(ConfigError::Read { .. })));
     fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
     assert!(matches!(Config::load(&ConfigArgs { file }), Err(ConfigError::TooLarge { .. })));
+}
+
+/// Whatever lies in its place: it is read on the thread of the session.
+#[test]
+fn what_is_no_regular_file_is_neither_waited_for_nor_read_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
+    mknodat(CWD, path("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    symlink("/dev/zero", path("zero")).unwrap();
+    symlink("fifo", path("link")).unwrap();
+    let (tell, told) = mpsc::channel();
+    for name in ["fifo", "zero", "link"] {
+        let (args, tell) = (ConfigArgs { file: path(name) }, tell.clone());
+        // On a thread apart: one that waits for good would never tell.
+        thread::spawn(move || {
+            let both = Box::new((Config::load(&args), Config::reload(&args, &Config::default())));
+            let _gone = tell.send(both);
+        });
+        let (loaded, reloaded) = *told.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(loaded, Err(ConfigError::Read { .. })), "{name}");
+        assert!(matches!(reloaded, Err(ConfigError::Read { .. })), "{name}");
+    }
+    // A link of one's own is followed, as those of a ConfigMap are.
+    fs::write(path("file"), "settle = \"3s\"\n").unwrap();
+    symlink("file", path("own")).unwrap();
+    assert_eq!(Config::load(&ConfigArgs { file: path("own") }).unwrap().settle, Duration::from_secs(3));
+}
+
+#[test]
+fn a_default_file_that_is_missing_means_the_defaults_at_the_start_only() {
+    let args = ConfigArgs { file: cli::CONFIG.into() };
+    if args.file.exists() {
+        eprintln!("there is a {}: that it is missing cannot be tried", args.file.display());
+        return;
+    }
+    assert_eq!(Config::load(&args).unwrap(), Config::default());
+    // Started without it, a daemon goes on without it.
+    assert_eq!(Config::reload(&args, &Config::default()).unwrap(), Config::default());
+    let running = Config { ignored: true, ..Config::default() };
+    assert!(matches!(Config::reload(&args, &running), Err(ConfigError::Read { .. })));
 }
 
 proptest! {

@@ -214,6 +214,7 @@ impl Owners {
     /// What has to be looked for.
     fn wanted(&self, resets: &[Reset]) -> Wanted {
         let mut wanted = Wanted { candidates: self.candidates(resets), ..Wanted::default() };
+        wanted.connectors = resets.iter().filter_map(connector).collect();
         wanted.inodes = resets.iter().filter_map(|reset| unnamed(reset).or_else(|| shut_down(reset))).collect();
         wanted.listeners = resets.iter().filter(|reset| awaits_accept(reset)).filter_map(listener_of).collect();
         wanted
@@ -226,13 +227,6 @@ impl Owners {
         }
         let held = held(&self.proc_root, self.candidates(resets), GLANCE_FDS);
         self.check_candidates(resets, &held);
-    }
-
-    /// Whether the process that connected has let go of all its files, and the kernel has still to say which sockets it closed by that.
-    pub fn is_ending(&self, reset: &Reset) -> bool {
-        let Some((task, KnownFrom::Connect)) = &reset.remembered else { return false };
-        let files = std::fs::read_dir(self.proc_root.join(format!("{}/fd", task.pid)));
-        reset.lacks_owner() && files.map_or(true, |mut files| files.next().is_none())
     }
 
     /// Inodes by the processes that are remembered to have held them.
@@ -354,6 +348,8 @@ impl Drop for Searching {
 struct Wanted {
     /// Inodes by the process that is remembered to have held them.
     candidates: HashMap<u32, HashSet<u64>>,
+    /// Processes that connected, and may be ending.
+    connectors: HashSet<u32>,
     inodes: HashSet<u64>,
     /// Namespace and port of listeners.
     listeners: HashSet<(u32, u16)>,
@@ -367,21 +363,40 @@ pub struct Found {
     /// Who holds the other inodes, and those of the listeners.
     holders: HashMap<u64, Vec<u32>>,
     listeners: Vec<DiagSocket>,
+    /// Processes that have let go of all their files.
+    ending: HashSet<u32>,
     took: Duration,
+}
+
+impl Found {
+    /// Whether the process that connected has let go of all its files, and the kernel has still to say
+    /// which sockets it closed by that.
+    pub fn is_ending(&self, reset: &Reset) -> bool {
+        connector(reset).is_some_and(|pid| self.ending.contains(&pid))
+    }
 }
 
 impl Wanted {
     fn look(self, proc_root: &Path) -> Found {
         let began = Instant::now();
-        let Self { candidates, mut inodes, listeners } = self;
+        let Self { candidates, mut connectors, mut inodes, listeners } = self;
         let held = held(proc_root, candidates, MAX_FDS);
         for found in held.values() {
             inodes.retain(|inode| !found.contains(inode));
         }
         let listeners = find_listeners(&listeners);
         inodes.extend(listeners.iter().filter_map(|listener| listener.inode));
-        Found { holders: fd_owners(proc_root, &inodes), held, listeners, took: began.elapsed() }
+        let holders = fd_owners(proc_root, &inodes);
+        // Last: a process that held on to its files until here will tell of their end by itself.
+        connectors.retain(|pid| has_no_files(proc_root, *pid));
+        Found { holders, held, listeners, ending: connectors, took: began.elapsed() }
     }
+}
+
+/// Whether a process has no file open, or is gone. The first entry takes as long to find as its table has
+/// room before it, a million entries at most.
+fn has_no_files(proc_root: &Path, pid: u32) -> bool {
+    std::fs::read_dir(proc_root.join(format!("{pid}/fd"))).map_or(true, |mut files| files.next().is_none())
 }
 
 /// Of processes and inodes that they may hold, those that they do.
@@ -414,6 +429,14 @@ fn awaits_accept(reset: &Reset) -> bool {
         && reset.socket.as_ref().is_some_and(|socket| !socket.owned && !socket.orphan)
 }
 
+/// Who connected, where nobody is known to own the connection.
+fn connector(reset: &Reset) -> Option<u32> {
+    match &reset.remembered {
+        Some((task, KnownFrom::Connect)) if reset.lacks_owner() => Some(task.pid),
+        _ => None,
+    }
+}
+
 /// Namespace and port of its listener.
 fn listener_of(reset: &Reset) -> Option<(u32, u16)> {
     Some((reset.netns?, reset.tuple.local.port()))
@@ -432,7 +455,23 @@ fn shut_down(reset: &Reset) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Detail, Owners, Snapshot};
+    use std::{collections::HashSet, fs};
+
+    use super::{Detail, Owners, Snapshot, Wanted};
+
+    #[test]
+    fn a_search_tells_who_has_let_go_of_all_files() -> std::io::Result<()> {
+        let root = tempfile::tempdir()?;
+        for (pid, file) in [(1, None), (2, Some("0"))] {
+            let fd = root.path().join(format!("{pid}/fd"));
+            fs::create_dir_all(&fd)?;
+            file.map_or(Ok(()), |file| std::os::unix::fs::symlink("/dev/null", fd.join(file)))?;
+        }
+        // The third is gone.
+        let wanted = Wanted { connectors: [1, 2, 3].into(), ..Wanted::default() };
+        assert_eq!(wanted.look(root.path()).ending, HashSet::from([1, 3]));
+        Ok(())
+    }
 
     #[test]
     fn a_snapshot_takes_the_place_of_the_one_before() {

@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, SecureComputingMode, set_no_new_privs};
 use thiserror::Error;
 
 pub use coverage::coverage;
-pub use user::become_user;
+pub use user::{become_user, leave_root};
 
 use crate::event::Privileges;
 

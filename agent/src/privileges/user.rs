@@ -28,6 +28,28 @@ pub fn become_user(name: &str) -> Result<(), PrivilegesError> {
     settle(name, account)
 }
 
+/// Whoever has no user of its own is `nobody`: the number that the kernel shows for users it cannot
+/// (`DEFAULT_OVERFLOWUID` of <https://github.com/torvalds/linux/blob/v6.12/include/linux/highuid.h>).
+const NOBODY: Account = Account { uid: 65534, gid: 65534 };
+
+/// The user that the packages make.
+const PACKAGED: &str = "rstblame";
+
+/// Where the agent is root, becomes a user who owns nothing, as [`become_user`] does: that of the
+/// package where there is one, else nobody.
+///
+/// # Errors
+///
+/// When the kernel refuses, as in a user namespace that has no such user.
+pub fn leave_root() -> Result<(), PrivilegesError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let packaged = File::open(PASSWD).and_then(|file| Account::find(file, PACKAGED)).ok().flatten();
+    let (name, account) = packaged.map_or(("nobody", NOBODY), |account| (PACKAGED, account));
+    settle(name, account)
+}
+
 /// `UID` or `UID:GID`, as container engines have it: an image need not have a passwd file. Without a
 /// group it is that of the same number.
 fn by_number(name: &str) -> Option<Account> {

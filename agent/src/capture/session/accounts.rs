@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use super::{LAST_RECORDS, LAST_WRITES, LOSS_CHECK, Session};
+use super::{LAST_RECORDS, LAST_STATE, LAST_WRITES, LOSS_CHECK, Session};
 use crate::{
     capture::CaptureError,
     event::{Event, EventsLost, FellOut, SCHEMA, Stopped},
@@ -43,7 +43,7 @@ impl Session {
         self.release_ready(true);
         // Each reset has claimed its RST by now: what is left is nobody's.
         self.release_unclaimed(u64::MAX);
-        self.save_state();
+        let saving = self.plan.state.as_ref().map(|state| state.save(&self.idle));
         // Whatever was submitted and did not come out as a reset was not readable.
         let counters = self.armed.counters()?;
         let reported = counters.seen.saturating_sub(counters.folded);
@@ -51,6 +51,9 @@ impl Session {
         self.finish_floods(counters.folded)?;
         self.report_losses(Duration::ZERO)?;
         let unwritten = self.sinks.settle(LAST_WRITES).await;
+        if let Some(Err(error)) = saving.map(|saving| saving.wait(LAST_STATE)) {
+            tracing::warn!("{error}");
+        }
         self.tally.lose_output(unwritten.lost, unwritten.lost_folded);
         self.tally.endings.lose_output(unwritten.endings_lost, unwritten.endings_lost_folded);
         self.queue(Event::AgentStopped(Box::new(self.totals()?)));
@@ -127,12 +130,6 @@ impl Session {
             endings: self.endings.evicted(),
             peers: self.memory.evicted(),
             lookups: self.owners.missed() + self.armed.neighbours.missed(),
-        }
-    }
-
-    pub(super) fn save_state(&self) {
-        if let Some(Err(error)) = self.plan.state.as_ref().map(|state| state.save(&self.idle)) {
-            tracing::warn!("{error}");
         }
     }
 }

@@ -3,20 +3,31 @@
 use std::{
     collections::{BTreeSet, HashSet},
     path::PathBuf,
-    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel},
+    },
     thread,
     time::Instant,
 };
+
+use tokio::sync::Notify;
 
 use super::{NAMESPACE_CHECK, Session};
 use crate::{
     event::{Coverage, CoverageState},
     flow::Reset,
-    host::netns::{self, Handle, NetnsError},
+    host::{
+        crew::Crew,
+        netns::{self, Handle, NetnsError},
+    },
 };
 
 /// The entry of `coverage` that tells of namespaces that are not found, or cannot be listened in.
 const COVERAGE: &str = "network_namespaces";
+
+/// Threads that open namespaces, and how many may wait for one.
+const OPENING: (usize, usize) = (2, 256);
 
 /// A look at all namespaces of the host: it takes as long as there are processes, so that a thread apart
 /// takes it.
@@ -55,6 +66,44 @@ impl Look {
     }
 }
 
+/// Namespaces that are opened by a process that was seen in them. Looking a process up waits for locks
+/// that others hold too, so that threads apart do it.
+pub(super) struct Opening {
+    crew: Crew,
+    tell: Sender<Handle>,
+    told: Receiver<Handle>,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        let (tell, told) = channel();
+        Self { crew: Crew::new("netns-open", OPENING.0, OPENING.1), tell, told }
+    }
+}
+
+impl Opening {
+    /// Has the namespace of a process opened, and `done` told if that is `netns`. Where it is not (the
+    /// process is gone, or has moved on), or where too many wait, the next look at all namespaces finds
+    /// it, if it lasts.
+    fn open(&self, netns: u32, pid: u32, done: &Arc<Notify>) {
+        let (tell, done) = (self.tell.clone(), Arc::clone(done));
+        self.crew.run(move || {
+            if let Ok(handle) = Handle::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))
+                && handle.inode() == netns
+            {
+                // The session may have ended.
+                let _gone = tell.send(handle);
+                done.notify_one();
+            }
+        });
+    }
+
+    /// The next one that was opened.
+    fn opened(&self) -> Option<Handle> {
+        self.told.try_recv().ok()
+    }
+}
+
 impl Session {
     /// Gives a reset the name of its namespace.
     pub(super) fn name_netns(&mut self, reset: &mut Reset) {
@@ -66,17 +115,17 @@ impl Session {
         if netns == 0 || self.armed.listens_in(netns) {
             return;
         }
-        // The process may be gone, or have moved on; then the namespace is found by the next look at all of them, if it lasts.
-        if let Ok(handle) = Handle::at(&PathBuf::from(format!("/proc/{pid}/ns/net")))
-            && handle.inode() == netns
-        {
-            self.armed.follow(handle);
-        }
+        self.opening.open(netns, pid, &self.found);
     }
 
     /// Follows namespaces that appear, and lets go of those that nothing else keeps.
     pub(super) fn check_namespaces(&mut self) {
         self.armed.listened();
+        while let Some(handle) = self.opening.opened() {
+            if !self.armed.listens_in(handle.inode()) {
+                self.armed.follow(handle);
+            }
+        }
         if let Some(look) = &self.look {
             match look.0.try_recv() {
                 Err(TryRecvError::Empty) => return,

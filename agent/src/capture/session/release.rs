@@ -9,7 +9,10 @@ use super::{LOSS_MEMORY, Place, Session};
 use crate::{
     event::{Direction, Event},
     flow::{Pair, Reset, flood::Kind, idle::Destination, known},
-    host::{neighbours::Question, owners::Progress},
+    host::{
+        neighbours::Question,
+        owners::{Found, Progress},
+    },
     kernel::clock,
     report,
     units::nanoseconds,
@@ -120,8 +123,8 @@ impl Session {
         if let Some((_, mut resets)) = self.search.take() {
             self.owners.found(&mut resets, found.as_ref());
             self.name_ended(&mut resets);
-            if !at_once {
-                resets = self.await_ending(resets);
+            if !at_once && let Some(found) = &found {
+                resets = self.await_ending(resets, found);
             }
             self.let_go(resets);
         }
@@ -146,11 +149,10 @@ impl Session {
     }
 
     /// Holds back what a process lost that is just ending; the rest may go on.
-    fn await_ending(&mut self, resets: Vec<Reset>) -> Vec<Reset> {
+    fn await_ending(&mut self, resets: Vec<Reset>, found: &Found) -> Vec<Reset> {
         let now = clock::boottime_ns();
-        let (waiting, ready): (Vec<_>, Vec<_>) = resets
-            .into_iter()
-            .partition(|reset| now < reset.boottime_ns.saturating_add(nanoseconds(ENDING)) && self.owners.is_ending(reset));
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            resets.into_iter().partition(|reset| now < reset.boottime_ns.saturating_add(nanoseconds(ENDING)) && found.is_ending(reset));
         for reset in waiting {
             self.settle.await_end(reset, now.saturating_add(nanoseconds(ENDING_CHECK)));
         }

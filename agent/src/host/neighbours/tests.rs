@@ -1,6 +1,7 @@
 //! The tables of this process's own namespace, and messages as the kernel writes them.
 
 use proptest::prelude::*;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::*;
 use crate::host::netns::self_inode;
@@ -30,6 +31,23 @@ fn the_own_tables_answer() {
     neighbours.retain(|_| false);
     assert_eq!(neighbours.ask(question(own), now + HOLDS / 2), Some(there));
     assert_eq!(neighbours.ask(question(own), now + HOLDS), None);
+}
+
+/// A kernel that does not answer, as one whose tables somebody keeps locked: the other end of a pair of
+/// sockets, which reads nothing.
+#[test]
+fn tables_that_do_not_answer_hold_nobody_up() {
+    let (own, mut neighbours) = own();
+    let (silent, _other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+    let stalled = own.wrapping_add(1);
+    neighbours.listen(stalled, silent);
+    let (began, now) = (Instant::now(), Instant::now());
+    for interface in 0..QUESTIONS / 2 {
+        assert_eq!(neighbours.ask(Question { interface, ..question(stalled) }, now), None);
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(neighbours.missed(), u64::from(QUESTIONS / 2));
+    assert!(neighbours.ask(question(own), now).is_some(), "others are answered");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The system calls of an armed agent, measured by `strace -f` on glibc and musl, with those of the same
-//! purpose that another C library, another kernel or another configuration makes instead.
+//! The system calls of an armed agent, measured by `strace -f` of a build against glibc, with those of the
+//! same purpose that another C library, another kernel or another configuration makes instead. Those of
+//! musl are from its sources, and not measured.
 
 use std::io;
 
