@@ -139,9 +139,9 @@ fn sinks_that_take_nothing() -> Result<()> {
     let config = site.configure(
         "[\"24901-24999\"]",
         &format!(
-            "[[sink]]\ntype = \"tcp\"\nname = \"tcp\"\naddress = \"{address}\"\nqueue = 10\n\
-             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {deaf:?}\nqueue = 10\n\
-             [[sink]]\ntype = \"file\"\nname = \"fifo\"\npath = {fifo:?}\nqueue = 10\n"
+            "[[sink]]\ntype = \"tcp\"\nname = \"tcp\"\naddress = \"{address}\"\nqueue = 16\n\
+             [[sink]]\ntype = \"unix_stream\"\nname = \"unix\"\npath = {deaf:?}\nqueue = 16\n\
+             [[sink]]\ntype = \"file\"\nname = \"fifo\"\npath = {fifo:?}\nqueue = 16\n"
         ),
     )?;
     let agent = Agent::daemon(&config).start()?;
