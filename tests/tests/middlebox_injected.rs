@@ -212,16 +212,18 @@ fn what_had_no_effect_is_told_of_to_the_last() -> Result<()> {
     let net = routed()?;
     let agent = Agent::on(&net.client).args(&["--ignored"]).settle("30s").start()?;
     let injector = Injector::on(&net.router, Side::Client.interface())?;
-    let case = Case::of(Connection::open(&net.client, &net.server, net.server.v4())?, Side::Client, Ip::V4)?;
-    let model = injector.last(case.flow)?;
+    let mut flows = Vec::new();
     for _ in 0..RSTS {
-        injector.inject(&model, &Forgery { seq: -24, ..Forgery::PASSIVE })?;
+        let case = Case::of(Connection::open(&net.client, &net.server, net.server.v4())?, Side::Client, Ip::V4)?;
+        injector.inject(&injector.last(case.flow)?, &Forgery { seq: -24, ..Forgery::PASSIVE })?;
+        // It has come when what was said after it has.
+        case.talk()?;
+        flows.push(case.flow);
     }
-    // They have come when what was said after them has.
-    case.talk()?;
     let record = agent.stop()?;
-    let told = record.resets_of(case.flow);
-    assert_eq!(told.len(), RSTS, "{told:?}");
+    for flow in flows {
+        assert_eq!(record.resets_of(flow).len(), 1, "{}", flow.local);
+    }
     assert_eq!(record.totals().map(|totals| (totals.seen, totals.lost)), Some((RSTS as u64, 0)));
     Ok(())
 }
