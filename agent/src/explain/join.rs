@@ -252,8 +252,12 @@ impl Joiner {
         if times.is_empty() {
             return not_seen("the log has no time here, and the events have no end of this connection".to_owned(), "no time in the log");
         }
+        // Where the log has whole seconds, the agent may have watched during a part of it.
+        let late = slack(report);
+        let ends = times.iter().filter(|_| report.whole_seconds).filter_map(|at| at.checked_add(late).ok());
+        let moments: Vec<Timestamp> = times.iter().copied().chain(ends).collect();
         let mut blind = None;
-        for at in &times {
+        for at in &moments {
             let earliest = at.saturating_sub(before(&report.reason)).unwrap_or(Timestamp::MIN);
             match self.sight(earliest, *at, connection) {
                 answer @ Answer::NoReset { .. } => {
@@ -447,10 +451,20 @@ fn distance(report: &Report, at: Timestamp) -> Option<SignedDuration> {
         return Some(SignedDuration::ZERO);
     }
     let after = SignedDuration::try_from(AFTER).unwrap_or_default();
+    let slack = slack(report);
     let before = before(&report.reason);
     let times = report.time.into_iter().chain(report.or.iter().copied());
-    let near = times.map(|time| at.duration_since(time)).filter(|later| -*later <= before && *later <= after);
+    let late = |time: Timestamp| {
+        let later = at.duration_since(time);
+        if later.is_positive() { (later - slack).max(SignedDuration::ZERO) } else { later }
+    };
+    let near = times.map(late).filter(|later| -*later <= before && *later <= after);
     near.map(SignedDuration::abs).min()
+}
+
+/// How much later than the log's time a report may have been.
+pub fn slack(report: &Report) -> SignedDuration {
+    if report.whole_seconds { SignedDuration::from_millis(999) } else { SignedDuration::ZERO }
 }
 
 /// Of the instants that a report's time may mean, the one that `at` says.

@@ -83,7 +83,7 @@ pub fn is_member(line: &str) -> bool {
 /// The text of a quoted field of a table (RFC 4180), where the text has begun within it.
 pub fn unquoted_field(line: &str, text: &str) -> Option<String> {
     let before = line.get(..line.len().checked_sub(text.len())?)?;
-    if before.bytes().filter(|byte| *byte == b'"').count() % 2 == 0 {
+    if memchr::memchr_iter(b'"', before.as_bytes()).count().is_multiple_of(2) {
         return None;
     }
     let mut field = String::new();

@@ -382,6 +382,7 @@ pub fn may_be_reason(text: &str) -> bool {
 const EMPTY: Report = Report {
     time: None,
     or: Vec::new(),
+    whole_seconds: false,
     level: "",
     lines: Vec::new(),
     connection: None,

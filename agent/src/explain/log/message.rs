@@ -187,6 +187,9 @@ pub fn read(text: &str, quiet: bool) -> Option<Message<'_>> {
 fn beginning(text: &str) -> Option<(Protocol, Form, &str)> {
     // All begin with one of few letters, and most lines with none of them.
     let first = text.bytes().next()?;
+    if !matches!(first, b'a' | b'c' | b'A' | b'C' | b'E' | b'F' | b'M' | b'S' | b'W') {
+        return None;
+    }
     let mut longest: Option<(&str, Protocol, Form)> = None;
     for (beginning, protocol, form) in BEGINNINGS {
         if beginning.as_bytes().first() == Some(&first)
@@ -337,7 +340,12 @@ pub fn pid(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('<')?;
     let length = inner.bytes().take(40).take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let digits = inner.get(..length)?;
-    if digits.split('.').count() != 3 || digits.split('.').any(str::is_empty) || !inner.get(length..)?.starts_with('>') {
+    let (dots, mut empty, mut before) = (digits.bytes().filter(|byte| *byte == b'.').count(), false, b'.');
+    for byte in digits.bytes() {
+        empty |= byte == b'.' && before == b'.';
+        before = byte;
+    }
+    if dots != 2 || empty || before == b'.' || inner.as_bytes().get(length) != Some(&b'>') {
         return None;
     }
     Some((text.get(..length + 2)?, text.get(length + 2..)?))
@@ -345,7 +353,8 @@ pub fn pid(text: &str) -> Option<(&str, &str)> {
 
 /// `CLIENT:PORT -> BROKER:PORT` at the beginning of a text, and what follows it.
 fn ends(text: &str) -> Option<(Ends, &str)> {
-    let arrow = text.find("->")?;
+    let arrow =
+        memchr::memchr_iter(b'>', text.as_bytes()).find_map(|at| at.checked_sub(1).filter(|at| text.as_bytes().get(*at) == Some(&b'-')))?;
     let client = end(text.get(..arrow)?.trim_end())?;
     let after = text.get(arrow + 2..)?;
     let broker_text = after.trim_start();
@@ -359,7 +368,7 @@ fn ends(text: &str) -> Option<(Ends, &str)> {
 
 /// `ADDRESS:PORT`; IPv6 addresses stand in brackets, in old versions without.
 fn end(text: &str) -> Option<Named> {
-    if text.len() > LONGEST_END || text.contains([' ', '\'', '"', '(', ')', '<', '=']) {
+    if text.len() > LONGEST_END || text.bytes().any(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'(' | b')' | b'<' | b'=')) {
         return None;
     }
     let (host, port) = text.rsplit_once(':')?;

@@ -48,6 +48,8 @@ pub struct Report {
     pub time: Option<Timestamp>,
     /// Other instants that the log's time may mean.
     pub or: Vec<Timestamp>,
+    /// The log's times have no fractions: it was anywhere within that second.
+    pub whole_seconds: bool,
     /// In RabbitMQ's words; empty where the log has none.
     pub level: &'static str,
     /// The lines it stands in, without control characters.
@@ -509,9 +511,14 @@ impl LogReader {
     }
 
     fn remember_before(&mut self, line: &Line) {
-        if line.pid.is_some() {
-            self.before = Some((line.source.clone(), line.pid.map(str::to_owned), line.time.as_ref().map(|time| time.first)));
-        }
+        let Some(pid) = line.pid else { return };
+        // What was there before has room for it.
+        let (source, before, time) = self.before.get_or_insert_default();
+        source.clone_from(&line.source);
+        let before = before.get_or_insert_default();
+        before.clear();
+        before.push_str(pid);
+        *time = line.time.as_ref().map(|time| time.first);
     }
 
     /// Whether a message is RabbitMQ's own and not one that a client put into a name: the process speaks of itself, and not in the same
@@ -535,6 +542,7 @@ impl LogReader {
         let report = Report {
             time,
             or,
+            whole_seconds: line.time.as_ref().or(line.outer.as_ref()).is_some_and(|stamp| stamp.whole_seconds),
             level: line.level.unwrap_or_default(),
             lines: vec![clean::repeated(line.raw)],
             connection: ends.and_then(|ends| ends.tuple()),

@@ -37,11 +37,13 @@ pub struct Stamp {
     pub others: Vec<Timestamp>,
     /// The text says which instant it is: it has a zone, or counts from the epoch.
     pub zoned: bool,
+    /// The text has no fraction of a second.
+    pub whole_seconds: bool,
 }
 
 impl Stamp {
     pub const fn exact(at: Timestamp) -> Self {
-        Self { first: at, others: Vec::new(), zoned: true }
+        Self { first: at, others: Vec::new(), zoned: true, whole_seconds: false }
     }
 }
 
@@ -63,7 +65,7 @@ impl Clock {
 
     /// The time that `text` begins with, and its length in bytes. A time of day alone has a length and no moment.
     pub fn read(&self, text: &str) -> Option<(Option<Stamp>, usize)> {
-        let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
+        let mut cursor = Cursor { bytes: text.as_bytes(), at: 0, fraction: false };
         cursor.weekday();
         let read = match cursor.peek()? {
             b'0'..=b'9' => self.digits(&mut cursor),
@@ -193,7 +195,8 @@ impl Clock {
         let offset = cursor.offset();
         if let (Some(offset), [(Some(year), month, day)]) = (offset, dates) {
             let date = date(i16::try_from(*year).ok()?, *month, *day, (hour, minute, second, nanosecond))?;
-            return Some(Some(Stamp::exact(offset.to_timestamp(date).ok()?)));
+            let stamp = Stamp::exact(offset.to_timestamp(date).ok()?);
+            return Some(Some(Stamp { whole_seconds: !cursor.fraction, ..stamp }));
         }
         let mut instants: Vec<Timestamp> = Vec::new();
         for (year, month, day) in dates {
@@ -223,7 +226,12 @@ impl Clock {
         }
         let mut instants = instants.into_iter();
         let first = instants.next()?;
-        Some(Some(Stamp { first, others: instants.collect(), zoned: offset.is_some() && dates.len() == 1 }))
+        Some(Some(Stamp {
+            first,
+            others: instants.collect(),
+            zoned: offset.is_some() && dates.len() == 1,
+            whole_seconds: !cursor.fraction,
+        }))
     }
 }
 
@@ -242,7 +250,8 @@ fn epoch(cursor: &mut Cursor, run: usize) -> Option<Stamp> {
         nanoseconds += i128::from(cursor.fraction());
     }
     let at = Timestamp::from_nanosecond(nanoseconds).ok()?;
-    (1_000_000_000..4_200_000_000).contains(&at.as_second()).then(|| Stamp::exact(at))
+    let whole_seconds = run == 10 && !cursor.fraction;
+    (1_000_000_000..4_200_000_000).contains(&at.as_second()).then(|| Stamp { whole_seconds, ..Stamp::exact(at) })
 }
 
 /// A place in a text.
@@ -250,6 +259,8 @@ fn epoch(cursor: &mut Cursor, run: usize) -> Option<Stamp> {
 struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// There was a fraction of a second.
+    fraction: bool,
 }
 
 impl Cursor<'_> {
@@ -296,6 +307,7 @@ impl Cursor<'_> {
 
     /// Digits after a point, as nanoseconds.
     fn fraction(&mut self) -> i64 {
+        self.fraction = true;
         let mut nanoseconds = 0;
         let mut scale = 100_000_000;
         while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {

@@ -463,6 +463,9 @@ fn is_report(text: &str) -> bool {
 
 /// A level in RabbitMQ's words, from any of its forms (`log.file.formatter.level_format`) and those of others.
 pub fn level_of(text: &str) -> Option<&'static str> {
+    if let Some(level) = SEVERITIES.into_iter().find(|level| *level == text) {
+        return Some(level);
+    }
     if text.len() > 9 || !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return None;
     }
