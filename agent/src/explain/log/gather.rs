@@ -156,3 +156,26 @@ pub fn is_interesting(raw: &str) -> bool {
         || raw.contains(" P ")
         || raw.contains("\"P\"")
 }
+
+/// What follows the words of a source in a line, between which there may be times and marks.
+pub fn learned<'a>(clock: &Clock, source: &str, line: &'a str) -> Option<&'a str> {
+    if source.is_empty() {
+        return None;
+    }
+    let mut rest = line;
+    for word in source.split(' ') {
+        rest = loop {
+            let trimmed = rest.trim_start_matches([' ', '\t', '[', ']', '|', '"', ',', '>', '{', '}', '(', ')', ':', '-']);
+            if let Some(after) = trimmed.strip_prefix(word) {
+                break after;
+            }
+            let (_, length) = clock.read(trimmed)?;
+            rest = trimmed.get(length..)?;
+        };
+    }
+    let mut rest = rest.trim_start_matches([' ', '\t', ']', '|', '"', ',', '}', ')', ':']);
+    if let Some((Some(_), length)) = clock.read(rest) {
+        rest = rest.get(length..)?.trim_start_matches([' ', '\t', ']', '|', '"', ',']);
+    }
+    Some(rest)
+}
