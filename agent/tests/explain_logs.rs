@@ -69,3 +69,68 @@ fn every_form_is_read() -> Outcome {
     assert!(wrong.is_empty(), "{} of {} forms are read wrongly:\n{}", wrong.len(), names.len(), wrong.join("\n"));
     Ok(())
 }
+
+/// `testdata/explain/forms.json`: one end of a connection in many forms, each with the answers to it.
+#[test]
+fn every_form_of_our_own_is_read() -> Outcome {
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");
+    let forms: Vec<Form> = serde_json::from_slice(&fs::read(data.join("forms.json"))?)?;
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("rabbitmq.log");
+    let mut wrong = Vec::new();
+    for form in &forms {
+        fs::write(&log, form.bytes())?;
+        let output = explain(&log, &data.join(format!("{}.jsonl", form.events)), &form.tz)?;
+        let code = output.status.code();
+        let difference = difference(&form.want, &answers(&output)?)
+            .or_else(|| (code != Some(form.exit)).then(|| format!("it exits with {code:?} instead of {}", form.exit)));
+        if let Some(difference) = difference {
+            wrong.push(format!("{}: {difference}: {}", form.name, String::from_utf8_lossy(&output.stderr).trim()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} forms are read wrongly:\n{}", wrong.len(), forms.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// A log and what is to be answered to it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    name: String,
+    /// The events beside it.
+    #[serde(default = "broker")]
+    events: String,
+    /// `TZ`.
+    #[serde(default = "utc")]
+    tz: String,
+    /// Its lines, in UTF-8 or in `encoding`.
+    #[serde(default)]
+    log: Vec<String>,
+    encoding: Option<String>,
+    /// What is no text.
+    #[serde(default)]
+    bytes: Vec<u8>,
+    want: Value,
+    #[serde(default)]
+    exit: i32,
+}
+
+impl Form {
+    fn bytes(&self) -> Vec<u8> {
+        let text = self.log.join("\n");
+        match self.encoding.as_deref() {
+            Some("utf-16-le") => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            Some("utf-16-be") => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            _ if self.log.is_empty() => self.bytes.clone(),
+            _ => text.into_bytes(),
+        }
+    }
+}
+
+fn broker() -> String {
+    "broker".into()
+}
+
+fn utc() -> String {
+    "UTC".into()
+}

@@ -24,6 +24,9 @@ use crate::{
 const SERVER: &str = "rabbitmq-server";
 const CONTROL: &str = "rabbitmqctl";
 
+/// Where Debian puts them.
+const DEBIAN: &str = "/usr/lib/rabbitmq/bin";
+
 /// How long a broker may take to accept AMQP; it takes about 5 s on an idle machine.
 const START: Duration = Duration::from_mins(1);
 
@@ -58,11 +61,33 @@ const DEFINITIONS: &str = r#"{
 /// The protocol header of AMQP 0-9-1 (specification section 4.2.2): what a client sends first.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
+/// What runs a program in the root file system of a newer Debian, where there is one (`cargo xtask setup`).
+const STARTER: &str = "trixie";
+
+/// What a proxy says before everything else, of a client that is none
+/// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.1).
+const PROXY_HEADER: &[u8] = b"PROXY TCP4 127.0.0.1 127.0.0.1 1 5672\r\n";
+
 /// A broker that accepts AMQP on every address of its host. The host's removal ends it and its helpers.
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
     home: PathBuf,
+    kind: Kind,
+}
+
+/// What a broker is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kind {
+    /// It is that of Debian 13, and not this machine's.
+    pub newer: bool,
+    /// Its listeners want to be told the client's addresses first (`proxy_protocol`).
+    pub behind_proxy: bool,
+}
+
+/// Whether there is a Debian 13, with its broker.
+pub fn has_newer() -> bool {
+    std::env::var_os("RSTBLAME_TRIXIE").is_some_and(|root| Path::new(&root).is_dir())
 }
 
 impl Broker {
@@ -73,7 +98,17 @@ impl Broker {
     /// [`LabError::Io`] when `RabbitMQ` is not installed, [`LabError::Command`] with the end of its log when it ends, and
     /// [`LabError::Timeout`] when it does not answer within 60 s.
     pub fn start(host: &Host) -> Result<Self> {
-        Self::start_with(host, |_| Ok(String::new()))
+        Self::start_as(host, Kind::default(), "")
+    }
+
+    /// The same for another kind of broker, with more lines of configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::start`].
+    pub fn start_as(host: &Host, kind: Kind, more: &str) -> Result<Self> {
+        let proxy = if kind.behind_proxy { "proxy_protocol = true\n" } else { "" };
+        Self::start_with(host, kind, |_| Ok(format!("{proxy}{more}")))
     }
 
     /// The same for a broker that listens for TLS too ([`AMQPS`], with a certificate of its own), and has a second vhost
@@ -83,7 +118,7 @@ impl Broker {
     ///
     /// As [`Broker::start`], also when openssl cannot make the certificate.
     pub fn start_furnished(host: &Host) -> Result<Self> {
-        Self::start_with(host, |home| {
+        Self::start_with(host, Kind::default(), |home| {
             let [certificate, key, definitions] = ["certificate.pem", "key.pem", "definitions.json"].map(|name| home.join(name));
             let mut openssl = Command::new("openssl");
             openssl
@@ -103,12 +138,12 @@ impl Broker {
         })
     }
 
-    fn start_with(host: &Host, more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+    fn start_with(host: &Host, kind: Kind, more: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
         let home = workspace::artefacts()?.join(format!("broker-{}", host.name()));
         let io = |error| LabError::io(format!("prepare {}", home.display()), error);
         fs::create_dir_all(&home).map_err(io)?;
         let log = prepare(&home, &more(&home)?).map_err(io)?;
-        let mut command = command(host, &home, SERVER);
+        let mut command = command(host, &home, kind, SERVER);
         command
             // Two threads are enough for a handful of connections.
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4")
@@ -117,7 +152,7 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|error| LabError::io("share the log file", error))?)
             .stderr(log);
-        let mut broker = Self { child: spawn(&mut command)?, home };
+        let mut broker = Self { child: spawn(&mut command)?, home, kind };
         poll::until("RabbitMQ to answer", START, || broker.answers(host))?;
         Ok(broker)
     }
@@ -143,7 +178,7 @@ impl Broker {
     ///
     /// As [`run_command`].
     pub fn control(&self, host: &Host, words: &[&str]) -> Result<String> {
-        let mut command = command(host, &self.home, CONTROL);
+        let mut command = command(host, &self.home, self.kind, CONTROL);
         command.arg("--quiet").args(words);
         run_command(command, START)
     }
@@ -175,7 +210,8 @@ impl Broker {
                 output: self.log().unwrap_or_default(),
             });
         }
-        host.inside(|| match greet() {
+        let header = if self.kind.behind_proxy { PROXY_HEADER } else { &[] };
+        host.inside(|| match greet(header) {
             Ok(()) => Ok(Some(())),
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
             Err(error) => Err(LabError::io("speak AMQP to the broker", error)),
@@ -197,9 +233,15 @@ impl Drop for Broker {
 }
 
 /// A script of the broker's, with the broker's environment.
-fn command(host: &Host, home: &Path, script: &str) -> Command {
+fn command(host: &Host, home: &Path, kind: Kind, script: &str) -> Command {
     let in_home = |name: &str| home.join(name);
-    let mut command = host.command(workspace::rabbitmq().join(script));
+    let mut command = if kind.newer {
+        let mut command = host.command(STARTER);
+        command.arg(Path::new(DEBIAN).join(script));
+        command
+    } else {
+        host.command(workspace::rabbitmq().join(script))
+    };
     command
         .env_clear()
         // Erlang may be one that was unpacked.
@@ -231,12 +273,12 @@ fn prepare(home: &Path, more: &str) -> std::io::Result<File> {
     File::create(home.join("stdout"))
 }
 
-/// Sends the protocol header and waits for the first byte of Connection.Start.
-fn greet() -> std::io::Result<()> {
+/// Sends what a proxy says, if anything, and the protocol header, and waits for the first byte of Connection.Start.
+fn greet(header: &[u8]) -> std::io::Result<()> {
     let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), AMQP);
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(START))?;
-    stream.write_all(&PROTOCOL_HEADER)?;
+    stream.write_all(&[header, &PROTOCOL_HEADER].concat())?;
     let mut first = [0_u8; 1];
     stream.read_exact(&mut first)
 }

@@ -46,6 +46,35 @@ pub fn traefik() -> PathBuf {
     env::var_os("RSTBLAME_TRAEFIK").map_or_else(|| "traefik".into(), PathBuf::from)
 }
 
+/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine. What starts it is on the search path.
+fn unpacked(package: &str) -> PathBuf {
+    let all = env::var_os("RSTBLAME_UNPACKED").map_or_else(|| root().join("target/lab/unpacked"), PathBuf::from);
+    all.join(package)
+}
+
+/// The directory of a package's libraries and modules: `usr/lib/<triple>/<name>` or `usr/lib/<name>/<version>`.
+///
+/// # Errors
+///
+/// [`LabError::Io`] and [`LabError::Client`] when it is not there.
+pub fn library(package: &str, file: &str) -> Result<PathBuf> {
+    let mut waiting = vec![unpacked(package).join("usr/lib")];
+    while let Some(directory) = waiting.pop() {
+        for entry in
+            fs::read_dir(&directory).map_err(|error| LabError::io("look for a library; `cargo xtask test local` unpacks it", error))?
+        {
+            let path = entry.map_err(|error| LabError::io("look for a library", error))?.path();
+            if path.ends_with(file) {
+                return Ok(directory);
+            }
+            if path.is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    Err(LabError::Client(format!("{package} has no {file}")))
+}
+
 /// `target/lab/<name of the running test>`, created if need be: what a scenario leaves behind when it fails.
 ///
 /// # Errors

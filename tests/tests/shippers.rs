@@ -3,9 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     net::{TcpListener, TcpStream},
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -20,29 +19,6 @@ const LOGS: &str = "/var/log/rstblame";
 
 fn shipped(name: &str) -> Result<String> {
     fs::read_to_string(workspace::root().join("packaging/shippers").join(name)).map_err(LabError::during("read a shipper's configuration"))
-}
-
-/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine. What starts it is on the search path.
-fn unpacked(package: &str) -> PathBuf {
-    let all = env::var_os("RSTBLAME_UNPACKED").map_or_else(|| workspace::root().join("target/lab/unpacked"), PathBuf::from);
-    all.join(package)
-}
-
-/// The directory of a package's libraries and modules: `usr/lib/<triple>/<name>` or `usr/lib/<name>/<version>`.
-fn library(package: &str, file: &str) -> Result<PathBuf> {
-    let mut waiting = vec![unpacked(package).join("usr/lib")];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).map_err(LabError::during("look for a library; `cargo xtask test local` unpacks it"))? {
-            let path = entry.map_err(LabError::during("look for a library"))?.path();
-            if path.ends_with(file) {
-                return Ok(directory);
-            }
-            if path.is_dir() {
-                waiting.push(path);
-            }
-        }
-    }
-    Err(LabError::Client(format!("{package} has no {file}")))
 }
 
 /// A program, ended with the test.
@@ -112,7 +88,7 @@ fn rsyslog_takes_a_reset_with_its_fields() -> Result<()> {
     let config = site.path("rsyslog.conf");
     fs::write(&config, text).map_err(LabError::during("write a configuration"))?;
     let mut program = Command::new("rsyslogd");
-    program.arg("-n").arg("-f").arg(config).arg("-i").arg(site.path("pid")).arg("-M").arg(library("rsyslog", "imptcp.so")?);
+    program.arg("-n").arg("-f").arg(config).arg("-i").arg(site.path("pid")).arg("-M").arg(workspace::library("rsyslog", "imptcp.so")?);
     ships(&site, port, &mut program, "rsyslog.jsonl")
 }
 
@@ -127,7 +103,7 @@ fn syslog_ng_takes_a_reset_with_its_fields() -> Result<()> {
     let mut program = Command::new("syslog-ng");
     program.args(["-F", "--no-caps", "-f"]).arg(config);
     program.arg("-R").arg(site.path("persist")).arg("-p").arg(site.path("pid")).arg("-c").arg(site.path("control"));
-    program.arg(format!("--module-path={}", library("syslog-ng-core", "libjson-plugin.so")?.display()));
+    program.arg(format!("--module-path={}", workspace::library("syslog-ng-core", "libjson-plugin.so")?.display()));
     ships(&site, port, &mut program, "syslog-ng.jsonl")
 }
 

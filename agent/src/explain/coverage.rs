@@ -1,6 +1,6 @@
 //! What an events file can know about a moment: whether the agent ran, and watched this port.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     event::{CoverageState, EventsLost, Filter, Reloaded, Started, Stopped},
@@ -104,9 +104,10 @@ impl Coverage {
         }
     }
 
-    /// What can be known of `at`, for a connection whose reset may have come as early as `earliest`.
-    pub fn sight(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Sight {
-        let next = self.runs.iter().position(|run| run.from > at).unwrap_or(self.runs.len());
+    /// What can be known of `at`, or as much later as `slack`, for a connection whose reset may have come as early as `earliest`.
+    pub fn sight(&self, earliest: Timestamp, at: Timestamp, slack: SignedDuration, connection: Tuple) -> Sight {
+        let latest = at.checked_add(slack).unwrap_or(at);
+        let next = self.runs.iter().position(|run| run.from > latest).unwrap_or(self.runs.len());
         let Some(run) = next.checked_sub(1).and_then(|index| self.runs.get(index)) else {
             return Sight::Blind(self.before_all());
         };

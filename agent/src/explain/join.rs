@@ -10,24 +10,26 @@
 //! events come from another host, is within [`BEFORE`] and [`AFTER`]. A missed heartbeat is another matter: the connection may have been reset
 //! towards the client alone, by something between, and RabbitMQ notices two to three intervals after the last byte.
 
+mod near;
+mod sight;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::Rc,
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+pub use near::slack;
+use near::{is_settled, near, settle_time};
 
 use super::{
-    coverage::{Coverage, Sight},
-    log::{Reason, Report},
+    coverage::Coverage,
+    log::Report,
     record::{Ended, Found, Kind, Record},
 };
-use crate::{
-    event::{Suppressed, SuppressedKey},
-    flow::Tuple,
-};
+use crate::{event::Suppressed, flow::Tuple};
 
 /// How long before a report its end may have happened.
 const BEFORE: Duration = Duration::from_secs(35);
@@ -234,114 +236,12 @@ impl Joiner {
         Answer::Found { best: answer.found, how: answer.how, others }
     }
 
-    fn without(&self, report: &mut Report) -> Answer {
-        let not_seen = |why: String, class| Answer::NotSeen { why, class };
-        if !self.any {
-            return not_seen("there are no events".to_owned(), "no events");
-        }
-        let Some(connection) = report.connection else {
-            let why = match report.ports {
-                Some((client, broker)) => format!(
-                    "the log has host names for addresses here, and the events have no connection, or more than one, from port {client} to port {broker} at that time"
-                ),
-                None => "the log names no addresses here, and no line before it says whose process this is, so that no event can be told to be that of this connection".to_owned(),
-            };
-            return not_seen(why, "no addresses in the log");
-        };
-        let times: Vec<Timestamp> = report.time.into_iter().chain(report.or.iter().copied()).collect();
-        if times.is_empty() {
-            return not_seen("the log has no time here, and the events have no end of this connection".to_owned(), "no time in the log");
-        }
-        let mut blind = None;
-        for at in &times {
-            let earliest = at.saturating_sub(before(&report.reason)).unwrap_or(Timestamp::MIN);
-            match self.sight(earliest, *at, connection) {
-                answer @ Answer::NoReset { .. } => {
-                    settle_time(report, *at);
-                    return answer;
-                }
-                other => blind = blind.or(Some(other)),
-            }
-        }
-        blind.unwrap_or_else(|| not_seen("there are no events".to_owned(), "no events"))
-    }
-
-    /// What the agents could know of a moment.
-    fn sight(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Answer {
-        let not_seen = |why: String, class| Answer::NotSeen { why, class };
-        if let Some(forgotten) = self.forgotten.filter(|forgotten| earliest <= *forgotten) {
-            return not_seen(
-                format!("events up to {} were too many to be kept; give the log as a file", forgotten.strftime("%FT%TZ")),
-                "too many events",
-            );
-        }
-        if let Some(folded) = self.folded_about(earliest, at, connection) {
-            return not_seen(folded, "folded");
-        }
-        let ends = [connection.local.ip(), connection.peer.ip()];
-        let is_end = |agent: &Agent| ends.iter().any(|end| agent.addresses.contains(end));
-        let (mut blind, mut strangers): (Option<(bool, String)>, Vec<&str>) = (None, Vec::new());
-        let mut unsure = None;
-        for (host, agent) in &self.agents {
-            match agent.coverage.sight(earliest, at, connection) {
-                Sight::Blind(why) => {
-                    let is_better = blind.as_ref().is_none_or(|(known, _)| !known && is_end(agent));
-                    if is_better {
-                        blind = Some((is_end(agent), why));
-                    }
-                }
-                Sight::Watching(doubts) if is_end(agent) => {
-                    let broker = agent.addresses.contains(&connection.local.ip());
-                    return Answer::NoReset { host: Some(host.clone()), doubts, broker };
-                }
-                Sight::Watching(doubts) if agent.addresses.is_empty() => unsure = unsure.or(Some((host, doubts))),
-                Sight::Watching(_) => strangers.push(host),
-            }
-        }
-        if let Some((host, doubts)) = unsure {
-            let unknown = format!("nothing in the events shows that {host} has either address");
-            let doubts = doubts.map_or_else(|| unknown.clone(), |doubts| format!("{doubts}; {unknown}"));
-            return Answer::NoReset { host: None, doubts: Some(doubts), broker: false };
-        }
-        if let (false, None | Some((false, _))) = (strangers.is_empty(), &blind) {
-            return not_seen(stranger(&strangers, connection), "neither end is the agent's host");
-        }
-        match blind {
-            Some((_, why)) => not_seen(why, "the agent did not watch"),
-            None => not_seen("there are no events".to_owned(), "no events"),
-        }
-    }
-
     fn fold(&mut self, mut suppressed: Suppressed) {
         suppressed.sample = None;
         if self.folded.len() >= FOLDED {
             self.forgotten = self.forgotten.max(self.folded.pop_front().map(|oldest| oldest.last));
         }
         self.folded.push_back(suppressed);
-    }
-
-    /// The folded resets that one of this connection may be among: the latest line that fits, those of its own peer first.
-    fn folded_about(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Option<String> {
-        let latest = at.saturating_add(SignedDuration::try_from(AFTER).unwrap_or_default()).unwrap_or(Timestamp::MAX);
-        let fits = |ends: [SocketAddr; 2], key: &SuppressedKey| match (&key.peer, &key.local) {
-            (Some(peer), Some(local)) => {
-                let [other, own] = ends;
-                other.ip() == peer.address && own.port() == local.port
-            }
-            (Some(peer), None) => ends.iter().any(|end| end.ip() == peer.address && Some(end.port()) == peer.port),
-            (None, _) => true,
-        };
-        let Tuple { local, peer } = connection;
-        let of_it = |folded: &&Suppressed| {
-            let near = folded.first <= latest && folded.last >= earliest;
-            near && [[local, peer], [peer, local]].into_iter().any(|ends| fits(ends, &folded.key))
-        };
-        let found = self.folded.iter().filter(of_it).max_by_key(|folded| (folded.key.peer.is_some(), folded.last))?;
-        Some(format!(
-            "it may be among those that were too many to be written one by one at {}: {}",
-            found.first.strftime("%FT%TZ"),
-            found.message
-        ))
     }
 
     fn ended(&mut self, ended: Ended) {
@@ -413,57 +313,6 @@ impl Joiner {
     }
 }
 
-impl Pending {
-    /// Takes an event of the same connection if it is near enough, and better than the one before.
-    fn consider(&mut self, indexed: &Indexed) {
-        let Some(distance) = distance(&self.report, indexed.found.timestamp) else { return };
-        if self.all.len() < VIEWS {
-            self.all.push(indexed.clone());
-        }
-        let place = |indexed: &Indexed, distance: SignedDuration| (rank(&indexed.found), distance, indexed.how);
-        let before =
-            self.best.as_ref().map(|best| place(best, self::distance(&self.report, best.found.timestamp).unwrap_or(SignedDuration::MAX)));
-        if before.is_none_or(|before| place(indexed, distance) < before) {
-            self.best = Some(indexed.clone());
-        }
-    }
-}
-
-/// What ended the connection by a reset goes first, then what ended it without one, then what the kernel did not act on.
-fn rank(found: &Found) -> (bool, Kind) {
-    (!found.ended(), found.kind)
-}
-
-/// Whether ports alone say what happened: no other connection had them, or all that had them ended alike.
-fn is_settled(best: &Found, all: &[Indexed]) -> bool {
-    let verdict = |found: &Found| (Found::text(&found.origin, "kind").to_owned(), Found::text(&found.cause, "id").to_owned(), found.kind);
-    let others = all.iter().filter(|view| key(view.found.tuple()) != key(best.tuple()));
-    all.len() < VIEWS && others.into_iter().all(|view| view.found.ended() && verdict(&view.found) == verdict(best))
-}
-
-/// How far an event is from a report, by the instant that fits best; `None` if it is too far. A report without a time has no distance.
-fn distance(report: &Report, at: Timestamp) -> Option<SignedDuration> {
-    if report.time.is_none() {
-        return Some(SignedDuration::ZERO);
-    }
-    let after = SignedDuration::try_from(AFTER).unwrap_or_default();
-    let before = before(&report.reason);
-    let times = report.time.into_iter().chain(report.or.iter().copied());
-    let near = times.map(|time| at.duration_since(time)).filter(|later| -*later <= before && *later <= after);
-    near.map(SignedDuration::abs).min()
-}
-
-/// Of the instants that a report's time may mean, the one that `at` says.
-fn settle_time(report: &mut Report, at: Timestamp) {
-    let nearest = report.time.into_iter().chain(report.or.iter().copied()).min_by_key(|time| at.duration_since(*time).abs());
-    report.time = nearest;
-    report.or.clear();
-}
-
-fn near(one: Timestamp, other: Timestamp, within: Duration) -> bool {
-    one.duration_since(other).abs() <= SignedDuration::try_from(within).unwrap_or_default()
-}
-
 fn host(found: &Found) -> &str {
     found.host.as_ref().map_or("", |host| &host.name)
 }
@@ -494,25 +343,4 @@ fn key(connection: Tuple) -> Tuple {
 /// The same for both ends.
 fn order((one, other): (u16, u16)) -> (u16, u16) {
     (one.min(other), one.max(other))
-}
-
-/// How long before the report an event may have happened.
-fn before(reason: &Reason) -> SignedDuration {
-    let before = match reason {
-        Reason::MissedHeartbeats { interval } => BEFORE + 3 * *interval,
-        _ => BEFORE,
-    };
-    SignedDuration::try_from(before).unwrap_or_default()
-}
-
-/// Why nothing is known of a connection of which no watched host is an end.
-fn stranger(hosts: &[&str], connection: Tuple) -> String {
-    let names = hosts.iter().map(|host| if host.is_empty() { "the agent's host" } else { host }).collect::<Vec<_>>().join(", ");
-    format!(
-        "no event shows {names} as an end of this connection ({} -> {}): these may be the addresses that a proxy announces (PROXY protocol) or that NAT \
-         translates elsewhere, and the agent's host has another connection, of which the log does not speak; run the agent on {} as well",
-        connection.peer,
-        connection.local,
-        connection.local.ip()
-    )
 }

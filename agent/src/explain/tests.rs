@@ -89,6 +89,33 @@ fn a_reset_is_found_whichever_end_saw_it() {
 }
 
 #[test]
+fn a_time_without_a_fraction_is_a_whole_second() {
+    let log = LOG.replace("55.118", "55");
+    let events = [
+        started(-60_000, "5672"),
+        rst("next", 4_000, Role::Broker, Effect::ConnectionReset),
+        rst("it", 600, Role::Broker, Effect::ConnectionReset),
+    ];
+    let found = answer(&log, &events);
+    assert_eq!((&found["reset"]["id"], found.get("before_ms")), (&json!("it"), None), "{found}");
+    assert!(found["detail"].as_str().unwrap().starts_with("RST received at 2026-06-29T09:41:55Z"), "{found}");
+    // An agent that started, or stopped, within that second.
+    for events in
+        [[started(300, "5672"), stopped(9_000, 0)], [started(-9_000, "5672"), stopped(400, 0)], [started(300, "5672"), stopped(500, 0)]]
+    {
+        assert_eq!(answer(&log, &events)["answer"], "no_reset");
+    }
+    assert_eq!(answer(LOG, &[started(700, "5672"), stopped(9_000, 0)])["answer"], "not_seen");
+    let other = seen(|event| {
+        event["timestamp"] = json!(at(800));
+        event["network"]["local"]["address"] = json!("10.9.9.9");
+        event["network"]["peer"] = json!({"address": "10.9.9.1", "port": 51_000});
+    });
+    let found = answer(&log, &[started(700, "5672"), other, stopped(9_000, 0)]);
+    assert!(found["detail"].as_str().unwrap().contains("PROXY protocol"), "{found}");
+}
+
+#[test]
 fn the_nearest_that_ended_the_connection_is_taken() {
     let found = answer(
         LOG,

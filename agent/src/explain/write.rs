@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    join::{Answer, How},
+    join::{self, Answer, How},
     log::{Reason, Report},
     record::{Found, Kind},
 };
@@ -37,7 +37,7 @@ struct Explained<'a> {
     /// An end without a reset.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<&'a Found>,
-    /// How long before the report it happened; negative: after.
+    /// How long before the report it happened; negative: after. Absent where the log's times are too coarse to tell, or missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     before_ms: Option<i64>,
     /// What other hosts saw of the same connection.
@@ -86,6 +86,9 @@ const COLUMNS: [&str; 16] = [
     "event_id",
 ];
 
+/// Bytes of most answers.
+const TYPICAL: usize = 1_024;
+
 /// Writes what comes before all answers.
 ///
 /// # Errors
@@ -101,11 +104,14 @@ pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
 ///
 /// That of writing.
 pub fn answer(out: &mut impl Write, format: Format, report: &Report, answer: &Answer) -> io::Result<()> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(TYPICAL);
     match format {
         Format::Pretty => pretty(&mut text, report, answer)?,
         Format::Json => json(&mut text, report, answer)?,
         Format::Csv => csv(&mut text, report, answer)?,
+    }
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return out.write_all(&text);
     }
     out.write_all(shown(&text).as_bytes())
 }
@@ -224,7 +230,12 @@ pub fn name(answer: &Answer) -> &'static str {
 }
 
 fn before_ms(report: &Report, found: &Found) -> Option<i64> {
-    let before = report.time?.duration_since(found.timestamp).as_millis();
+    let before = report.time?.duration_since(found.timestamp);
+    // Within the second that the log names: neither before nor after.
+    if report.whole_seconds && !before.is_positive() && -before <= join::slack(report) {
+        return None;
+    }
+    let before = before.as_millis();
     Some(i64::try_from(before).unwrap_or(i64::MAX))
 }
 
@@ -288,6 +299,9 @@ fn ending(effect: &str) -> String {
 
 /// Events are others' texts: nothing of them may steer a terminal.
 fn printable(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().filter(|c| !c.is_control()).collect()
 }
 

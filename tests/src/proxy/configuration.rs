@@ -44,7 +44,7 @@ pub struct Configuration {
 impl Configuration {
     pub fn of(kind: Kind, place: &Place) -> Self {
         match kind {
-            Kind::Haproxy | Kind::HaproxyAborting => haproxy(kind, place),
+            Kind::Haproxy | Kind::HaproxyAborting | Kind::HaproxyNaming | Kind::HaproxyNamingInBinary => haproxy(kind, place),
             Kind::Nginx => nginx(place),
             Kind::Envoy => envoy(place),
             Kind::Traefik => traefik(place),
@@ -58,10 +58,15 @@ fn haproxy(kind: Kind, place: &Place) -> Configuration {
     let (client, behind) = (patience(Side::Client), patience(Side::Server));
     let option = if kind == Kind::HaproxyAborting { "option nolinger" } else { "" };
     let source = place.from.map_or_else(String::new, |from| format!("source {from}"));
+    let naming = match kind {
+        Kind::HaproxyNaming => "send-proxy",
+        Kind::HaproxyNamingInBinary => "send-proxy-v2",
+        _ => "",
+    };
     let text = format!(
         "global\n  maxconn 64\n  hard-stop-after {DRAIN}s\n\
          defaults\n  mode tcp\n  timeout connect 5s\n  timeout client {client}s\n  timeout server {behind}s\n  {option}\n\
-         listen amqp\n  bind {front}\n  server broker {server} {source}\n"
+         listen amqp\n  bind {front}\n  server broker {server} {source} {naming}\n"
     );
     Configuration { program: "haproxy".into(), arguments: words(&HAPROXY), text: Box::new(move |_| text) }
 }

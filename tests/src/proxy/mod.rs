@@ -34,6 +34,10 @@ pub enum Kind {
     HaproxyAborting,
     /// The same, but as it comes: it closes with a FIN.
     Haproxy,
+    /// `HAProxy` as it comes, which tells the server the client's addresses in text (PROXY protocol, version 1).
+    HaproxyNaming,
+    /// The same in binary (version 2).
+    HaproxyNamingInBinary,
     /// nginx with its stream module, which gives a connection up after a silence.
     Nginx,
     /// Envoy with its TCP proxy, which gives a connection up after a silence (`idle_timeout`).
@@ -148,7 +152,7 @@ impl Proxy {
             Kind::Nginx => return command::signal(self.pid(), Signal::HUP),
             // Its routes can change while it runs, and its entry points only with it.
             Kind::Traefik => return command::signal(self.pid(), Signal::TERM),
-            Kind::Haproxy | Kind::HaproxyAborting => {
+            Kind::Haproxy | Kind::HaproxyAborting | Kind::HaproxyNaming | Kind::HaproxyNamingInBinary => {
                 let mut arguments = vec!["-sf".to_owned(), self.pid().to_string()];
                 arguments.extend(words(&HAPROXY));
                 start(host, &configuration.program, &arguments, &self.directory)?

@@ -17,7 +17,9 @@ const ENTITIES: [(&str, &str); 6] = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\
 /// A line to be read: without colours, byte order marks and control characters, of bounded length.
 pub fn clean(line: &str) -> Cow<'_, str> {
     let line = line.get(..floor(line, LONGEST_LINE)).unwrap_or_default();
-    let plain = line.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'&');
+    // In pieces that the compiler makes wide instructions of.
+    let is_plain = |piece: &[u8]| piece.iter().filter(|byte| (b' '..0x7f).contains(*byte) && **byte != b'&').count() == piece.len();
+    let plain = line.as_bytes().chunks(64).all(is_plain);
     let after = |at: usize| line.as_bytes().get(at + 1).copied();
     let coloured = memchr::memchr_iter(b'[', line.as_bytes()).any(|at| after(at).is_some_and(|byte| byte.is_ascii_digit() || byte == b'm'));
     if plain && !coloured {
@@ -40,7 +42,8 @@ pub fn clean(line: &str) -> Cow<'_, str> {
 /// A line as it is repeated: printable, and not longer than a few rows of a terminal.
 pub fn repeated(line: &str) -> String {
     let line = clean(line);
-    line.get(..floor(&line, LONGEST_REPEATED)).unwrap_or_default().replace('\t', " ")
+    let line = line.get(..floor(&line, LONGEST_REPEATED)).unwrap_or_default();
+    if line.contains('\t') { line.replace('\t', " ") } else { line.to_owned() }
 }
 
 /// Without ECMA-48 control sequences (section 5.4), in whichever form they arrive: those that set colours also without their escape

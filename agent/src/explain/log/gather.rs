@@ -83,7 +83,7 @@ pub fn is_member(line: &str) -> bool {
 /// The text of a quoted field of a table (RFC 4180), where the text has begun within it.
 pub fn unquoted_field(line: &str, text: &str) -> Option<String> {
     let before = line.get(..line.len().checked_sub(text.len())?)?;
-    if before.bytes().filter(|byte| *byte == b'"').count() % 2 == 0 {
+    if memchr::memchr_iter(b'"', before.as_bytes()).count().is_multiple_of(2) {
         return None;
     }
     let mut field = String::new();
@@ -155,4 +155,27 @@ pub fn is_interesting(raw: &str) -> bool {
         || raw.contains("REALTIME")
         || raw.contains(" P ")
         || raw.contains("\"P\"")
+}
+
+/// What follows the words of a source in a line, between which there may be times and marks.
+pub fn learned<'a>(clock: &Clock, source: &str, line: &'a str) -> Option<&'a str> {
+    if source.is_empty() {
+        return None;
+    }
+    let mut rest = line;
+    for word in source.split(' ') {
+        rest = loop {
+            let trimmed = rest.trim_start_matches([' ', '\t', '[', ']', '|', '"', ',', '>', '{', '}', '(', ')', ':', '-']);
+            if let Some(after) = trimmed.strip_prefix(word) {
+                break after;
+            }
+            let (_, length) = clock.read(trimmed)?;
+            rest = trimmed.get(length..)?;
+        };
+    }
+    let mut rest = rest.trim_start_matches([' ', '\t', ']', '|', '"', ',', '}', ')', ':']);
+    if let Some((Some(_), length)) = clock.read(rest) {
+        rest = rest.get(length..)?.trim_start_matches([' ', '\t', ']', '|', '"', ',']);
+    }
+    Some(rest)
 }

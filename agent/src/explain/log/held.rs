@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Line, Report, clean,
+    gather::learned,
     message::{self, Message, Protocol},
     reason::{self, Reason},
     stamp::{Clock, Stamp},
@@ -382,6 +383,7 @@ pub fn may_be_reason(text: &str) -> bool {
 const EMPTY: Report = Report {
     time: None,
     or: Vec::new(),
+    whole_seconds: false,
     level: "",
     lines: Vec::new(),
     connection: None,
@@ -391,26 +393,3 @@ const EMPTY: Report = Report {
     still_open: false,
     source: String::new(),
 };
-
-/// What follows the words of a source in a line, between which there may be times and marks.
-pub fn learned<'a>(clock: &Clock, source: &str, line: &'a str) -> Option<&'a str> {
-    if source.is_empty() {
-        return None;
-    }
-    let mut rest = line;
-    for word in source.split(' ') {
-        rest = loop {
-            let trimmed = rest.trim_start_matches([' ', '\t', '[', ']', '|', '"', ',', '>', '{', '}', '(', ')', ':', '-']);
-            if let Some(after) = trimmed.strip_prefix(word) {
-                break after;
-            }
-            let (_, length) = clock.read(trimmed)?;
-            rest = trimmed.get(length..)?;
-        };
-    }
-    let mut rest = rest.trim_start_matches([' ', '\t', ']', '|', '"', ',', '}', ')', ':']);
-    if let Some((Some(_), length)) = clock.read(rest) {
-        rest = rest.get(length..)?.trim_start_matches([' ', '\t', ']', '|', '"', ',']);
-    }
-    Some(rest)
-}

@@ -1,33 +1,12 @@
 //! Times as logs and their wrappers write them.
 
-use jiff::{Timestamp, civil::DateTime, tz::Offset, tz::TimeZone};
+mod cursor;
+
+use cursor::Cursor;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 /// How many years back a time without a year may be.
 const YEARS: i16 = 5;
-
-/// Months, as C and Erlang abbreviate them.
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-
-/// Zones that journalctl and date(1) name, and that have one meaning in practice; hours east of UTC.
-const ZONES: [(&str, i8); 17] = [
-    ("UTC", 0),
-    ("GMT", 0),
-    ("WET", 0),
-    ("WEST", 1),
-    ("CET", 1),
-    ("CEST", 2),
-    ("EET", 2),
-    ("EEST", 3),
-    ("MSK", 3),
-    ("EST", -5),
-    ("EDT", -4),
-    ("CDT", -5),
-    ("MDT", -6),
-    ("PST", -8),
-    ("PDT", -7),
-    ("JST", 9),
-    ("AEST", 10),
-];
 
 /// A moment: one instant, or the few that a text may mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +16,13 @@ pub struct Stamp {
     pub others: Vec<Timestamp>,
     /// The text says which instant it is: it has a zone, or counts from the epoch.
     pub zoned: bool,
+    /// The text has no fraction of a second.
+    pub whole_seconds: bool,
 }
 
 impl Stamp {
     pub const fn exact(at: Timestamp) -> Self {
-        Self { first: at, others: Vec::new(), zoned: true }
+        Self { first: at, others: Vec::new(), zoned: true, whole_seconds: false }
     }
 }
 
@@ -63,7 +44,7 @@ impl Clock {
 
     /// The time that `text` begins with, and its length in bytes. A time of day alone has a length and no moment.
     pub fn read(&self, text: &str) -> Option<(Option<Stamp>, usize)> {
-        let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
+        let mut cursor = Cursor { bytes: text.as_bytes(), at: 0, fraction: false };
         cursor.weekday();
         let read = match cursor.peek()? {
             b'0'..=b'9' => self.digits(&mut cursor),
@@ -193,7 +174,8 @@ impl Clock {
         let offset = cursor.offset();
         if let (Some(offset), [(Some(year), month, day)]) = (offset, dates) {
             let date = date(i16::try_from(*year).ok()?, *month, *day, (hour, minute, second, nanosecond))?;
-            return Some(Some(Stamp::exact(offset.to_timestamp(date).ok()?)));
+            let stamp = Stamp::exact(offset.to_timestamp(date).ok()?);
+            return Some(Some(Stamp { whole_seconds: !cursor.fraction, ..stamp }));
         }
         let mut instants: Vec<Timestamp> = Vec::new();
         for (year, month, day) in dates {
@@ -223,7 +205,12 @@ impl Clock {
         }
         let mut instants = instants.into_iter();
         let first = instants.next()?;
-        Some(Some(Stamp { first, others: instants.collect(), zoned: offset.is_some() && dates.len() == 1 }))
+        Some(Some(Stamp {
+            first,
+            others: instants.collect(),
+            zoned: offset.is_some() && dates.len() == 1,
+            whole_seconds: !cursor.fraction,
+        }))
     }
 }
 
@@ -242,157 +229,8 @@ fn epoch(cursor: &mut Cursor, run: usize) -> Option<Stamp> {
         nanoseconds += i128::from(cursor.fraction());
     }
     let at = Timestamp::from_nanosecond(nanoseconds).ok()?;
-    (1_000_000_000..4_200_000_000).contains(&at.as_second()).then(|| Stamp::exact(at))
-}
-
-/// A place in a text.
-#[derive(Clone, Copy)]
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn next_is_digit(&self, ahead: usize) -> bool {
-        self.bytes.get(self.at + ahead).is_some_and(u8::is_ascii_digit)
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
-    }
-
-    fn eat_any(&mut self, bytes: &[u8]) -> Option<u8> {
-        let byte = self.peek().filter(|byte| bytes.contains(byte))?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn spaces(&mut self) -> usize {
-        let before = self.at;
-        while self.eat(b' ') {}
-        self.at - before
-    }
-
-    /// How many digits come next.
-    fn run(&self) -> usize {
-        self.bytes.iter().skip(self.at).take(24).take_while(|byte| byte.is_ascii_digit()).count()
-    }
-
-    fn number(&mut self, least: usize, most: usize) -> Option<i64> {
-        let count = self.run().min(most);
-        if count < least {
-            return None;
-        }
-        let digits = self.bytes.get(self.at..self.at + count)?;
-        self.at += count;
-        digits.iter().try_fold(0_i64, |number, digit| number.checked_mul(10)?.checked_add(i64::from(digit - b'0')))
-    }
-
-    /// Digits after a point, as nanoseconds.
-    fn fraction(&mut self) -> i64 {
-        let mut nanoseconds = 0;
-        let mut scale = 100_000_000;
-        while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
-            nanoseconds += i64::from(digit - b'0') * scale;
-            scale /= 10;
-            self.at += 1;
-        }
-        nanoseconds
-    }
-
-    fn word(&self, length: usize) -> Option<String> {
-        let word = self.bytes.get(self.at..self.at + length)?;
-        word.iter().all(u8::is_ascii_alphabetic).then(|| word.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect())
-    }
-
-    fn month(&mut self) -> Option<i64> {
-        let word = self.word(3)?;
-        let month = MONTHS.iter().position(|month| *month == word)?;
-        if self.bytes.get(self.at + 3).is_some_and(u8::is_ascii_alphabetic) {
-            return None;
-        }
-        self.at += 3;
-        i64::try_from(month + 1).ok()
-    }
-
-    fn weekday(&mut self) {
-        let Some(word) = self.word(3) else { return };
-        if ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].contains(&word.as_str()) {
-            let before = self.at;
-            self.at += 3;
-            self.eat(b',');
-            if self.spaces() == 0 {
-                self.at = before;
-            }
-        }
-    }
-
-    /// Hours, minutes, seconds, nanoseconds.
-    fn time(&mut self) -> Option<(i64, i64, i64, i64)> {
-        let mut hour = self.number(1, 2)?;
-        let compact = !self.eat(b':');
-        let minute = self.number(2, 2)?;
-        if !compact && !self.eat(b':') {
-            return None;
-        }
-        let second = self.number(2, 2)?;
-        let mut nanosecond = 0;
-        if matches!(self.peek(), Some(b'.' | b',')) && self.next_is_digit(1) {
-            self.at += 1;
-            nanosecond = self.fraction();
-        }
-        let mut probe = *self;
-        probe.spaces();
-        if let Some(half @ ("am" | "pm")) = probe.word(2).as_deref() {
-            probe.at += 2;
-            if probe.boundary() && hour <= 12 {
-                hour = hour % 12 + if half == "pm" { 12 } else { 0 };
-                *self = probe;
-            }
-        }
-        (hour < 24 && minute < 60 && second <= 60).then_some((hour, minute, second, nanosecond))
-    }
-
-    fn offset(&mut self) -> Option<Offset> {
-        if self.eat(b'Z') || self.eat(b'z') {
-            return Some(Offset::UTC);
-        }
-        let mut probe = *self;
-        probe.spaces();
-        let offset = match probe.peek()? {
-            sign @ (b'+' | b'-') => {
-                probe.at += 1;
-                let hours = probe.number(2, 2)?;
-                let minutes = if probe.eat(b':') || probe.next_is_digit(0) { probe.number(2, 2)? } else { 0 };
-                let seconds = i32::try_from(hours * 3_600 + minutes * 60).ok()?;
-                Offset::from_seconds(if sign == b'-' { -seconds } else { seconds }).ok()?
-            }
-            b'A'..=b'Z' => {
-                let length = probe.bytes.iter().skip(probe.at).take_while(|byte| byte.is_ascii_uppercase()).count();
-                let name = probe.bytes.get(probe.at..probe.at + length)?;
-                let (_, hours) = ZONES.iter().find(|(zone, _)| zone.as_bytes() == name)?;
-                probe.at += length;
-                Offset::from_hours(*hours).ok()?
-            }
-            _ => return None,
-        };
-        if !probe.boundary() {
-            return None;
-        }
-        *self = probe;
-        Some(offset)
-    }
-
-    /// Whether a word ends here.
-    fn boundary(&self) -> bool {
-        self.peek().is_none_or(|byte| !byte.is_ascii_alphanumeric() && byte != b'_')
-    }
+    let whole_seconds = run == 10 && !cursor.fraction;
+    (1_000_000_000..4_200_000_000).contains(&at.as_second()).then(|| Stamp { whole_seconds, ..Stamp::exact(at) })
 }
 
 #[cfg(test)]

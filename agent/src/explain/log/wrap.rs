@@ -3,6 +3,12 @@
 //! A line is taken apart from its left end, since what a client chose can only stand to the right of RabbitMQ's own beginning. What comes before
 //! that and says where the line comes from, such as a pod or a service, is its source.
 
+mod search;
+mod tag;
+
+use search::{record_in, words};
+use tag::{is_name, located, syslog_tag};
+
 use super::{
     message,
     stamp::{Clock, Stamp},
@@ -10,9 +16,6 @@ use super::{
 
 /// How many pieces may stand before a record.
 const PIECES: usize = 24;
-
-/// How far into a line a record may begin, bytes.
-const FARTHEST: usize = 600;
 
 /// RFC 5424, section 6.2.1, in Erlang's words.
 pub const SEVERITIES: [&str; 8] = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
@@ -83,26 +86,6 @@ pub fn peel<'a>(clock: &Clock, line: &'a str) -> Peeled<'a> {
         peeled = inner;
     }
     peeled
-}
-
-/// The words of a source, without times and numbers that change from line to line.
-fn words<'a>(clock: &Clock, text: &'a str) -> Vec<&'a str> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() && words.len() < PIECES {
-        if let Some((_, length)) = clock.read(rest.trim_start_matches(['[', '(', '"'])) {
-            let skipped = rest.len() - rest.trim_start_matches(['[', '(', '"']).len();
-            rest = rest.get(skipped + length..).unwrap_or_default().trim_start_matches([']', ')', '"', ' ', '\t', ',', '|']);
-            continue;
-        }
-        let length = rest.find([' ', '\t']).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(length);
-        if word.chars().any(|c| !c.is_ascii_digit() && !matches!(c, ':' | '-' | '|' | ',' | '"')) {
-            words.push(word);
-        }
-        rest = after.trim_start();
-    }
-    words
 }
 
 fn peel_on<'a>(clock: &Clock, peeled: &mut Peeled<'a>, line: &'a str) {
@@ -340,129 +323,11 @@ fn word<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str, structural: b
     syslog_tag(peeled, text).or_else(|| located(clock, peeled, text))
 }
 
-/// `HOST TAG[PID]:`, or `TAG[PID]:`, after the time of a line of syslog.
-fn syslog_tag<'a>(peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
-    if peeled.time.is_none() && !peeled.syslog {
-        return None;
-    }
-    let tag = |text: &'a str| -> Option<(&'a str, &'a str)> {
-        let length = text.find([' ', '[', ':'])?;
-        let (tag, rest) = text.split_at(length);
-        if !is_name(tag) {
-            return None;
-        }
-        if let Some(inside) = rest.strip_prefix('[') {
-            let (number, rest) = inside.split_once(']')?;
-            let is_pid = !number.is_empty() && number.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
-            let rest = rest.strip_prefix(':').unwrap_or(rest);
-            return (is_pid && (rest.is_empty() || rest.starts_with(' '))).then_some((tag, rest));
-        }
-        let rest = rest.strip_prefix(':')?;
-        (rest.is_empty() || rest.starts_with(' ')).then_some((tag, rest))
-    };
-    if let Some((name, rest)) = tag(text) {
-        peeled.source.push(name);
-        peeled.syslog = true;
-        return Some(rest);
-    }
-    let (host, rest) = text.split_once(' ')?;
-    if !is_name(host.trim_matches(['[', ']'])) {
-        return None;
-    }
-    let (name, rest) = tag(rest.trim_start())?;
-    peeled.source.extend([host, name]);
-    peeled.syslog = true;
-    Some(rest)
-}
-
-/// What grep, less -N, cat -n and editors put before a line: a file's name, a number, or both.
-fn located<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
-    if peeled.time.is_some() || peeled.level.is_some() {
-        return None;
-    }
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    if digits > 0 && digits < 10 {
-        let rest = text.get(digits..)?;
-        return match rest.bytes().next()? {
-            b':' | b'-' | b'|' | b'.' => {
-                rest.get(1..).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()) || clock.read(rest).is_some())
-            }
-            b' ' | b'\t' => Some(rest),
-            _ => None,
-        };
-    }
-    let length = text.find([':', ' ', '\t']).filter(|length| text.get(*length..).is_some_and(|rest| rest.starts_with(':')));
-    let by_colon = length.and_then(|length| Some((text.get(..length)?, text.get(length + 1..)?)));
-    // Lines of context have dashes in place of colons.
-    let by_dash = || {
-        let at = [".log-", ".log.1-", ".txt-", ".gz-"].into_iter().find_map(|end| text.find(end).map(|at| at + end.len() - 1))?;
-        Some((text.get(..at)?, text.get(at + 1..)?)).filter(|(name, _)| !name.contains(' '))
-    };
-    let (name, rest) = by_colon.filter(|(name, _)| name.contains(['/', '@', '.', '-', '_'])).or_else(by_dash)?;
-    if !is_name(name) || name.starts_with('<') {
-        return None;
-    }
-    peeled.source.push(name);
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let numbered = (digits > 0 && clock.read(rest).is_none()).then(|| rest.get(digits..)).flatten();
-    Some(numbered.and_then(|rest| rest.strip_prefix([':', '-'])).unwrap_or(rest))
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() < 256
-        && text.chars().any(char::is_alphanumeric)
-        && text.chars().all(|c| c.is_alphanumeric() || "-_./@~+\\:".contains(c))
-}
-
-/// Where the first record of RabbitMQ begins in a text whose beginning is not known: its level in brackets with a process or a message after
-/// it, or its process; with the time before it.
-fn record_in(clock: &Clock, text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let mut farthest = text.len().min(FARTHEST);
-    while !text.is_char_boundary(farthest) {
-        farthest -= 1;
-    }
-    let before_message = message::first_in(text).unwrap_or(text.len());
-    let head = text.get(..farthest)?;
-    let anchor = head.char_indices().map(|(at, _)| at).find(|at| match bytes.get(*at) {
-        Some(b'<') => text.get(*at..).and_then(message::pid).is_some(),
-        Some(b'[') => text.get(at + 1..).and_then(|rest| rest.split_once(']')).is_some_and(|(inner, rest)| {
-            let rest = rest.trim_start();
-            level_of(inner).is_some() && (message::pid(rest).is_some() || message::begins(rest))
-        }),
-        Some(b'=') => text.get(*at..).is_some_and(is_report),
-        _ => false,
-    })?;
-    if anchor > before_message || text.find("{\"").is_some_and(|json| json < anchor) {
-        return None;
-    }
-    // The time right before it, if one begins a word there.
-    let starts = text.char_indices().map(|(at, _)| at).take_while(|at| *at < anchor).filter(|at| {
-        *at == 0
-            || text
-                .get(..*at)
-                .is_some_and(|before| before.ends_with([' ', '\t', '|', ']', ':', '"', ',', '(', '\'', '>', '=', '}', ';', '/']))
-    });
-    for at in starts {
-        if let Some((_, length)) = text.get(at..).and_then(|rest| clock.read(rest))
-            && text.get(at + length..anchor).is_some_and(|between| {
-                between.trim_matches([' ', '\t', '[', ']', '|', ',', '-', '"', ':']).is_empty()
-                    || level_of(between.trim_matches([' ', '[', ']', '|', ':'])).is_some()
-            })
-        {
-            return Some(at);
-        }
-    }
-    Some(anchor)
-}
-
-fn is_report(text: &str) -> bool {
-    text.starts_with('=') && text.trim_start_matches('=').split_once(" REPORT=").is_some_and(|(level, _)| level_of(level).is_some())
-}
-
 /// A level in RabbitMQ's words, from any of its forms (`log.file.formatter.level_format`) and those of others.
 pub fn level_of(text: &str) -> Option<&'static str> {
+    if let Some(level) = SEVERITIES.into_iter().find(|level| *level == text) {
+        return Some(level);
+    }
     if text.len() > 9 || !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return None;
     }
