@@ -32,7 +32,7 @@ use crate::{
     attribution::Memory,
     event::{Coverage, Direction, Event, Lost, SinkLost},
     flow::{
-        Reset,
+        Reset, Task,
         endings::Endings,
         idle::IdleMemory,
         settle::Settle,
@@ -105,6 +105,8 @@ pub struct Session {
     found: Arc<Notify>,
     /// Resets that may go on, but for their owner.
     ready: Vec<Reset>,
+    /// Who closed which socket while resets wait for a search, or for their turn: they are not held back any more, and may be about it.
+    closed: HashMap<u64, Task>,
     tally: Tally,
     /// Resets that may still be written.
     remaining: Option<u64>,
@@ -150,6 +152,7 @@ impl Session {
             search: None,
             found: Arc::default(),
             ready: Vec::new(),
+            closed: HashMap::new(),
             tally: Tally::default(),
             remaining: count,
             taken: 0,
@@ -264,6 +267,7 @@ impl Session {
             Ok(Record::Closed(sock, task)) => {
                 self.owners.learn(&task);
                 self.endings.closed(sock, &task);
+                self.note_closed(sock, &task);
                 self.settle.closed(sock, task);
             }
             Ok(Record::Heartbeat(unread)) => self.heartbeat(unread),

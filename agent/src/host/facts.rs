@@ -94,7 +94,11 @@ impl FactsCache {
             return Some(fresh);
         }
         let Some(facts) = self.lookup.read(pid) else {
-            return self.known.get(&(pid, ticks)).map(|(_, facts)| Arc::clone(facts));
+            let known = self.known.get(&(pid, ticks)).map(|(_, facts)| Arc::clone(facts));
+            // On busy processors the rest may come late: that it is this process is known all the same.
+            return known.or_else(|| {
+                self.lookup.name(pid).filter(|(_, started)| *started == ticks).map(|(name, _)| named(pid, name, ticks).into())
+            });
         };
         let facts = Arc::new(facts);
         self.insert(Arc::clone(&facts));
@@ -124,6 +128,23 @@ impl FactsCache {
 
     fn fresh(&self, identity: Identity) -> Option<Arc<ProcessFacts>> {
         self.known.get(&identity).filter(|(at, _)| at.elapsed() < FRESH).map(|(_, facts)| Arc::clone(facts))
+    }
+}
+
+/// No more than its name.
+fn named(pid: u32, name: String, start_time_ticks: u64) -> ProcessFacts {
+    ProcessFacts {
+        pid,
+        start_time_ticks,
+        executable_name: name.clone(),
+        comm: name,
+        executable_path: None,
+        command_line: None,
+        uid: None,
+        user_name: None,
+        cgroup: None,
+        namespace_pid: None,
+        net_namespace: None,
     }
 }
 

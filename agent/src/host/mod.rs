@@ -78,6 +78,11 @@ impl Lookup {
         self.questions.missed()
     }
 
+    /// Name and start, in clock ticks since boot, of a living process.
+    pub fn name(&self, pid: u32) -> Option<(String, u64)> {
+        self.processes.name(pid).ok()
+    }
+
     /// When a living process started, in clock ticks since boot.
     pub fn start_time_ticks(&self, pid: u32) -> Option<u64> {
         self.processes.start_time_ticks(pid).ok()

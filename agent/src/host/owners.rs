@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     time::{Duration, Instant},
@@ -23,7 +23,7 @@ use super::{
     facts::FactsCache,
     netns::{self, Handle},
     process::ProcessFacts,
-    sockets::{self, DiagSocket, TCP_LISTEN, dump, fd_owners, held_by},
+    sockets::{self, DiagSocket, TCP_LISTEN, dump, fd_owners, fd_owners_told, held_by},
 };
 use crate::{
     event::KnownFrom,
@@ -43,6 +43,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long resets wait for a search. One that takes longer goes on, and they go without.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(600);
+
+/// How much longer they wait each time for one that goes on from process to process, on busy processors, and how long in all.
+const SEARCH_STEP: Duration = Duration::from_millis(200);
+pub const SEARCH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Holders of one socket that are named.
 const MAX_HOLDERS: usize = 8;
@@ -175,6 +179,15 @@ impl Owners {
         }
     }
 
+    /// Whether an earlier search, which took too long, still goes on: no other can begin. It is asked again a moment later.
+    pub fn is_searching(&mut self) -> bool {
+        let busy = self.searching.load(Ordering::Acquire);
+        if busy {
+            self.not_before = Instant::now() + SEARCH_STEP;
+        }
+        busy
+    }
+
     /// Begins to search for the owners of a batch of resets; `None` while another search is under way,
     /// which then takes too long. [`Notify`] tells when it is done.
     pub fn search(&mut self, resets: &mut [Reset], done: &Arc<Notify>) -> Option<Search> {
@@ -189,13 +202,16 @@ impl Owners {
         let (tell, told) = sync_channel(1);
         let (proc_root, done) = (self.proc_root.clone(), Arc::clone(done));
         let searching = Searching(Arc::clone(&self.searching));
+        let looked = Arc::new(AtomicU64::new(0));
+        let looking = Arc::clone(&looked);
         let accepted = self.crew.run(move || {
-            let found = wanted.look(&proc_root);
+            let found = wanted.look(&proc_root, &looking);
             drop(searching);
             let _nobody_waits = tell.send(found);
             done.notify_one();
         });
-        accepted.then(|| Search { told, until: Instant::now() + SEARCH_PATIENCE })
+        let now = Instant::now();
+        accepted.then(|| Search { told, until: now + SEARCH_PATIENCE, limit: now + SEARCH_LIMIT, looked, noticed: 0 })
     }
 
     /// Names the owners of a batch of resets, as far as they can be proven by what was found. `None`:
@@ -307,6 +323,10 @@ impl Owners {
 pub struct Search {
     told: Receiver<Found>,
     until: Instant,
+    limit: Instant,
+    /// Processes that were looked at, and how many of them were noticed when it was asked last.
+    looked: Arc<AtomicU64>,
+    noticed: u64,
 }
 
 /// How far a search is.
@@ -319,8 +339,14 @@ pub enum Progress {
 
 impl Search {
     /// How far it is; with `wait` once it is through or takes too long.
-    pub fn progress(&self, wait: bool) -> Progress {
-        let left = self.until.saturating_duration_since(Instant::now());
+    pub fn progress(&mut self, wait: bool) -> Progress {
+        let now = Instant::now();
+        let looked = self.looked.load(Ordering::Relaxed);
+        if now >= self.until && looked > self.noticed && now < self.limit {
+            self.until = (now + SEARCH_STEP).min(self.limit);
+            self.noticed = looked;
+        }
+        let left = self.until.saturating_duration_since(now);
         match self.told.recv_timeout(if wait { left } else { Duration::ZERO }) {
             Ok(found) => Progress::Done(found),
             Err(RecvTimeoutError::Timeout) if !left.is_zero() && !wait => Progress::Searching,
@@ -377,16 +403,26 @@ impl Found {
 }
 
 impl Wanted {
-    fn look(self, proc_root: &Path) -> Found {
+    fn look(self, proc_root: &Path, looked: &AtomicU64) -> Found {
         let began = Instant::now();
         let Self { candidates, mut connectors, mut inodes, listeners } = self;
-        let held = held(proc_root, candidates, MAX_FDS);
+        let tick = || {
+            looked.fetch_add(1, Ordering::Relaxed);
+        };
+        let held = candidates
+            .into_iter()
+            .filter_map(|(pid, inodes)| {
+                let held = held_by(proc_root, pid, &inodes, MAX_FDS);
+                tick();
+                Some((pid, held?))
+            })
+            .collect::<HashMap<_, _>>();
         for found in held.values() {
             inodes.retain(|inode| !found.contains(inode));
         }
         let listeners = find_listeners(&listeners);
         inodes.extend(listeners.iter().filter_map(|listener| listener.inode));
-        let holders = fd_owners(proc_root, &inodes);
+        let holders = fd_owners_told(proc_root, &inodes, tick);
         // Last: a process that held on to its files until here will tell of their end by itself.
         connectors.retain(|pid| has_no_files(proc_root, *pid));
         Found { holders, held, listeners, ending: connectors, took: began.elapsed() }
@@ -469,7 +505,7 @@ mod tests {
         }
         // The third is gone.
         let wanted = Wanted { connectors: [1, 2, 3].into(), ..Wanted::default() };
-        assert_eq!(wanted.look(root.path()).ending, HashSet::from([1, 3]));
+        assert_eq!(wanted.look(root.path(), &AtomicU64::new(0)).ending, HashSet::from([1, 3]));
         Ok(())
     }
 

@@ -178,6 +178,17 @@ impl Processes {
         stat(pid, &path, dir.as_fd()).map(|stat| stat.start_time_ticks)
     }
 
+    /// Name and start of process `pid`, in clock ticks since boot: what one file says that nobody can delay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start_time_ticks`].
+    pub fn name(&self, pid: u32) -> Result<(String, u64), ProcessError> {
+        let path = self.proc_root.join(pid.to_string());
+        let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
+        stat(pid, &path, dir.as_fd()).map(|stat| (stat.comm, stat.start_time_ticks))
+    }
+
     /// [`Self::read`], with something to do between the two looks at the start time.
     fn read_with(&self, pid: u32, between: impl FnOnce()) -> Result<ProcessFacts, ProcessError> {
         let (facts, rest) = self.read_first(pid)?;

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 mod owners;
 
-pub use owners::{Holds, fd_owners, held_by, holds};
+pub use owners::{Holds, fd_owners, fd_owners_told, held_by, holds};
 
 use super::netlink::{self, AF_INET, AF_INET6, HEADER_BYTES, NetlinkError, bytes_at, u32_at};
 use super::netns::{self, Handle, NetnsError};

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LOSS_MEMORY, Place, Session};
+use super::{HELD, LOSS_MEMORY, Place, Session};
 use crate::{
     event::{Direction, Event},
-    flow::{Pair, Reset, flood::Kind, idle::Destination, known},
+    flow::{Pair, Reset, Task, flood::Kind, idle::Destination, known},
     host::{
         neighbours::Question,
-        owners::{Found, Progress},
+        owners::{Found, Progress, SEARCH_LIMIT},
     },
     kernel::clock,
     report,
@@ -101,6 +101,11 @@ impl Session {
         if self.ready.is_empty() || (search && !at_once && Instant::now() < self.owners.not_before()) {
             return;
         }
+        let patience = nanoseconds(self.plan.settle.saturating_add(SEARCH_LIMIT));
+        let waited = self.ready.first().map_or(0, |reset| clock::boottime_ns().saturating_sub(reset.boottime_ns));
+        if search && !at_once && waited < patience && self.owners.is_searching() {
+            return;
+        }
         let mut resets = std::mem::take(&mut self.ready);
         if search && let Some(search) = self.owners.search(&mut resets, &self.found) {
             self.search = Some((search, resets));
@@ -114,7 +119,7 @@ impl Session {
 
     /// Takes in what a search found, if one is under way; `false` while it is.
     fn searched(&mut self, at_once: bool) -> bool {
-        let Some((search, _)) = &self.search else { return true };
+        let Some((search, _)) = &mut self.search else { return true };
         let found = match search.progress(at_once) {
             Progress::Searching => return false,
             Progress::Done(found) => Some(found),
@@ -123,6 +128,7 @@ impl Session {
         if let Some((_, mut resets)) = self.search.take() {
             self.owners.found(&mut resets, found.as_ref());
             self.name_ended(&mut resets);
+            self.name_closed(&mut resets);
             if !at_once && let Some(found) = &found {
                 resets = self.await_ending(resets, found);
             }
@@ -131,7 +137,30 @@ impl Session {
         true
     }
 
+    /// Notes who closed a socket, for the resets that are held back no more and have not gone out.
+    pub(super) fn note_closed(&mut self, sock: u64, task: &Task) {
+        if (self.search.is_some() || !self.ready.is_empty()) && self.closed.len() < HELD {
+            self.closed.insert(sock, task.clone());
+        }
+    }
+
+    fn name_closed(&mut self, resets: &mut [Reset]) {
+        if self.closed.is_empty() {
+            return;
+        }
+        for reset in resets.iter_mut().filter(|reset| reset.lacks_owner()) {
+            if let Some(task) = self.closed.get(&reset.sock) {
+                reset.closed_by(task.clone());
+                self.owners.name(reset);
+            }
+        }
+        if self.search.is_none() && self.ready.is_empty() {
+            self.closed.clear();
+        }
+    }
+
     fn let_go(&mut self, mut resets: Vec<Reset>) {
+        self.name_closed(&mut resets);
         name_pairs(&mut resets);
         for reset in resets {
             self.emit(reset);

@@ -14,6 +14,11 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir};
 /// process holds, and processes that the agent may not look at, are not in the answer. The pass costs a readlink(2) for
 /// each descriptor of the host: it is meant for the start of the agent.
 pub fn fd_owners<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>) -> HashMap<u64, Vec<u32>> {
+    fd_owners_told(proc_root, wanted, || {})
+}
+
+/// The same; `looked` is called after each process, so that whoever waits can tell a long pass from one that hangs.
+pub fn fd_owners_told<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>, looked: impl Fn()) -> HashMap<u64, Vec<u32>> {
     let mut owners: HashMap<u64, Vec<u32>> = HashMap::new();
     if wanted.is_empty() {
         return owners;
@@ -33,6 +38,7 @@ pub fn fd_owners<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>) -> 
             }
             ControlFlow::Continue(())
         });
+        looked();
     }
     owners
 }
