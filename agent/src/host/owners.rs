@@ -505,7 +505,7 @@ mod tests {
         }
         // The third is gone.
         let wanted = Wanted { connectors: [1, 2, 3].into(), ..Wanted::default() };
-        assert_eq!(wanted.look(root.path(), &AtomicU64::new(0)).ending, HashSet::from([1, 3]));
+        assert_eq!(wanted.look(root.path(), &std::sync::atomic::AtomicU64::new(0)).ending, HashSet::from([1, 3]));
         Ok(())
     }
 
