@@ -112,8 +112,12 @@ pub fn close_with_unread(reader: TcpStream, mut writer: &TcpStream, bytes: &[u8]
     Ok(())
 }
 
-/// Closes a listener, so that its port is one where nothing listens once this returns.
+/// Closes a listener, so that its port is one where nothing listens once this returns: also where a child that has just been
+/// forked still has it open, shutdown(2) ends a listener for all who hold it
+/// (inet_shutdown(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/af_inet.c>).
 pub fn stop_listening(listener: TcpListener) {
+    // It fails for nothing that listens.
+    let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Read);
     while_nothing_starts(|| drop(listener));
 }
 
