@@ -139,24 +139,6 @@ fn brokers_leave_over_ipv6() -> Result<()> {
     play("brokers leave, IPv6", Side::Server, Ip::V6)
 }
 
-/// Where nothing comes after the end, every kernel that has the hooks tells of it alike.
-#[test]
-#[ignore = "for other kernels, on emulated processors: cargo xtask test vm"]
-fn in_silence() -> Result<()> {
-    for dies in [Side::Client, Side::Server] {
-        let mut pairs = Pairs::new("in silence", ACTOR, dies)?;
-        for (scenario, leave) in ALL.iter().filter(|(scenario, _)| *scenario != "starved") {
-            for unread in [true, false] {
-                let mut pair = pairs.open(Case { dies, ip: Ip::V4, unread, after: After::Silence })?;
-                let truth = leave(&pairs, &mut pair)?;
-                pairs.ended(scenario, pair, truth)?;
-            }
-        }
-        pairs.finish()?;
-    }
-    Ok(())
-}
-
 /// `shutdown`, which ends the connection for everybody who has the socket: who called it is named,
 /// and the other who has it is in the evidence. What the peer says after it is taken, and never
 /// answered.

@@ -45,9 +45,6 @@ pub struct Suite {
     pub filter: Vec<String>,
 }
 
-/// The lab's program that holds sockets and does with them what it is told.
-const ACTOR: &str = "actor";
-
 /// Packs the initramfs of one kernel, and says where it is.
 ///
 /// # Errors
@@ -69,12 +66,6 @@ pub fn pack(workspace: &Workspace, directory: &Path, kernel: &Kernel, agent: &Pa
     for suite in suites {
         tree.program(&suite.program, &format!("tests/{}", suite.name))?;
         tree.write(&format!("filters/{}", suite.name), suite.filter.join(" ").as_bytes(), 0o644)?;
-    }
-    // Where the tests were built to look for it: beside the directory of their own programs.
-    if let Some(actor) = suites.first().and_then(|suite| suite.program.ancestors().nth(2)).map(|directory| directory.join(ACTOR))
-        && let Ok(place) = actor.strip_prefix("/")
-    {
-        tree.program(&actor, &place.to_string_lossy())?;
     }
     tree.modules(kernel)?;
     let image = directory.join(format!("{}.cpio.gz", kernel.name));

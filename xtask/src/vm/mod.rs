@@ -37,9 +37,8 @@ const PROGRAMS: [Program; 6] = [
 ];
 
 /// Test programs of the lab that need no server, and what they are told: agents are slow to start on an emulated processor, and share.
-const SUITES: [(&str, &[&str]); 5] = [
+const SUITES: [(&str, &[&str]); 4] = [
     ("burst", &["--exact", "a_ring_that_overflows_counts_what_it_lost", "resets_that_are_alike_are_folded"]),
-    ("endings_local", &["--ignored", "--exact", "in_silence"]),
     ("ladder", &[]),
     ("local", &["--ignored", "--exact", "in_turn"]),
     (
