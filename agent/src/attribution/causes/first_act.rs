@@ -8,7 +8,7 @@ use super::{
     talk::{owner_is_beam, points_to, subject},
 };
 use crate::{
-    amqp::{Phase, Side},
+    amqp::{Phase, Protocol, Side},
     attribution::evidence::evidence,
     event::{CauseId, Evidence, OriginKind, Severity, Strength},
     flow::{Act, Leg, Role, Trigger, error_name, idle::candidates},
@@ -149,7 +149,8 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     let answers = matches!(facts.source, Source::Kernel { .. });
     // What was spoken is not known: then only data that met the dead end says that something was lost.
     let lost = facts.reset.trigger.is_some_and(Trigger::carries_data);
-    let unseen = facts.conversation().is_none_or(|it| it.phase.is_none_or(|phase| phase == Phase::Open));
+    // TLS ends with an alert of either end: the one that comes second meets a dead end as a matter of course.
+    let unseen = facts.conversation().is_none_or(|it| it.protocol != Protocol::Tls && it.phase.is_none_or(|phase| phase == Phase::Open));
     if !known && (!answers || !unseen) {
         return None;
     }

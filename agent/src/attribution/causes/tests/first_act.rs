@@ -98,6 +98,7 @@ fn who_closed_while_amqp_was_open_is_named() {
         ("in order", answered(client(Some(closed(Side::Local, 200, "bye"))), PSH), "routine_close info"),
         ("killed after an end in order", answered(by(client(Some(closed(Side::Local, 200, ""))), killed()), PSH), "routine_close info"),
         ("AMQP not seen, data lost", answered(client(None), PSH), "data_after_close warning"),
+        ("TLS, whose second alert met a dead end", answered(client(Some(Conversation::of(Protocol::Tls))), PSH), "stale_connection info"),
         ("AMQP not seen, nothing lost", answered(client(None), FIN), "data_after_close info"),
     ]);
     for reset in [client(Some(open())), answered(client(Some(open())), PSH)] {
