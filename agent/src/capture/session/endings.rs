@@ -18,7 +18,10 @@ impl Session {
         // As for resets: a process that ends may be gone in a moment.
         self.owners.name(&mut reset);
         self.name_netns(&mut reset);
-        reset.amqp = self.armed.conversation(&reset, jiffies).map(Box::new);
+        // Of a connection without a byte there is nothing to look up: most are health checks.
+        if reset.tcp.as_ref().is_none_or(|tcp| tcp.bytes_received > 0 || tcp.bytes_sent > 0) {
+            reset.amqp = self.armed.conversation(&reset, jiffies).map(Box::new);
+        }
         let Some(act) = reset.act() else { return };
         if matches!(act, Act::TimedOut(_) | Act::ConnectTimedOut(_)) {
             // Its owner is just being told, and will close the socket.
