@@ -248,6 +248,8 @@ fn command(host: &Host, home: &Path, kind: Kind, script: &str) -> Command {
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("LANG", "C.UTF-8")
         .env("HOME", home)
+        // Erlang writes it where it was started, which is in the sources.
+        .env("ERL_CRASH_DUMP", in_home("erl_crash.dump"))
         .env("RABBITMQ_NODENAME", "rabbit@localhost")
         .env("RABBITMQ_CONFIG_FILE", in_home("rabbitmq.conf"))
         .env("RABBITMQ_CONF_ENV_FILE", in_home("rabbitmq-env.conf"))
