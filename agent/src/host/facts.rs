@@ -150,19 +150,7 @@ fn named(pid: u32, name: String, start_time_ticks: u64) -> ProcessFacts {
 
 /// The little that the kernel said.
 fn told(task: &Task, start_time_ticks: u64) -> ProcessFacts {
-    ProcessFacts {
-        pid: task.pid,
-        start_time_ticks,
-        comm: task.comm.clone(),
-        executable_name: task.comm.clone(),
-        executable_path: None,
-        command_line: None,
-        uid: Some(task.uid),
-        user_name: None,
-        cgroup: None,
-        namespace_pid: None,
-        net_namespace: None,
-    }
+    ProcessFacts { uid: Some(task.uid), ..named(task.pid, task.comm.clone(), start_time_ticks) }
 }
 
 #[cfg(test)]

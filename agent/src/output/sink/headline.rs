@@ -33,19 +33,12 @@ impl<'a> Headline<'a> {
                 host: Some(&started.host.name),
                 message: format!("rstblame {} watches port {}", started.version, started.filter.ports.join(",")),
             },
-            Event::Rst(reset) => Self {
-                kind: "rst",
+            Event::Rst(reset) | Event::ConnectionEnded(reset) => Self {
+                kind: if matches!(event, Event::Rst(_)) { "rst" } else { "connection_ended" },
                 severity: severity(reset.severity),
                 timestamp: reset.timestamp,
                 host: reset.host.as_ref().map(|host| host.name.as_str()),
                 message: reset.message.clone(),
-            },
-            Event::ConnectionEnded(ended) => Self {
-                kind: "connection_ended",
-                severity: severity(ended.severity),
-                timestamp: ended.timestamp,
-                host: ended.host.as_ref().map(|host| host.name.as_str()),
-                message: ended.message.clone(),
             },
             Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => Self {
                 kind: if matches!(event, Event::RstSuppressed(_)) { "rst_suppressed" } else { "endings_suppressed" },
