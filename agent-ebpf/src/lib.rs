@@ -62,10 +62,8 @@ pub mod valid {
     pub const HAS_SKB: u32 = 1 << 10;
     /// `inode`: the socket still belongs to a file.
     pub const INODE: u32 = 1 << 11;
-    /// `error`: `sk_err` could be read.
-    pub const ERROR: u32 = 1 << 12;
     /// A kernel thread acted for the owner, as the worker of Multipath TCP does.
-    pub const KERNEL_THREAD: u32 = 1 << 13;
+    pub const KERNEL_THREAD: u32 = 1 << 12;
 }
 
 /// Bits of `ResetRecord::sock_bits`.
@@ -80,6 +78,16 @@ pub mod sock_bit {
     pub const DEAD: u8 = 1 << 3;
     /// `sk_socket` is set: the socket has been given to a process (accepted, or created by one).
     pub const HAS_SOCKET: u8 = 1 << 4;
+}
+
+/// Errors by which the kernel gives a connection up
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h>).
+pub mod errno {
+    pub const ENETDOWN: u32 = 100;
+    pub const ENETUNREACH: u32 = 101;
+    pub const ETIMEDOUT: u32 = 110;
+    pub const EHOSTDOWN: u32 = 112;
+    pub const EHOSTUNREACH: u32 = 113;
 }
 
 /// Index into the per-CPU counters map.

@@ -3,6 +3,7 @@
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE},
     helpers::generated::{bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_boot_ns},
+    maps::ring_buf::RingBufEntry,
 };
 use rstblame_ebpf::{ABSENT, Header, RecordFormat, ResetRecord, TaskRecord, counter, valid};
 
@@ -84,28 +85,39 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     if !budget::admits_reset(seen.class, seen.ends, seen.netns) {
         return;
     }
-    let Some(mut entry) = EVENTS.reserve::<ResetRecord>(0) else {
+    let Some(entry) = EVENTS.reserve::<ResetRecord>(0) else {
         count(counter::RING_FULL);
         diagnose::no_room_for_reset(seen.kind);
         return;
     };
+    submit(entry, seen, fill);
+}
+
+/// Submits the end of a connection, unless the ring buffer is filling up: a crowd that leaves at once takes no room from
+/// resets.
+///
+/// What is not submitted is counted as lost.
+#[inline(always)]
+pub fn submit_ending(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
+    count(counter::ENDINGS);
+    let crowded = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > EVENTS.query(u64::from(BPF_RB_RING_SIZE)) / 2;
+    let entry = if crowded { None } else { EVENTS.reserve::<ResetRecord>(0) };
+    let Some(entry) = entry else {
+        count(counter::ENDINGS_LOST);
+        return;
+    };
+    submit(entry, seen, fill);
+}
+
+/// Writes the record of a connection: what every one begins with, and what `fill` knows.
+#[inline(always)]
+fn submit(mut entry: RingBufEntry<ResetRecord>, seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
     // bytes survive.
     let record = unsafe {
         zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
     };
-    begin(seen, record);
-    fill(record);
-    if marked(&record.valid) & valid::TUPLE == 0 {
-        diagnose::no_tuple(seen.kind, u32::from(record.family));
-    }
-    entry.submit(0);
-}
-
-/// Writes what every record of a connection begins with.
-#[inline(always)]
-fn begin(seen: &Seen<'_>, record: &mut ResetRecord) {
     record.header = header(seen.kind);
     // SAFETY: a helper without arguments.
     record.jiffies = unsafe { bpf_jiffies64() } as u32;
@@ -121,27 +133,10 @@ fn begin(seen: &Seen<'_>, record: &mut ResetRecord) {
         record.peer = seen.ends.peer;
         mark(&mut record.valid, valid::TUPLE);
     }
-}
-
-/// Submits the end of a connection, unless the ring buffer is filling up: a crowd that leaves at once takes no room from resets.
-///
-/// What is not submitted is counted as lost.
-#[inline(always)]
-pub fn submit_ending(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
-    count(counter::ENDINGS);
-    let crowded = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > EVENTS.query(u64::from(BPF_RB_RING_SIZE)) / 2;
-    let entry = if crowded { None } else { EVENTS.reserve::<ResetRecord>(0) };
-    let Some(mut entry) = entry else {
-        count(counter::ENDINGS_LOST);
-        return;
-    };
-    // SAFETY: as in `submit_reset`.
-    let record = unsafe {
-        zero(entry.as_mut_ptr());
-        &mut *entry.as_mut_ptr()
-    };
-    begin(seen, record);
     fill(record);
+    if marked(&record.valid) & valid::TUPLE == 0 {
+        diagnose::no_tuple(seen.kind, u32::from(record.family));
+    }
     entry.submit(0);
 }
 

@@ -13,7 +13,7 @@ use rstblame_ebpf::{Connection, RecordFormat, counter, flood::class, kind, owner
 use crate::{
     diagnose, filter,
     maps::{CONNECTIONS, count},
-    memory::{mark, offset_of_member, read_or, read_or_zero, unknown},
+    memory::{mark, offset_of_member, read_into, read_or, read_or_zero, unknown},
     record::{Ends, RecordTuple, Seen, boottime_ns, record_offset, submit_ending, submit_task},
     socket, task,
 };
@@ -158,7 +158,7 @@ fn report(connection: &Connection, sock: u64, tuple: &RecordTuple<'_>) {
         record.connection = *connection;
         mark(&mut record.valid, valid::CONNECTION);
         socket::fill_socket(sock, record);
-        socket::fill_error(sock, record);
+        read_into(sock, offset_of_member!(sk_err), &mut record.error);
         if task::is_kernel_thread() {
             mark(&mut record.valid, valid::KERNEL_THREAD);
         }

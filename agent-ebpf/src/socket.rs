@@ -1,7 +1,7 @@
 //! What a `struct sock` knows of its connection.
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
-use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, owner, sock_bit, valid};
+use rstblame_ebpf::{COMM_LEN, Connection, ResetRecord, Task, counter, errno, owner, sock_bit, valid};
 
 use crate::{
     address::{AF_INET, AF_INET6, read_ipv4},
@@ -111,23 +111,6 @@ pub fn timed_out(sock: u64) -> bool {
         read_or_zero::<u32>(sock, offset_of_member!(sk_err)),
         errno::ENETDOWN | errno::ENETUNREACH | errno::ETIMEDOUT | errno::EHOSTDOWN | errno::EHOSTUNREACH
     )
-}
-
-/// Numbers of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h>.
-mod errno {
-    pub const ENETDOWN: u32 = 100;
-    pub const ENETUNREACH: u32 = 101;
-    pub const ETIMEDOUT: u32 = 110;
-    pub const EHOSTDOWN: u32 = 112;
-    pub const EHOSTUNREACH: u32 = 113;
-}
-
-/// Fills in the error that a socket has.
-#[inline(always)]
-pub fn fill_error(sock: u64, record: &mut ResetRecord) {
-    if read_into(sock, offset_of_member!(sk_err), &mut record.error) {
-        mark(&mut record.valid, valid::ERROR);
-    }
 }
 
 /// A connection of which nothing is remembered.

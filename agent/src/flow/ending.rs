@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use rstblame_ebpf::errno;
+
 use super::{
     idle::Learnt,
     reset::{Reset, Role, Task},
@@ -79,15 +81,14 @@ impl FirstAct {
     }
 }
 
-/// The name of an error by which a kernel gives a connection up
-/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/asm-generic/errno.h>).
+/// The name of an error by which a kernel gives a connection up.
 pub const fn error_name(errno: u32) -> Option<&'static str> {
     Some(match errno {
-        100 => "ENETDOWN",
-        101 => "ENETUNREACH",
-        110 => "ETIMEDOUT",
-        112 => "EHOSTDOWN",
-        113 => "EHOSTUNREACH",
+        errno::ENETDOWN => "ENETDOWN",
+        errno::ENETUNREACH => "ENETUNREACH",
+        errno::ETIMEDOUT => "ETIMEDOUT",
+        errno::EHOSTDOWN => "EHOSTDOWN",
+        errno::EHOSTUNREACH => "EHOSTUNREACH",
         _ => return None,
     })
 }
