@@ -200,6 +200,26 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// The connection was open, and neither end is known to have sent `connection.close`.
+    pub fn is_open(&self) -> bool {
+        self.phase == Some(Phase::Open) && self.close.is_none()
+    }
+
+    /// It was open, and this end took no leave: it sent no `connection.close`, and answered none. Where it was not followed to
+    /// its end that is not known.
+    pub fn left_open_by(&self, side: Side) -> bool {
+        let followed = match side {
+            Side::Local => self.followed_local,
+            Side::Peer => self.followed_peer,
+        };
+        self.is_open() && followed
+    }
+
+    /// An end had sent `connection.close`, for whatever reason.
+    pub fn was_closed(&self) -> bool {
+        self.close.is_some() || self.phase == Some(Phase::Closed)
+    }
+
     /// A conversation of which only the protocol is known.
     pub const fn of(protocol: Protocol) -> Self {
         Self {

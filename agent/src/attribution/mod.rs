@@ -25,7 +25,7 @@ pub use memory::Memory;
 pub use signals::path::fresh;
 
 use crate::{
-    amqp::Phase,
+    amqp::Conversation,
     event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
     flow::{Act, Reset, Role},
 };
@@ -97,7 +97,7 @@ fn acted_locally(reset: &Reset) -> bool {
 
 /// AMQP had taken leave: nobody ended anything but the sockets, and who sent the RST is all there is to say.
 fn in_order(reset: &Reset) -> bool {
-    reset.amqp.as_deref().is_some_and(|conversation| conversation.close.is_some() || conversation.phase == Some(Phase::Closed))
+    reset.amqp.as_deref().is_some_and(Conversation::was_closed)
 }
 
 /// Lets who acted first be who ended the connection, whatever packet came after.

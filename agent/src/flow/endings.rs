@@ -205,17 +205,20 @@ impl Endings {
 
     /// The next end, its window over or not. `None` when none is held, or a RST told the same.
     pub fn pop(&mut self) -> Option<Held> {
-        let Held { due_ns, mut reset, jiffies } = self.held.pop_front()?;
+        let Held { due_ns, reset, jiffies } = self.held.pop_front()?;
         let place = Place::of(&reset);
-        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.first.id == reset.id) {
-            if entry.reset_came {
-                self.superseded += 1;
-                return None;
-            }
-            entry.first = Arc::new(FirstAct { told: true, ..FirstAct::clone(&entry.first) });
-            reset.first_act = Some(Arc::clone(&entry.first));
+        if self.entries.get(&place).is_some_and(|entry| entry.first.id == reset.id && entry.reset_came) {
+            self.superseded += 1;
+            return None;
         }
         Some(Held { due_ns, reset, jiffies })
+    }
+
+    /// What is known by now of an end that was taken out, and whether it has a line of its own.
+    pub fn replace(&mut self, place: Place, first: Arc<FirstAct>) {
+        if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.first.id == first.id) {
+            entry.first = first;
+        }
     }
 
     /// When the next line is due: `CLOCK_BOOTTIME`, ns.

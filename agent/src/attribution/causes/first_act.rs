@@ -8,7 +8,7 @@ use super::{
     talk::{owner_is_beam, points_to, subject},
 };
 use crate::{
-    amqp::{Phase, Protocol, Side},
+    amqp::{Conversation, Phase, Protocol, Side},
     attribution::evidence::evidence,
     event::{CauseId, Evidence, OriginKind, Severity, Strength},
     flow::{Act, Leg, Role, Trigger, error_name, idle::candidates},
@@ -300,8 +300,7 @@ pub fn timed_out(facts: &Facts) -> Option<Candidate> {
 
 /// AMQP was open, and an end left without a word.
 fn not_closed(facts: &Facts, by: Side) -> Option<Evidence> {
-    let open = facts.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none());
-    open.then(|| {
+    facts.conversation().is_some_and(Conversation::is_open).then(|| {
         evidence(
             "amqp_not_closed",
             points_to(by),

@@ -41,12 +41,12 @@ impl<'a> Facts<'a> {
 
     /// The connection was open, and the peer took no leave: it sent no close, and answered none.
     pub(super) fn abandoned(&self) -> bool {
-        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_peer)
+        self.conversation().is_some_and(|it| it.left_open_by(Side::Peer))
     }
 
     /// The connection was open, and this host took no leave.
     pub(super) fn left_open(&self) -> bool {
-        self.conversation().is_some_and(|it| it.phase == Some(Phase::Open) && it.close.is_none() && it.followed_local)
+        self.conversation().is_some_and(|it| it.left_open_by(Side::Local))
     }
 
     /// The AMQP handshake had not come to its end, and nobody had taken leave. A phase is known only as far as at least one end was followed.

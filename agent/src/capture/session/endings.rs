@@ -4,9 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Place, Session};
 use crate::{
-    amqp::{Conversation, Phase, Protocol, Side},
+    amqp::{Conversation, Side},
     event::Event,
-    flow::{Act, FirstAct, Reset, endings::Held, flood::Kind, idle::Destination, known, wire::Silence},
+    flow::{
+        Act, FirstAct, Reset,
+        endings::Held,
+        flood::Kind,
+        idle::{Destination, Learnt},
+        wire::Silence,
+    },
     kernel::clock,
     report,
 };
@@ -41,8 +47,8 @@ impl Session {
     }
 
     /// A peer that closes after silence gives an idle timeout away as a RST does.
-    fn learn_idle_of(&mut self, reset: &Reset, first: &FirstAct) -> Option<Box<crate::flow::idle::Learnt>> {
-        if first.act != Act::PeerClose || !is_left_open(reset.amqp.as_deref()?, Side::Peer) {
+    fn learn_idle_of(&mut self, reset: &Reset, first: &FirstAct) -> Option<Box<Learnt>> {
+        if first.act != Act::PeerClose || !reset.amqp.as_deref()?.left_open_by(Side::Peer) {
             return None;
         }
         let silence = Silence { length: first.silence?, broken_by_receiver: false };
@@ -67,20 +73,24 @@ impl Session {
         }
     }
 
-    /// What was still on its way to the wire when the connection was closed has been seen by now: it may have been a farewell.
+    /// What was still on its way to the wire when the connection was closed has been seen by now: it may have been a
+    /// farewell. What comes for the connection later is explained by what is known now.
     fn release_ending(&mut self, held: Held) {
         let Held { mut reset, jiffies, .. } = held;
-        if let Some(conversation) = self.armed.conversation(&reset, jiffies)
-            && let Some(first) = &reset.first_act
-        {
-            let first = FirstAct { amqp: Some(Box::new(conversation)), ..FirstAct::clone(first) };
+        let Some(first) = reset.first_act.clone() else { return };
+        let mut first = FirstAct::clone(&first);
+        if let Some(conversation) = self.armed.conversation(&reset, jiffies) {
+            first.amqp = Some(Box::new(conversation));
             reset.amqp.clone_from(&first.amqp);
-            if !is_told(&reset, &first) {
-                self.tally.endings.ordinary += 1;
-                return;
-            }
-            reset.first_act = Some(Arc::new(first));
         }
+        first.told = is_told(&reset, &first);
+        let first = Arc::new(first);
+        self.endings.replace(Place::of(&reset), Arc::clone(&first));
+        if !first.told {
+            self.tally.endings.ordinary += 1;
+            return;
+        }
+        reset.first_act = Some(first);
         self.pass_on(*reset);
     }
 
@@ -101,10 +111,6 @@ impl Session {
         let silence = reset.quiet();
         let pid = reset.holder().map(|task| task.pid).or_else(|| Some(reset.process.as_ref()?.0.pid));
         reset.other_leg = pid.and_then(|pid| self.endings.other_leg(pid, place, reset.role, at_ns, silence)).map(Box::new);
-        let by_peer = reset.act() == Some(Act::PeerClose);
-        if by_peer && reset.known_middlebox.is_none() {
-            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
-        }
     }
 
     /// Writes the line of an end, or folds it.
@@ -127,21 +133,11 @@ fn is_told(reset: &Reset, first: &FirstAct) -> bool {
     let spoke = reset.tcp.as_ref().is_some_and(|tcp| tcp.bytes_received > 0 || tcp.bytes_sent > 0);
     match first.act {
         Act::TimedOut(_) | Act::ConnectTimedOut(_) => true,
-        Act::PeerClose => conversation.is_some_and(|it| is_left_open(it, Side::Peer)),
+        Act::PeerClose => conversation.is_some_and(|it| it.left_open_by(Side::Peer)),
         Act::LocalClose { .. } => {
             let killed = first.actor.as_ref().and_then(|task| task.end.as_ref()).is_some_and(|end| end.signal.is_some());
-            let in_order = conversation.is_some_and(|it| it.close.is_some() || it.phase == Some(Phase::Closed));
-            conversation.is_some_and(|it| is_left_open(it, Side::Local)) || killed && spoke && !in_order
+            let in_order = conversation.is_some_and(Conversation::was_closed);
+            conversation.is_some_and(|it| it.left_open_by(Side::Local)) || killed && spoke && !in_order
         }
     }
-}
-
-/// AMQP was open, and `by` had taken no leave: it sent no `connection.close`, and answered none. Where it was not followed to its end that is
-/// not known.
-fn is_left_open(conversation: &Conversation, by: Side) -> bool {
-    let followed = match by {
-        Side::Local => conversation.followed_local,
-        Side::Peer => conversation.followed_peer,
-    };
-    conversation.protocol == Protocol::Amqp091 && conversation.phase == Some(Phase::Open) && conversation.close.is_none() && followed
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{HELD, LOSS_MEMORY, Place, Session};
 use crate::{
     event::{Direction, Event},
-    flow::{Pair, Reset, Task, flood::Kind, idle::Destination, known},
+    flow::{Act, Pair, Reset, Task, flood::Kind, idle::Destination, known},
     host::{
         neighbours::Question,
         owners::{Found, Progress, SEARCH_LIMIT},
@@ -41,13 +41,17 @@ impl Session {
     pub(super) fn pass_on(&mut self, mut reset: Reset) {
         self.owners.name(&mut reset);
         // One that comes by again, because its owner was ending, has its testimony already.
-        if reset.direction == Direction::Received && reset.wire.is_none() && !reset.ended {
+        let testimony = reset.direction == Direction::Received && reset.wire.is_none() && !reset.ended;
+        if testimony {
             reset.wire = self.wires.take(Place::of(&reset));
-            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
             self.look_up_way(&mut reset);
         }
         self.join_endings(&mut reset);
-        if reset.first_act.is_none() {
+        if reset.direction == Direction::Received || reset.act() == Some(Act::PeerClose) {
+            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+        }
+        // What an end gave away was learnt when it came.
+        if testimony && reset.first_act.is_none() {
             self.learn_idle(&mut reset);
         }
         self.ready.push(reset);

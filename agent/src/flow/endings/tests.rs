@@ -57,14 +57,21 @@ fn note(endings: &mut Endings, reset: Box<Reset>, told: bool) {
     endings.note(Place::of(&reset), reset, 0, told);
 }
 
+/// Writes the line that is due.
+fn tell(endings: &mut Endings, at_ms: u64) -> Arc<FirstAct> {
+    let reset = endings.pop_due(at_ms * MS).unwrap().reset;
+    let first = Arc::new(FirstAct { told: true, ..FirstAct::clone(reset.first_act.as_ref().unwrap()) });
+    endings.replace(Place::of(&reset), Arc::clone(&first));
+    first
+}
+
 #[test]
 fn an_end_without_a_rst_is_told_when_its_window_is_over() {
     let mut endings = Endings::new(WINDOW, 10);
     note(&mut endings, ending(CLOSE, 7, tuple(Role::Client, 2), Role::Client, 100, 0), true);
     assert_eq!(endings.next_due_ns(), Some(1100 * MS));
     assert!(endings.pop_due(1099 * MS).is_none());
-    let told = endings.pop_due(1100 * MS).unwrap().reset;
-    assert!(told.first_act.unwrap().told);
+    assert_eq!(tell(&mut endings, 1100).id, "100-192.0.2.2:5672");
     assert!(endings.pop_due(u64::MAX).is_none());
 }
 
@@ -86,10 +93,20 @@ fn a_rst_after_the_line_names_it() {
     let mut endings = Endings::new(WINDOW, 10);
     let its = tuple(Role::Client, 2);
     note(&mut endings, ending(CLOSE, 7, its, Role::Client, 100, 0), true);
-    let id = endings.pop_due(1100 * MS).unwrap().reset.id;
+    let id = tell(&mut endings, 1100).id.clone();
     let reset = rst(its, 9_000, None);
     let first = endings.first_act(Place::of(&reset), &reset).unwrap();
     assert_eq!((first.told, &first.id), (true, &id));
+}
+
+#[test]
+fn an_end_that_has_no_line_after_all_is_not_named_by_a_rst() {
+    let mut endings = Endings::new(WINDOW, 10);
+    let its = tuple(Role::Client, 2);
+    note(&mut endings, ending(CLOSE, 7, its, Role::Client, 100, 0), true);
+    assert!(endings.pop_due(1100 * MS).is_some(), "and a farewell has been seen meanwhile");
+    let reset = rst(its, 9_000, None);
+    assert!(!endings.first_act(Place::of(&reset), &reset).unwrap().told);
 }
 
 #[test]
