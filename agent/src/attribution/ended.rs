@@ -1,7 +1,7 @@
 //! Connections that ended without a RST: whoever acted first ended them.
 
 use super::{
-    Origin, Verdict,
+    Origin, SEEN_HERE, Verdict,
     causes::{self, Source},
     evidence,
     received::EITHER,
@@ -10,9 +10,6 @@ use crate::{
     event::{Effect, OriginKind},
     flow::{Act, Reset},
 };
-
-/// That this host's own kernel and processes did what its tracepoint says: nothing on the wire can forge it.
-const SEEN_HERE: f64 = 0.99;
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {
     let (effect, origin) = match reset.act() {
@@ -27,6 +24,6 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     found.extend(evidence::shared_socket(reset));
     let mut verdict = Verdict::undecided(effect, origin, found);
     causes::decide(reset, &Source::Ended, &mut verdict);
-    super::settle_first_act(reset, &mut verdict);
+    super::settle_origin(reset, &mut verdict);
     verdict
 }

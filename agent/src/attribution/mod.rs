@@ -83,12 +83,15 @@ pub fn attribute(reset: &Reset) -> Verdict {
     verdict
 }
 
-/// From how sure a cause that only something in the peer's name can have is, that something is accused.
-const ACCUSED: f64 = 0.9;
+/// What this host's own kernel and processes did, its tracepoints saw: nothing on the wire can forge it.
+const SEEN_HERE: f64 = 0.99;
 
-/// How sure it is that a FIN or a RST after it was the peer's own where nothing speaks for a proxy in its place: one that the agent was not told of
-/// bears the peer's address as well.
+/// How sure it is that a FIN was the peer's own where nothing speaks for a proxy in its place: one that the agent was not told
+/// of bears the peer's address as well.
 const PEER: f64 = 0.85;
+
+/// How sure it is that the configuration is right about an address.
+const CONFIGURED: f64 = 0.97;
 
 /// A process of this host ended the connection before the RST.
 fn acted_locally(reset: &Reset) -> bool {
@@ -100,21 +103,16 @@ fn in_order(reset: &Reset) -> bool {
     reset.amqp.as_deref().is_some_and(Conversation::was_closed)
 }
 
-/// Lets who acted first be who ended the connection, whatever packet came after.
-fn settle_first_act(reset: &Reset, verdict: &mut Verdict) {
-    let idle = verdict.cause.id == CauseId::IdleTimeout;
-    match reset.act() {
-        Some(Act::LocalClose { .. }) if acted_locally(reset) => verdict.origin = Origin::settled(OriginKind::LocalProcess, 0.99),
-        Some(Act::PeerClose) if let Some(name) = &reset.known_middlebox => {
-            let address = Some(reset.tuple.peer.ip());
-            verdict.origin = Origin { address, name: Some(name.clone()), ..Origin::settled(OriginKind::Middlebox, 0.97) };
-        }
+/// Lets the cause say who ended the connection, where the packets alone could not.
+fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
+    let peer_acted = reset.act() == Some(Act::PeerClose);
+    let by_wire = verdict.origin.kind == OriginKind::RemotePeer;
+    match verdict.cause.id {
         // A proxy that nobody told of bears the peer's address.
-        None if idle && verdict.origin.kind == OriginKind::RemotePeer => verdict.origin = proxied(reset, verdict),
-        Some(Act::PeerClose) if idle => verdict.origin = proxied(reset, verdict),
-        // What the packets of a RST say of its sender stands. Where there was none, or it was this host's, only the FIN speaks; that of a client
-        // may be a proxy's, and one from where a broker should be is so as well as not: RabbitMQ ends by RST.
-        Some(Act::PeerClose) if verdict.cause.id == CauseId::PeerGone && (reset.ended || reset.direction == Direction::Sent) => {
+        CauseId::IdleTimeout if peer_acted || reset.act().is_none() && by_wire => verdict.origin = proxied(reset, verdict),
+        // What the packets of a RST say of its sender stands. Where there was none, or it was this host's, only the FIN speaks;
+        // that of a client may be a proxy's, and one from where a broker should be is so as well as not: RabbitMQ ends by RST.
+        CauseId::PeerGone if peer_acted && (reset.ended || reset.direction == Direction::Sent) => {
             verdict.origin = match reset.role {
                 Role::Broker => Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) },
                 Role::Client => Origin::unknown(&received::EITHER),
@@ -122,17 +120,36 @@ fn settle_first_act(reset: &Reset, verdict: &mut Verdict) {
         }
         _ => {}
     }
+    if let Some(name) = reset.known_middlebox.as_ref().filter(|_| !acted_locally(reset)) {
+        name_middlebox(reset, name, verdict);
+    }
 }
 
-/// Who is at the peer's address where a timer ended the silence. No broker and no client ends a connection because it was idle while AMQP is open,
-/// but by heartbeats: a proxy in its place does.
+/// Who is at the peer's address where a timer ended the silence. No broker and no client ends a connection because it was idle
+/// while AMQP is open, but by heartbeats: a proxy in its place does.
 fn proxied(reset: &Reset, verdict: &Verdict) -> Origin {
     let sure = verdict.cause.confidence.unwrap_or(0.0);
-    if sure < ACCUSED {
+    if sure < wire::ACCUSED {
         return Origin::unknown(&received::EITHER);
     }
     let address = Some(reset.tuple.peer.ip());
     Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
+}
+
+/// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by something between; by the client
+/// or broker behind it in neither case.
+fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
+    let peer = reset.tuple.peer.ip();
+    verdict.evidence.push(evidence::configured_middlebox(peer, name));
+    if verdict.origin.kind == OriginKind::Middlebox && verdict.origin.address != Some(peer) {
+        return;
+    }
+    let inferred = reset.act() != Some(Act::PeerClose) && verdict.origin.kind == OriginKind::Middlebox;
+    if inferred {
+        verdict.origin.name = Some(name.to_owned());
+    } else {
+        verdict.origin = Origin { address: Some(peer), name: Some(name.to_owned()), ..Origin::settled(OriginKind::Middlebox, CONFIGURED) };
+    }
 }
 
 impl Verdict {

@@ -4,7 +4,7 @@
 //! something between stays open here.
 
 use super::{
-    Cause, Origin, Verdict,
+    Cause, Origin, SEEN_HERE, Verdict,
     causes::{self, Source},
     evidence, wire,
 };
@@ -33,9 +33,9 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     found.extend(evidence::silence(reset));
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
     let origin = if super::acted_locally(reset) {
-        Origin::settled(OriginKind::LocalProcess, 0.99)
+        Origin::settled(OriginKind::LocalProcess, SEEN_HERE)
     } else if seen_leaving {
-        Origin::settled(OriginKind::RemotePeer, 0.99)
+        Origin::settled(OriginKind::RemotePeer, SEEN_HERE)
     } else {
         Origin::unknown(&EITHER)
     };
@@ -44,12 +44,9 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         Some(wire) => wire::testify(reset, wire, &mut verdict),
         None => causes::decide(reset, &Source::Arrived(None), &mut verdict),
     }
-    super::settle_first_act(reset, &mut verdict);
+    super::settle_origin(reset, &mut verdict);
     if reset.ignored {
         ignored(&mut verdict);
-    }
-    if let Some(name) = reset.known_middlebox.as_ref().filter(|_| !super::acted_locally(reset)) {
-        name_middlebox(reset, name, &mut verdict);
     }
     verdict
 }
@@ -59,18 +56,4 @@ fn ignored(verdict: &mut Verdict) {
     verdict.effect = Effect::Ignored;
     verdict.severity = Severity::Info;
     verdict.cause = Cause::unknown("a RST arrived, and the kernel did not act on it");
-}
-
-/// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by something between; by the client or broker behind
-/// it in neither case.
-fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
-    let peer = reset.tuple.peer.ip();
-    verdict.evidence.push(evidence::configured_middlebox(peer, name));
-    if verdict.origin.kind == OriginKind::Middlebox {
-        if verdict.origin.address == Some(peer) {
-            verdict.origin.name = Some(name.to_owned());
-        }
-        return;
-    }
-    verdict.origin = Origin { address: Some(peer), name: Some(name.to_owned()), ..Origin::settled(OriginKind::Middlebox, 0.97) };
 }

@@ -30,7 +30,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         verdict.origin = Origin::settled(OriginKind::LocalProcess, NAMED);
     }
     causes::decide(reset, &Source::Kernel { path, sure }, &mut verdict);
-    super::settle_first_act(reset, &mut verdict);
+    super::settle_origin(reset, &mut verdict);
     if reset.foreign_closer().is_some() {
         verdict.origin.confidence = verdict.origin.confidence.map(|sure| sure.min(FOREIGN_CLOSER));
         verdict.cause.confidence = verdict.cause.confidence.map(|sure| sure.min(FOREIGN_CLOSER));

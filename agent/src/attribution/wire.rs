@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Probability of a middlebox from which it is called one: an accusation that sends somebody to search a network must not be wrong.
-const ACCUSED: f64 = 0.9;
+pub(super) const ACCUSED: f64 = 0.9;
 
 /// Probability of a middlebox up to which the peer is named. To name it costs a look at its logs, and `confidence` says how sure it is; between
 /// the two lies `unknown`.

@@ -6,7 +6,7 @@ use rstblame_ebpf::errno;
 
 use super::{
     idle::Learnt,
-    reset::{Reset, Role, Task},
+    reset::{Reset, Role, Task, TcpFacts},
 };
 use crate::{amqp::Conversation, event::KnownFrom, host::process::ProcessFacts};
 
@@ -63,7 +63,7 @@ impl FirstAct {
             told: false,
             act,
             at_ns: reset.boottime_ns,
-            silence: reset.tcp.as_ref().and_then(|tcp| shorter(tcp.since_received, tcp.since_sent)),
+            silence: reset.tcp.as_ref().and_then(TcpFacts::quiet),
             actor: reset
                 .remembered
                 .as_ref()
@@ -91,14 +91,6 @@ pub const fn error_name(errno: u32) -> Option<&'static str> {
         errno::EHOSTUNREACH => "EHOSTUNREACH",
         _ => return None,
     })
-}
-
-/// The shorter of two silences: the connection was silent since the later of two moments.
-pub fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
 }
 
 /// Another connection of the same process that ended together with this one: the process is a proxy, and this its other leg.

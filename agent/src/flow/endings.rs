@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    ending::{FirstAct, Leg, shorter},
+    ending::{FirstAct, Leg},
     reset::{Reset, Role, Task},
     wires::Place,
 };
@@ -151,8 +151,7 @@ impl Endings {
         let by_peer = reset.direction == Direction::Received;
         let owner = if by_peer { reset.remembered.as_ref().map(|(task, _)| task) } else { reset.closer() };
         if let Some(task) = owner {
-            let silence = reset.tcp.as_ref().and_then(|tcp| shorter(tcp.since_received, tcp.since_sent));
-            let its = End { id: reset.id.clone(), at_ns: reset.boottime_ns, place, by_peer, silence };
+            let its = End { id: reset.id.clone(), at_ns: reset.boottime_ns, place, by_peer, silence: reset.quiet() };
             self.ended(task.pid, reset.role, its);
         }
     }

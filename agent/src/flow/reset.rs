@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    ending::{Act, FirstAct, Leg, shorter},
+    ending::{Act, FirstAct, Leg},
     idle::Learnt,
     tcp_state::TcpState,
     tuple::Tuple,
@@ -154,6 +154,16 @@ pub struct TcpFacts {
     pub since_sent: Option<Duration>,
     /// Since the last payload or acknowledgement from the peer.
     pub since_heard: Option<Duration>,
+}
+
+impl TcpFacts {
+    /// Since the last payload of either end; `None` when none went either way.
+    pub fn quiet(&self) -> Option<Duration> {
+        match (self.since_received, self.since_sent) {
+            (Some(received), Some(sent)) => Some(received.min(sent)),
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 /// What was remembered of the connection.
@@ -422,7 +432,7 @@ impl Reset {
     pub fn quiet(&self) -> Option<Duration> {
         match &self.first_act {
             Some(first) => first.silence,
-            None => self.tcp.as_ref().and_then(|tcp| shorter(tcp.since_received, tcp.since_sent)),
+            None => self.tcp.as_ref().and_then(TcpFacts::quiet),
         }
     }
 
@@ -431,9 +441,13 @@ impl Reset {
         self.first_act.as_ref().map(|first| first.act)
     }
 
+    /// Whether it ended by shutdown(2): others may hold the socket, and its owner does still.
+    pub fn was_shut_down(&self) -> bool {
+        self.ended && matches!(self.act(), Some(Act::LocalClose { shutdown: true }))
+    }
+
     /// Whether the owner has still to be found, or who else holds a socket that was shut down.
     pub fn lacks_owner(&self) -> bool {
-        let shut_down = self.ended && matches!(self.act(), Some(Act::LocalClose { shutdown: true }));
-        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none() || shut_down
+        self.process.is_none() && self.socket_kind == SocketKind::Connection && self.holder().is_none() || self.was_shut_down()
     }
 }

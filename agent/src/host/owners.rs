@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     event::KnownFrom,
-    flow::{Act, Reset, SocketKind, Task},
+    flow::{Reset, SocketKind, Task},
 };
 
 /// File descriptors of one process that are looked at for the sockets of one batch of resets.
@@ -485,8 +485,7 @@ fn unnamed(reset: &Reset) -> Option<u64> {
 
 /// The inode of a socket that its owner shut down: somebody may hold it still.
 fn shut_down(reset: &Reset) -> Option<u64> {
-    let shutdown = reset.ended && matches!(reset.act(), Some(Act::LocalClose { shutdown: true }));
-    reset.socket.as_ref().filter(|_| shutdown)?.inode
+    reset.socket.as_ref().filter(|_| reset.was_shut_down())?.inode
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Candidate, Facts, Source,
-    idle::{LONGEST_HEARTBEAT, SHORTEST, advice_for, heartbeats},
+    idle::{LONGEST_HEARTBEAT, SHORTEST, default_of, heartbeat_evidence, heartbeats, keep_busy, repeated, unnamed_proxy},
     talk::{owner_is_beam, points_to, subject},
 };
 use crate::{
@@ -43,6 +43,18 @@ pub mod sure {
     pub const FRONT_CLOSED: f64 = 0.75;
     /// The same silence at least three times.
     pub const LEARNT: f64 = 0.93;
+    /// The address is that of a load balancer or proxy, as the configuration says.
+    pub const CONFIGURED: f64 = 0.85;
+    /// AMQP was open when the peer closed: it may have had a reason that this host cannot see.
+    pub const PEER_LEFT: f64 = 0.85;
+    /// A leg ended a moment after the other one's peer had left: it may have been chance.
+    pub const PASSED_ON: f64 = 0.9;
+    /// A process closed while AMQP was open, seen from both ends of the conversation.
+    pub const LEFT_OPEN: f64 = 0.95;
+    /// The same, of a conversation that was not seen.
+    pub const LEFT_UNSEEN: f64 = 0.8;
+    /// The kernel's own error.
+    pub const TIMED_OUT: f64 = 0.95;
     /// What is less likely than something else is not said.
     pub const LIKELY: f64 = 0.5;
     /// Never more from timing alone.
@@ -80,7 +92,7 @@ pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
         Candidate::reason(CauseId::IdleTimeout, sure::BOTH_LEGS, summary)
             .advise(own_timers(facts, longest))
             .because([its])
-            .because(heartbeat(facts, longest)),
+            .because(heartbeat_evidence(facts, longest)),
     )
 }
 
@@ -89,9 +101,7 @@ pub fn idle_front(facts: &Facts) -> Option<Candidate> {
     let first = facts.reset.first_act.as_deref().filter(|first| first.act.is_local_close())?;
     let silence = first.silence.filter(|silence| *silence >= SHORTEST)?;
     let served = facts.reset.role == Role::Broker && facts.reset.process.is_some() && !owner_is_beam(facts.reset);
-    let agreed = facts.conversation()?.heartbeat;
-    let missed = agreed.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence);
-    if !served || missed || !gave_up_by_itself(facts) || !facts.left_open() {
+    if !served || facts.heartbeat_was_due(silence) || !gave_up_by_itself(facts) || !facts.left_open() {
         return None;
     }
     let summary = format!(
@@ -100,8 +110,12 @@ pub fn idle_front(facts: &Facts) -> Option<Candidate> {
         silence.as_secs_f64(),
         heartbeats(facts, silence)
     );
-    let confidence = weighed(sure::FRONT_CLOSED, silence, agreed);
-    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(own_timers(facts, silence)).because(heartbeat(facts, silence)))
+    let confidence = weighed(sure::FRONT_CLOSED, silence, facts.conversation()?.heartbeat);
+    Some(
+        Candidate::reason(CauseId::IdleTimeout, confidence, summary)
+            .advise(own_timers(facts, silence))
+            .because(heartbeat_evidence(facts, silence)),
+    )
 }
 
 /// The process lives, and AMQP was not at its end.
@@ -110,7 +124,7 @@ fn gave_up_by_itself(facts: &Facts) -> bool {
 }
 
 fn own_timers(facts: &Facts, silence: Duration) -> String {
-    let advice = advice_for(facts, silence);
+    let advice = keep_busy(facts, silence);
     format!("{advice}; its own timers are timeout client and timeout server (HAProxy), proxy_timeout (nginx), idle_timeout (Envoy)")
 }
 
@@ -126,7 +140,7 @@ pub fn passed_on(facts: &Facts) -> Option<Candidate> {
     let summary = format!("{who} is a proxy and passed on that the {behind} at {peer} had ended its connection {before} ms before");
     let detail = format!("the connection to {peer} was ended by that end {before} ms before (event {})", leg.id);
     Some(
-        Candidate::reason(CauseId::PeerGone, 0.9, summary)
+        Candidate::reason(CauseId::PeerGone, sure::PASSED_ON, summary)
             .advise(format!("look at the {behind} at {peer}: event {} says how it left", leg.id))
             .because([evidence("leg_ended", OriginKind::RemotePeer, Strength::Strong, detail)]),
     )
@@ -165,7 +179,11 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     } else {
         (CauseId::ClosedWithoutAmqpClose, String::new())
     };
-    let candidate = Candidate::act(id, if known { 0.95 } else { 0.8 }, format!("{who} {how} its socket{unclosed}{after}{what}"));
+    let candidate = Candidate::act(
+        id,
+        if known { sure::LEFT_OPEN } else { sure::LEFT_UNSEEN },
+        format!("{who} {how} its socket{unclosed}{after}{what}"),
+    );
     let candidate = if known || lost { candidate } else { candidate.severity(Severity::Info) };
     Some(
         candidate
@@ -182,21 +200,23 @@ pub fn peer_idle(facts: &Facts) -> Option<Candidate> {
     let confidence = idle_confidence(facts).filter(|confidence| *confidence >= sure::LIKELY)?;
     let first = facts.reset.first_act.as_deref()?;
     let silence = first.silence?;
-    let peer = facts.reset.tuple.peer;
-    let name = facts.reset.known_middlebox.as_deref().map_or_else(
-        || format!("a proxy or load balancer at {}, in the name of {}", peer.ip(), facts.name(Side::Peer)),
-        |name| format!("{name} ({})", peer.ip()),
+    let name = facts
+        .reset
+        .known_middlebox
+        .as_deref()
+        .map_or_else(|| unnamed_proxy(facts), |name| format!("{name} ({})", facts.reset.tuple.peer.ip()));
+    let summary = format!(
+        "{name} closed the connection after {:.1} s of silence{}{}{}",
+        silence.as_secs_f64(),
+        repeated(first.learnt_idle.as_deref()),
+        default_of(&candidates(silence)),
+        heartbeats(facts, silence)
     );
-    let seconds = silence.as_secs_f64();
-    let names = candidates(silence);
-    let known = if names.is_empty() { String::new() } else { format!(", the default of {}", names.join(", ")) };
-    let repeated = first.learnt_idle.as_deref().map_or_else(String::new, |learnt| format!(", {} times so far", learnt.repeats));
-    let summary = format!("{name} closed the connection after {seconds:.1} s of silence{repeated}{known}{}", heartbeats(facts, silence));
     Some(
         Candidate::reason(CauseId::IdleTimeout, confidence, summary)
-            .advise(advice_for(facts, silence))
+            .advise(keep_busy(facts, silence))
             .because(not_closed(facts, Side::Peer))
-            .because(heartbeat(facts, silence)),
+            .because(heartbeat_evidence(facts, silence)),
     )
 }
 
@@ -207,8 +227,7 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
     }
     let first = facts.reset.first_act.as_deref()?;
     let silence = first.silence.filter(|silence| *silence >= SHORTEST)?;
-    let heartbeat = facts.conversation()?.heartbeat;
-    if heartbeat.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence) {
+    if facts.heartbeat_was_due(silence) {
         return None;
     }
     let learnt =
@@ -217,8 +236,8 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
         return Some(sure::LEARNT);
     }
     let confidence = if facts.reset.role == Role::Client { sure::BROKER_CLOSED } else { sure::CLIENT_CLOSED };
-    let confidence = if facts.reset.known_middlebox.is_some() { confidence.max(0.85) } else { confidence };
-    Some(weighed(confidence, silence, heartbeat))
+    let confidence = if facts.reset.known_middlebox.is_some() { confidence.max(sure::CONFIGURED) } else { confidence };
+    Some(weighed(confidence, silence, facts.conversation()?.heartbeat))
 }
 
 /// How sure it is that a timer ended the silence, from how sure it was before its length and the heartbeat were looked at. In hundredths: nothing
@@ -234,7 +253,11 @@ pub fn weighed(before: f64, silence: Duration, heartbeat: Option<u16>) -> f64 {
     if heartbeat != Some(0) {
         confidence -= sure::HEARTBEATS_ON;
     }
-    (confidence.min(sure::CEILING) * 100.0).round() / 100.0
+    hundredths(confidence.min(sure::CEILING))
+}
+
+fn hundredths(confidence: f64) -> f64 {
+    (confidence * 100.0).round() / 100.0
 }
 
 /// The peer closed its socket while AMQP was open.
@@ -258,7 +281,7 @@ pub fn peer_left(facts: &Facts) -> Option<Candidate> {
         )
     };
     Some(
-        Candidate::act(CauseId::PeerGone, ((1.0 - otherwise).min(0.85) * 100.0).round() / 100.0, summary)
+        Candidate::act(CauseId::PeerGone, hundredths((1.0 - otherwise).min(sure::PEER_LEFT)), summary)
             .advise(advice)
             .because(not_closed(facts, Side::Peer)),
     )
@@ -280,7 +303,7 @@ pub fn timed_out(facts: &Facts) -> Option<Candidate> {
                  retransmissions{heard}",
                 error(errno)
             );
-            Some(Candidate::reason(CauseId::TimedOut, 0.95, summary).advise(format!(
+            Some(Candidate::reason(CauseId::TimedOut, sure::TIMED_OUT, summary).advise(format!(
                 "look for a path that drops packets without a word (a security group, a firewall or load balancer that forgot the connection), or for a \
                  host {} that went down; heartbeats of {LONGEST_HEARTBEAT} s or less notice it sooner, and keep idle connections from being forgotten",
                 peer.ip()
@@ -288,7 +311,7 @@ pub fn timed_out(facts: &Facts) -> Option<Candidate> {
         }
         Act::ConnectTimedOut(errno) => {
             let summary = format!("nothing answered the SYN to {peer} ({})", error(errno));
-            Some(Candidate::reason(CauseId::TimedOut, 0.95, summary).advise(format!(
+            Some(Candidate::reason(CauseId::TimedOut, sure::TIMED_OUT, summary).advise(format!(
                 "check the address, and look for a firewall or security group that drops what is sent to port {} of {}",
                 peer.port(),
                 peer.ip()
@@ -308,12 +331,4 @@ fn not_closed(facts: &Facts, by: Side) -> Option<Evidence> {
             "the AMQP connection was open, and neither end had sent connection.close",
         )
     })
-}
-
-/// What was agreed on to keep the connection busy.
-fn heartbeat(facts: &Facts, silence: Duration) -> Option<Evidence> {
-    let heartbeat = facts.conversation()?.heartbeat?;
-    let setting = if heartbeat == 0 { "0 (off)".to_owned() } else { format!("{heartbeat} s") };
-    let detail = format!("heartbeat {setting} agreed on; {:.1} s of silence before the FIN", silence.as_secs_f64());
-    Some(evidence("heartbeat", OriginKind::Middlebox, Strength::Weak, detail))
 }

@@ -9,8 +9,12 @@ use super::{
 use crate::{
     amqp::Side,
     attribution::{evidence::evidence, shape::Shape},
-    event::{CauseId, OriginKind, Strength, Text},
-    flow::{Role, TcpState, idle::candidates, wire::Silence},
+    event::{CauseId, Evidence, OriginKind, Strength, Text},
+    flow::{
+        Role, TcpState,
+        idle::{Learnt, candidates},
+        wire::Silence,
+    },
 };
 
 /// A shorter silence is an ordinary pause.
@@ -34,14 +38,14 @@ pub fn learnt(facts: &Facts) -> Option<Candidate> {
     );
     let advice = advice(facts, learnt.timeout, &format!("half of the {timeout:.0} s learnt"), &names);
     let confidence = if learnt.repeats >= 5 { 0.95 } else { 0.9 };
-    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence.length)))
 }
 
 /// Nothing was learnt yet, but heartbeats were off or longer than the silence, and something between, or a shipped default, fits.
 pub fn unprotected(facts: &Facts) -> Option<Candidate> {
     let (silence, testimony) = silence(facts)?;
-    let heartbeat = facts.conversation()?.heartbeat?;
-    if silence.length < SHORTEST || heartbeat != 0 && Duration::from_secs(heartbeat.into()) <= silence.length {
+    facts.conversation()?.heartbeat?;
+    if silence.length < SHORTEST || facts.heartbeat_was_due(silence.length) {
         return None;
     }
     let names = candidates(silence.length);
@@ -54,10 +58,10 @@ pub fn unprotected(facts: &Facts) -> Option<Candidate> {
         _ => return None,
     };
     let seconds = silence.length.as_secs_f64();
-    let known = if names.is_empty() { String::new() } else { format!(", the default of {}", names.join(", ")) };
-    let summary = format!("the connection was cut after {seconds:.0} s of silence{known}{}", heartbeats(facts, silence.length));
+    let summary =
+        format!("the connection was cut after {seconds:.0} s of silence{}{}", default_of(&names), heartbeats(facts, silence.length));
     let advice = advice(facts, silence.length, &format!("half of the {seconds:.0} s it was silent"), &names);
-    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+    Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence.length)))
 }
 
 /// A proxy or load balancer that the agent was told of ended a connection that had been silent for long, by a RST, or by a FIN and a RST after it.
@@ -66,19 +70,18 @@ pub fn known_proxy(facts: &Facts) -> Option<Candidate> {
     let testimony = facts.testimony().filter(|it| it.scene.shape == Shape::Active)?;
     let name = facts.reset.known_middlebox.as_deref()?;
     let conversation = facts.conversation().filter(|it| it.close.is_none())?;
-    let heartbeat = conversation.heartbeat?;
+    conversation.heartbeat?;
     let length = conversation.last_payload.local?.min(conversation.last_payload.peer?);
     // Whoever closed first had a reason of its own.
     let this_host_closed = testimony.scene.wire.receiver.fin || facts.reset.state.is_some_and(TcpState::fin_sent);
-    if this_host_closed || length < SHORTEST || heartbeat != 0 && Duration::from_secs(heartbeat.into()) <= length {
+    if this_host_closed || length < SHORTEST || facts.heartbeat_was_due(length) {
         return None;
     }
     let seconds = length.as_secs_f64();
     let names = candidates(length);
     let summary = format!("{name} ended the connection after {seconds:.0} s without payload{}", heartbeats(facts, length));
     let advice = advice(facts, length, &format!("half of the {seconds:.0} s it was silent"), &names);
-    let silence = Silence { length, broken_by_receiver: false };
-    Some(Candidate::reason(CauseId::IdleTimeout, 0.8, summary).advise(advice).because(heartbeat_evidence(facts, silence)))
+    Some(Candidate::reason(CauseId::IdleTimeout, 0.8, summary).advise(advice).because(heartbeat_evidence(facts, length)))
 }
 
 /// A living socket at the peer's address aborted a silent connection, and nobody said that a proxy is there. A program may have, or a broker that
@@ -93,29 +96,27 @@ pub fn aborted(facts: &Facts) -> Option<Candidate> {
     }
     let conversation = facts.conversation()?;
     let length = conversation.last_payload.local?.min(conversation.last_payload.peer?);
-    let heartbeat = conversation.heartbeat;
-    if length < SHORTEST || heartbeat.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= length) {
+    if length < SHORTEST || facts.heartbeat_was_due(length) {
         return None;
     }
     let silence = Silence { length, broken_by_receiver: false };
     let learnt = facts.reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence));
     let before = if facts.reset.role == Role::Broker { sure::CLIENT_ABORTED } else { sure::BROKER_ABORTED };
-    let confidence = learnt.map_or_else(|| weighed(before, length, heartbeat), |_| sure::LEARNT);
+    let confidence = learnt.map_or_else(|| weighed(before, length, conversation.heartbeat), |_| sure::LEARNT);
     if confidence < sure::LIKELY {
         return None;
     }
-    let seconds = length.as_secs_f64();
-    let repeated = learnt.map_or_else(String::new, |learnt| format!(", {} times so far", learnt.repeats));
     let summary = format!(
-        "a proxy or load balancer at {}, in the name of {}, aborted the connection after {seconds:.1} s of silence{repeated}{}",
-        facts.reset.tuple.peer.ip(),
-        facts.name(Side::Peer),
+        "{}, aborted the connection after {:.1} s of silence{}{}",
+        unnamed_proxy(facts),
+        length.as_secs_f64(),
+        repeated(learnt),
         heartbeats(facts, length)
     );
     Some(
         Candidate::reason(CauseId::IdleTimeout, confidence, summary)
-            .advise(advice_for(facts, length))
-            .because(heartbeat_evidence(facts, silence)),
+            .advise(keep_busy(facts, length))
+            .because(heartbeat_evidence(facts, length)),
     )
 }
 
@@ -129,9 +130,19 @@ fn silence<'a>(facts: &Facts<'a>) -> Option<(Silence, &'a Testimony<'a>)> {
     wire.silence.filter(|_| !program && !closing).map(|silence| (silence, testimony))
 }
 
-/// What to do about an idle timeout of about this length.
-pub(super) fn advice_for(facts: &Facts, silence: Duration) -> String {
-    advice(facts, silence, &format!("half of the {:.0} s it was silent", silence.as_secs_f64()), &candidates(silence))
+/// Who ends what is idle at the peer's address, where nobody said what is there.
+pub(super) fn unnamed_proxy(facts: &Facts) -> String {
+    format!("a proxy or load balancer at {}, in the name of {}", facts.reset.tuple.peer.ip(), facts.name(Side::Peer))
+}
+
+/// How often it was seen.
+pub(super) fn repeated(learnt: Option<&Learnt>) -> String {
+    learnt.map_or_else(String::new, |learnt| format!(", {} times so far", learnt.repeats))
+}
+
+/// Whose default a timeout is.
+pub(super) fn default_of(names: &[&str]) -> String {
+    if names.is_empty() { String::new() } else { format!(", the default of {}", names.join(", ")) }
 }
 
 /// Why heartbeats did not keep the connection busy.
@@ -146,14 +157,15 @@ pub(super) fn heartbeats(facts: &Facts, timeout: Duration) -> Text {
     }
 }
 
-fn heartbeat_evidence(facts: &Facts, silence: Silence) -> Option<crate::event::Evidence> {
+/// What was agreed on to keep the connection busy.
+pub(super) fn heartbeat_evidence(facts: &Facts, silence: Duration) -> Option<Evidence> {
     let heartbeat = facts.conversation()?.heartbeat?;
     let setting = if heartbeat == 0 { "0 (off)".to_owned() } else { format!("{heartbeat} s") };
-    let detail = format!("heartbeat {setting} agreed on; {:.1} s of silence", silence.length.as_secs_f64());
+    let detail = format!("heartbeat {setting} agreed on; {:.1} s of silence", silence.as_secs_f64());
     Some(evidence("heartbeat", OriginKind::Middlebox, Strength::Weak, detail))
 }
 
-/// What to do against a timeout that a device itself told of, once seen.
+/// What to do against a timeout of this length, seen once or told by the device itself.
 pub(super) fn keep_busy(facts: &Facts, silence: Duration) -> String {
     advice(facts, silence, &format!("half of the {:.0} s it was silent", silence.as_secs_f64()), &candidates(silence))
 }

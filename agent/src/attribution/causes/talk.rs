@@ -1,6 +1,6 @@
 //! The conversation of a reset, in the words of its roles.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use rstblame_ebpf::amqp::is_success;
 
@@ -55,6 +55,12 @@ impl<'a> Facts<'a> {
             let followed = it.followed_local || it.followed_peer;
             it.protocol == Protocol::Amqp091 && it.phase.is_some_and(|phase| phase < Phase::Open) && it.close.is_none() && followed
         })
+    }
+
+    /// Heartbeats were agreed on that should have come within this silence: it is no idle timeout then, but somebody missed them.
+    pub(super) fn heartbeat_was_due(&self, silence: Duration) -> bool {
+        let agreed = self.conversation().and_then(|it| it.heartbeat);
+        agreed.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence)
     }
 
     /// A FIN of either end had gone by.
