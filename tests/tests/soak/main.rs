@@ -93,7 +93,7 @@ fn nothing_grows_and_nothing_is_miscounted() -> Result<()> {
     let mut figures = Figures::default();
     figures.table(
         format!("a soak of {} s, by parts of it: medians, and the processor time of the agent in percent of one processor", soak.as_secs()),
-        &["until", "resident KiB", "files", "threads", "processor %"],
+        &["until", "resident KiB", "files", "threads, no crew", "processor %"],
     );
     growth.tell(&mut figures);
     figures.note(format!(
