@@ -87,6 +87,13 @@ impl Crew {
         state.threads == 0
     }
 
+    /// Has every thread end that has nothing to do, and the others when their job is done. Whoever gives
+    /// the crew up calls it, so that its threads do not wait for jobs which cannot come.
+    fn disband(&self) {
+        self.lock().leave = true;
+        self.state.1.notify_all();
+    }
+
     fn work(&self) {
         /// Takes a thread off the books, also where its job panics.
         struct Gone<'a>(&'a Crew);
@@ -259,6 +266,12 @@ impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Que
     }
 }
 
+impl<K, C, A> Drop for Questions<K, C, A> {
+    fn drop(&mut self) {
+        self.crew.disband();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -352,6 +365,20 @@ mod tests {
         told.recv_timeout(Duration::from_secs(10)).unwrap();
         crew.run(|| std::thread::sleep(Duration::from_hours(1)));
         assert!(!crew.dismiss(Instant::now() + Duration::from_millis(20)), "one is stuck");
+    }
+
+    #[test]
+    fn all_go_with_the_questions_they_were_for() {
+        let mut questions = questions(4);
+        let crew = questions.crew.clone();
+        assert_eq!(questions.ask(&1, 0, |_| "yes"), Some("yes"));
+        assert_eq!(crew.lock().threads, 1);
+        drop(questions);
+        let deadline = Instant::now() + super::IDLE / 2;
+        while crew.lock().threads > 0 {
+            assert!(Instant::now() < deadline, "it waits for jobs that cannot come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
