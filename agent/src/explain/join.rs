@@ -17,10 +17,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     rc::Rc,
-    time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 pub use near::slack;
 use near::{is_settled, near, settle_time};
 
@@ -32,10 +31,10 @@ use super::{
 use crate::{event::Suppressed, flow::Tuple};
 
 /// How long before a report its end may have happened.
-const BEFORE: Duration = Duration::from_secs(35);
+const BEFORE: SignedDuration = SignedDuration::from_secs(35);
 
 /// How long after a report its end may happen.
-const AFTER: Duration = Duration::from_secs(5);
+const AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Events that are remembered.
 pub const EVENTS: usize = 200_000;
@@ -245,9 +244,10 @@ impl Joiner {
     }
 
     fn ended(&mut self, ended: Ended) {
-        let Ended { found, tuple, translated } = ended;
-        let latest = self.latest.clone();
-        let agent = self.agent(found.host.as_ref().map_or(&latest, |host| &host.name));
+        let Ended { found, translated } = ended;
+        let tuple = found.tuple();
+        let host = found.host.as_ref().map_or(&self.latest, |host| &host.name);
+        let agent = self.agents.entry(host.clone()).or_default();
         agent.coverage.line(found.timestamp);
         if agent.addresses.len() < ADDRESSES {
             agent.addresses.insert(tuple.local.ip());
@@ -262,24 +262,14 @@ impl Joiner {
         for (index, tuple) in keys.iter().enumerate() {
             let how = if index == 0 { How::Addresses } else { How::Nat };
             let indexed = Indexed { found: Rc::clone(&found), how };
-            for number in self.waiting.get(tuple).into_iter().flatten() {
-                let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-                if let Some(pending) = index.and_then(|index| self.pending.get_mut(index)) {
-                    pending.consider(&indexed);
-                }
-            }
+            consider(&mut self.pending, self.first, self.waiting.get(tuple), &indexed);
             if !self.passing {
                 self.events.entry(*tuple).or_default().push(indexed);
             }
         }
         let ports = order((tuple.local.port(), tuple.peer.port()));
         let indexed = Indexed { found: Rc::clone(&found), how: How::Ports };
-        for number in self.waiting_ports.get(&ports).into_iter().flatten() {
-            let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-            if let Some(pending) = index.and_then(|index| self.pending.get_mut(index)) {
-                pending.consider(&indexed);
-            }
-        }
+        consider(&mut self.pending, self.first, self.waiting_ports.get(&ports), &indexed);
         if self.passing {
             return;
         }
@@ -306,10 +296,17 @@ impl Joiner {
     }
 
     fn agent(&mut self, host: &str) -> &mut Agent {
-        if !self.agents.contains_key(host) {
-            self.agents.insert(host.to_owned(), Agent::default());
-        }
         self.agents.entry(host.to_owned()).or_default()
+    }
+}
+
+/// Holds an event against the reports that wait for one like it, by their numbers; `first` is that of the first pending one.
+fn consider(pending: &mut VecDeque<Pending>, first: u64, waiting: Option<&Vec<u64>>, indexed: &Indexed) {
+    for number in waiting.into_iter().flatten() {
+        let index = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        if let Some(pending) = index.and_then(|index| pending.get_mut(index)) {
+            pending.consider(indexed);
+        }
     }
 }
 

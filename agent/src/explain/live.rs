@@ -178,7 +178,7 @@ fn standard_input(log: &SyncSender<News>) -> io::Result<()> {
 
 /// A report of long ago has no reset that is still to come.
 fn patience(report: &Report) -> Duration {
-    let latest = report.time.into_iter().chain(report.or.iter().copied()).max();
+    let latest = report.times().max();
     let age = latest.map(|time| jiff::Timestamp::now().duration_since(time)).unwrap_or_default();
     PATIENCE.saturating_sub(Duration::try_from(age).unwrap_or_default())
 }

@@ -28,13 +28,11 @@ pub enum Record {
     },
 }
 
-/// What is kept of a `rst` or `connection_ended` line, and its connection.
+/// What is kept of a `rst` or `connection_ended` line.
 #[derive(Debug)]
 pub struct Ended {
     pub found: Found,
-    /// As the agent's host sees the connection.
-    pub tuple: Tuple,
-    /// As it looks before and after translation on that host (`network.nat`), either way around.
+    /// How its connection looks before and after translation on that host (`network.nat`), either way around.
     pub translated: Vec<Tuple>,
 }
 
@@ -173,8 +171,8 @@ fn suppressed(line: &[u8]) -> Option<Record> {
 }
 
 fn ended(line: EndedLine, kind: Kind) -> Record {
-    let end = |end: &End| SocketAddr::new(end.address.to_canonical(), end.port);
-    let (local, peer) = (end(&line.network.local), end(&line.network.peer));
+    let end = |end: &End| SocketAddr::new(end.address, end.port);
+    let Tuple { local, peer } = Tuple::new(end(&line.network.local), end(&line.network.peer));
     let isn = line.tcp.and_then(|tcp| Some((tcp.isn_client?, tcp.isn_server?)));
     let mut translated = Vec::new();
     for direction in ["original", "reply"] {
@@ -194,7 +192,7 @@ fn ended(line: EndedLine, kind: Kind) -> Record {
         peer,
         isn,
     };
-    Record::Ended(Box::new(Ended { found, tuple: Tuple::new(local, peer), translated }))
+    Record::Ended(Box::new(Ended { found, translated }))
 }
 
 /// A direction of a translated connection: two ends with `address` and `port`, as objects, as texts or in a list, or `source_address` and the

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _},
+    io::{self, Seek as _},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::lines::Lines;
+use super::{lines::Lines, read};
 
 /// Reads what a file has, and later what was added.
 #[derive(Debug)]
@@ -66,12 +66,10 @@ impl Tail {
     fn drain(&mut self, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let mut buffer = [0; 1 << 14];
         loop {
-            let count = match self.file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
+            let count = read(&mut self.file, &mut buffer)?;
+            if count == 0 {
+                return Ok(());
+            }
             self.lines.feed(buffer.get(..count).unwrap_or_default(), &mut each);
         }
     }

@@ -1,7 +1,5 @@
 //! Which event is that of a report: how near it is, and what it says.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AFTER, BEFORE, Indexed, Pending, VIEWS, key};
@@ -43,15 +41,13 @@ fn distance(report: &Report, at: Timestamp) -> Option<SignedDuration> {
     if report.time.is_none() {
         return Some(SignedDuration::ZERO);
     }
-    let after = SignedDuration::try_from(AFTER).unwrap_or_default();
     let slack = slack(report);
     let before = before(&report.reason);
-    let times = report.time.into_iter().chain(report.or.iter().copied());
     let late = |time: Timestamp| {
         let later = at.duration_since(time);
         if later.is_positive() { (later - slack).max(SignedDuration::ZERO) } else { later }
     };
-    let near = times.map(late).filter(|later| -*later <= before && *later <= after);
+    let near = report.times().map(late).filter(|later| -*later <= before && *later <= AFTER);
     near.map(SignedDuration::abs).min()
 }
 
@@ -62,20 +58,19 @@ pub fn slack(report: &Report) -> SignedDuration {
 
 /// Of the instants that a report's time may mean, the one that `at` says.
 pub fn settle_time(report: &mut Report, at: Timestamp) {
-    let nearest = report.time.into_iter().chain(report.or.iter().copied()).min_by_key(|time| at.duration_since(*time).abs());
+    let nearest = report.times().min_by_key(|time| at.duration_since(*time).abs());
     report.time = nearest;
     report.or.clear();
 }
 
-pub fn near(one: Timestamp, other: Timestamp, within: Duration) -> bool {
-    one.duration_since(other).abs() <= SignedDuration::try_from(within).unwrap_or_default()
+pub fn near(one: Timestamp, other: Timestamp, within: SignedDuration) -> bool {
+    one.duration_since(other).abs() <= within
 }
 
 /// How long before the report an event may have happened.
 pub fn before(reason: &Reason) -> SignedDuration {
-    let before = match reason {
-        Reason::MissedHeartbeats { interval } => BEFORE + 3 * *interval,
+    match reason {
+        Reason::MissedHeartbeats { interval } => BEFORE + SignedDuration::try_from(3 * *interval).unwrap_or_default(),
         _ => BEFORE,
-    };
-    SignedDuration::try_from(before).unwrap_or_default()
+    }
 }

@@ -29,7 +29,7 @@ impl Joiner {
             };
             return not_seen(why, "no addresses in the log");
         };
-        let times: Vec<Timestamp> = report.time.into_iter().chain(report.or.iter().copied()).collect();
+        let times: Vec<Timestamp> = report.times().collect();
         if times.is_empty() {
             return not_seen("the log has no time here, and the events have no end of this connection".to_owned(), "no time in the log");
         }
@@ -95,7 +95,7 @@ impl Joiner {
 
     /// The folded resets that one of this connection may be among: the latest line that fits, those of its own peer first.
     fn folded_about(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Option<String> {
-        let latest = at.saturating_add(SignedDuration::try_from(AFTER).unwrap_or_default()).unwrap_or(Timestamp::MAX);
+        let latest = at.saturating_add(AFTER).unwrap_or(Timestamp::MAX);
         let fits = |ends: [SocketAddr; 2], key: &SuppressedKey| match (&key.peer, &key.local) {
             (Some(peer), Some(local)) => {
                 let [other, own] = ends;

@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::{LogReader, Reason, Report};
+use super::{Reason, Report, tests};
 
 const TIME: &str = "2026-11-20 10:00:00.461954+00:00";
 const OLD_TIME: &str = "2026-11-20 10:00:00.461";
@@ -13,10 +13,7 @@ const HEAD: &str = "closing AMQP connection <0.842.0> (192.0.2.77:40122 -> 198.5
 const REASON: &str = "client unexpectedly closed TCP connection";
 
 fn read(log: &str) -> Vec<Report> {
-    let mut reader = LogReader::new(TimeZone::UTC);
-    let mut reports: Vec<Report> = log.lines().flat_map(|line| reader.line(line)).collect();
-    reports.extend(reader.finish());
-    reports
+    tests::read(TimeZone::UTC, log)
 }
 
 /// The report that every log here is of.

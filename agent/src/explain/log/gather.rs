@@ -20,26 +20,23 @@ const LARGEST_DOCUMENT: usize = 64 << 20;
 pub struct Document {
     pub text: String,
     depth: i64,
-    quoted: bool,
-    escaped: bool,
 }
 
 impl Document {
     /// Takes in a line; `true` when the document is complete, or too large to be one.
     pub fn push(&mut self, line: &str) -> bool {
+        // A string of JSON ends on its line.
+        let (mut quoted, mut escaped) = (false, false);
         for byte in line.bytes() {
             match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.quoted => self.escaped = true,
-                b'"' => self.quoted = !self.quoted,
-                b'{' | b'[' if !self.quoted => self.depth += 1,
-                b'}' | b']' if !self.quoted => self.depth -= 1,
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'{' | b'[' if !quoted => self.depth += 1,
+                b'}' | b']' if !quoted => self.depth -= 1,
                 _ => {}
             }
         }
-        // A string of JSON ends on its line.
-        self.quoted = false;
-        self.escaped = false;
         self.text.push_str(line);
         self.text.push('\n');
         self.depth <= 0 || self.text.len() > LARGEST_DOCUMENT
@@ -55,13 +52,7 @@ pub fn assigned(clock: &Clock, line: &str) -> Option<Taken> {
     if message::first_in(before).is_some() {
         return None;
     }
-    let mut escaped = false;
-    let end = quoted.char_indices().skip(1).find(|(_, c)| {
-        let ends = *c == '"' && !escaped;
-        escaped = *c == '\\' && !escaped;
-        ends
-    });
-    let text: String = serde_json::from_str(quoted.get(..=end?.0)?).ok()?;
+    let text: String = serde_json::Deserializer::from_str(quoted).into_iter().next()?.ok()?;
     let around = wrap::peel(clock, before);
     Some(Taken {
         text,
@@ -144,17 +135,24 @@ pub fn instants(own: Option<&Stamp>, outer: Option<&Stamp>) -> (Option<Timestamp
 
 /// Whether a line may say something about a connection, or how others are to be read. Most lines of most logs do not.
 pub fn is_interesting(raw: &str) -> bool {
-    const NEEDLES: [&str; 10] = ["onnection", "AMQP", "MQTT", "STOMP", "REPORT=", "heartbeat", "_error", "tream ", "MESSAGE", "_timeout"];
-    static FINDERS: LazyLock<[Finder; 10]> = LazyLock::new(|| NEEDLES.map(|needle| Finder::new(needle.as_bytes())));
-    if FINDERS.iter().any(|finder| finder.find(raw.as_bytes()).is_some()) {
-        return true;
-    }
-    let trimmed = raw.trim();
-    trimmed.ends_with(['>', '{', '[', ']'])
-        || raw.contains(" [s=")
-        || raw.contains("REALTIME")
-        || raw.contains(" P ")
-        || raw.contains("\"P\"")
+    const NEEDLES: [&str; 14] = [
+        "onnection",
+        "AMQP",
+        "MQTT",
+        "STOMP",
+        "REPORT=",
+        "heartbeat",
+        "_error",
+        "tream ",
+        "MESSAGE",
+        "_timeout",
+        " [s=",
+        "REALTIME",
+        " P ",
+        "\"P\"",
+    ];
+    static FINDERS: LazyLock<[Finder; NEEDLES.len()]> = LazyLock::new(|| NEEDLES.map(|needle| Finder::new(needle.as_bytes())));
+    raw.trim_end().ends_with(['>', '{', '[', ']']) || FINDERS.iter().any(|finder| finder.find(raw.as_bytes()).is_some())
 }
 
 /// What follows the words of a source in a line, between which there may be times and marks.

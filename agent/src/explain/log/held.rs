@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Line, Report, clean,
+    FEW, Line, Report, clean,
     gather::learned,
     message::{self, Message, Protocol},
     reason::{self, Reason},
-    stamp::{Clock, Stamp},
+    remember,
+    stamp::Clock,
 };
 
 /// After how many more lines a report is complete without a reason.
@@ -23,6 +24,9 @@ const TERM: usize = 30;
 
 /// How many times a line that was wrapped is put together.
 const PARTS: usize = 4;
+
+/// Reasons without a beginning that are remembered.
+const ORPHANS: usize = 8;
 
 /// How long after a protocol other than AMQP has said why a connection ends it says that it ends.
 const ECHO: SignedDuration = SignedDuration::from_secs(10);
@@ -178,16 +182,13 @@ impl Held {
         if echo && known {
             return true;
         }
-        if self.said.len() >= 64 {
-            self.said.pop_front();
-        }
         let Report { protocol, ports, time, .. } = head.report;
-        self.said.push_back(Said { protocol, ports, pid: head.pid.clone(), time });
+        remember(&mut self.said, Said { protocol, ports, pid: head.pid.clone(), time }, FEW);
         false
     }
 
     /// A process that says something else has said its reason, or none.
-    pub fn ends_before(&mut self, source: &str, pid: Option<&str>, time: Option<&Stamp>) {
+    pub fn ends_before(&mut self, source: &str, pid: Option<&str>, at: Option<Timestamp>) {
         if self.waiting == 0 || pid.is_none() {
             return;
         }
@@ -195,7 +196,7 @@ impl Held {
             if let Some(Slot::Waiting(head)) = self.slots.get(index)
                 && head.pid.as_deref() == pid
                 && head.report.source == source
-                && time.is_none_or(|time| Some(time.first) != head.own)
+                && (at.is_none() || at != head.own)
             {
                 self.finish_at(index);
             }
@@ -204,7 +205,7 @@ impl Held {
 
     /// A line with RabbitMQ's own prefix that is no message about connections: the reason of a report, if one of the same process and time waits.
     pub fn reason_of_record(&mut self, line: &Line) -> bool {
-        let time = line.time.as_ref().map(|time| time.first);
+        let time = line.at();
         let found = self.slots.iter().rposition(|slot| match slot {
             Slot::Waiting(head) => {
                 let same_process = match (head.pid.as_deref(), line.pid) {
@@ -220,7 +221,7 @@ impl Held {
             Slot::Done(_) | Slot::None => false,
         });
         let Some(index) = found else {
-            self.ends_before(&line.source, line.pid, line.time.as_ref());
+            self.ends_before(&line.source, line.pid, time);
             self.orphan(line);
             return false;
         };
@@ -234,6 +235,7 @@ impl Held {
     /// A line without RabbitMQ's own prefix.
     pub fn reason(&mut self, clock: &Clock, line: &Line) -> bool {
         let known = || Reason::known(line.text).is_some();
+        let time = line.at();
         let mut found = None;
         for (index, slot) in self.slots.iter().enumerate().rev() {
             let Slot::Waiting(head) = slot else { continue };
@@ -243,7 +245,6 @@ impl Held {
                 found = Some((index, text.to_owned()));
                 break;
             }
-            let time = line.time.as_ref().map(|time| time.first);
             let foreign_time = time.is_some() && !head.wrapped_in_time && time != head.own;
             let same = *source == line.source || (line.source.is_empty() && (adjacent || known()));
             if same
@@ -287,7 +288,7 @@ impl Held {
         let Some(torn) = head.torn.take() else { return false };
         head.report.lines.push(clean::repeated(raw));
         head.line = self.line;
-        let quiet = matches!(head.report.level, "" | "info" | "notice" | "debug");
+        let quiet = message::is_quiet(head.report.level);
         // Wrapped between words or within one.
         let mended = [format!("{torn}{text}"), format!("{torn} {}", text.trim_start())];
         for whole in &mended {
@@ -297,7 +298,7 @@ impl Held {
                 continue;
             }
             head.report.connection = ends.tuple();
-            head.report.ports = Some((ends.client.port, ends.broker.port));
+            head.report.ports = Some(ends.ports());
             head.report.still_open = end.still_open;
             if let Some(reason) = end.reason.clone() {
                 head.report.reason = reason;
@@ -331,7 +332,10 @@ impl Held {
 
     fn finish_at(&mut self, index: usize) {
         let Some(slot) = self.slots.get_mut(index) else { return };
-        let Slot::Waiting(head) = slot else { return };
+        let mut head = match std::mem::replace(slot, Slot::None) {
+            Slot::Waiting(head) => head,
+            other => return *slot = other,
+        };
         if let Some((text, raw)) = head.fallback.take()
             && head.term.is_empty()
         {
@@ -342,8 +346,9 @@ impl Held {
             head.report.reason = Reason::of(&head.term);
         }
         let names_nothing = head.pid.is_none() && head.report.ports.is_none() && head.torn.is_some();
-        let report = std::mem::replace(&mut head.report, EMPTY);
-        *slot = if names_nothing { Slot::None } else { Slot::Done(report) };
+        if !names_nothing {
+            *slot = Slot::Done(head.report);
+        }
         self.waiting -= 1;
     }
 
@@ -351,17 +356,15 @@ impl Held {
         if !may_be_reason(line.text) {
             return;
         }
-        if self.orphans.len() >= 8 {
-            self.orphans.pop_front();
-        }
-        self.orphans.push_back(Orphan {
+        let orphan = Orphan {
             source: line.source.clone(),
             pid: line.pid.map(str::to_owned),
-            time: line.time.as_ref().map(|time| time.first),
+            time: line.at(),
             text: line.text.to_owned(),
             raw: line.raw.to_owned(),
             line: self.line,
-        });
+        };
+        remember(&mut self.orphans, orphan, ORPHANS);
     }
 
     /// The reason that stands right before the first line of its report.
@@ -379,17 +382,3 @@ impl Held {
 pub fn may_be_reason(text: &str) -> bool {
     Reason::known(text).is_some() || text.trim_start().starts_with('{')
 }
-
-const EMPTY: Report = Report {
-    time: None,
-    or: Vec::new(),
-    whole_seconds: false,
-    level: "",
-    lines: Vec::new(),
-    connection: None,
-    ports: None,
-    protocol: Protocol::Amqp,
-    reason: Reason::Other,
-    still_open: false,
-    source: String::new(),
-};

@@ -56,6 +56,11 @@ impl Ends {
         let whole = |end: Named| Some(SocketAddr::new(end.address?, end.port));
         Some(Tuple::new(whole(self.broker)?, whole(self.client)?))
     }
+
+    /// Those of the client and the broker.
+    pub const fn ports(&self) -> (u16, u16) {
+        (self.client.port, self.broker.port)
+    }
 }
 
 /// The end of a connection.
@@ -161,7 +166,12 @@ pub fn first_in(text: &str) -> Option<usize> {
     BEGINNINGS.iter().filter_map(|(beginning, ..)| text.find(beginning)).min()
 }
 
-/// What a text says; `None` where it is not about connections. `quiet`: its level is that of ordinary events, or has not been given.
+/// Whether a level is that of ordinary events, or has not been given.
+pub fn is_quiet(level: &str) -> bool {
+    matches!(level, "" | "info" | "notice" | "debug")
+}
+
+/// What a text says; `None` where it is not about connections. `quiet`: [`is_quiet`].
 pub fn read(text: &str, quiet: bool) -> Option<Message<'_>> {
     let text = text.trim_end();
     if let Some(ends) = named(text) {
@@ -340,15 +350,8 @@ pub fn pid(text: &str) -> Option<(&str, &str)> {
     let inner = text.strip_prefix('<')?;
     let length = inner.bytes().take(40).take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let digits = inner.get(..length)?;
-    let (dots, mut empty, mut before) = (digits.bytes().filter(|byte| *byte == b'.').count(), false, b'.');
-    for byte in digits.bytes() {
-        empty |= byte == b'.' && before == b'.';
-        before = byte;
-    }
-    if dots != 2 || empty || before == b'.' || inner.as_bytes().get(length) != Some(&b'>') {
-        return None;
-    }
-    Some((text.get(..length + 2)?, text.get(length + 2..)?))
+    let three = digits.split('.').count() == 3 && digits.split('.').all(|number| !number.is_empty());
+    (three && inner.as_bytes().get(length) == Some(&b'>')).then(|| text.split_at(length + 2))
 }
 
 /// `CLIENT:PORT -> BROKER:PORT` at the beginning of a text, and what follows it.

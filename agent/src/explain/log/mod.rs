@@ -65,6 +65,13 @@ pub struct Report {
     pub source: String,
 }
 
+impl Report {
+    /// The instants that its time may mean, the likeliest first.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        self.time.into_iter().chain(self.or.iter().copied())
+    }
+}
+
 /// What a log had besides reports.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -89,6 +96,13 @@ struct Line<'a> {
     record: bool,
     text: &'a str,
     raw: &'a str,
+}
+
+impl Line<'_> {
+    /// RabbitMQ's own time.
+    fn at(&self) -> Option<Timestamp> {
+        self.time.as_ref().map(|time| time.first)
+    }
 }
 
 /// A beginning without a text: that of a report of 3.6, or of a line that was wrapped.
@@ -189,47 +203,36 @@ impl LogReader {
 
     /// A line of text, out of all that wrapped it.
     fn read(&mut self, line: Line) {
-        if !line.record
-            && let Some(at) = self
-                .openings
-                .iter()
-                .position(|opening| opening.source == line.source || gather::learned(&self.clock, &opening.source, line.text).is_some())
-        {
-            let Some(opening) = self.openings.remove(at) else { return };
-            let text = if opening.source == line.source {
-                line.text
-            } else {
-                gather::learned(&self.clock, &opening.source, line.text).unwrap_or(line.text)
-            };
-            let with = Line {
-                source: opening.source.clone(),
-                time: opening.time.clone(),
-                outer: opening.outer.clone().or(line.outer),
-                level: opening.level.or(line.level),
-                pid: opening.pid.as_deref(),
-                record: true,
-                text,
-                raw: line.raw,
-            };
-            if !opening.report || message::begins(text) {
-                // The beginning is part of what is repeated.
-                let raw = format!("{} {}", opening.raw.trim_end(), line.raw.trim_start());
-                let with = if opening.report { with } else { Line { raw: &raw, ..with } };
-                self.understand(&with);
-            }
+        let text_after = |opening: &Opening| {
+            if opening.source == line.source { Some(line.text) } else { gather::learned(&self.clock, &opening.source, line.text) }
+        };
+        let mut after = self.openings.iter().enumerate().filter(|_| !line.record);
+        let Some((at, text)) = after.find_map(|(at, opening)| Some((at, text_after(opening)?))) else {
+            return self.understand(&line);
+        };
+        let Some(opening) = self.openings.remove(at) else { return };
+        if opening.report && !message::begins(text) {
             return;
         }
-        self.understand(&line);
+        // The beginning of a line that was wrapped is part of what is repeated.
+        let whole = format!("{} {}", opening.raw.trim_end(), line.raw.trim_start());
+        self.understand(&Line {
+            source: opening.source,
+            time: opening.time,
+            outer: opening.outer.or(line.outer),
+            level: opening.level.or(line.level),
+            pid: opening.pid.as_deref(),
+            record: true,
+            text,
+            raw: if opening.report { line.raw } else { &whole },
+        });
     }
 
     fn understand(&mut self, line: &Line) {
-        if let Some(time) = &line.time
-            && line.record
-        {
-            self.held.moves(time.first);
+        if let Some(at) = line.at().filter(|_| line.record) {
+            self.held.moves(at);
         }
-        let quiet = matches!(line.level, None | Some("info" | "notice" | "debug"));
-        match message::read(line.text, quiet) {
+        match message::read(line.text, message::is_quiet(line.level.unwrap_or_default())) {
             Some(Message::End(end)) if self.is_own(line, &end) => {
                 self.seen.rabbitmq = true;
                 self.end(line, &end);
@@ -240,7 +243,7 @@ impl LogReader {
                 if let Some(pid) = pid.or(line.pid) {
                     self.remember(&line.source, pid, ends);
                 }
-                self.held.ends_before(&line.source, line.pid, line.time.as_ref());
+                self.held.ends_before(&line.source, line.pid, line.at());
                 self.remember_before(line);
             }
             Some(_) => {
@@ -273,7 +276,7 @@ impl LogReader {
         let before = before.get_or_insert_default();
         before.clear();
         before.push_str(pid);
-        *time = line.time.as_ref().map(|time| time.first);
+        *time = line.at();
     }
 
     /// Whether a message is RabbitMQ's own and not one that a client put into a name: the process speaks of itself, and not in the same
@@ -285,7 +288,7 @@ impl LogReader {
             return false;
         }
         let Some((source, pid, time)) = &self.before else { return true };
-        let at = line.time.as_ref().map(|time| time.first);
+        let at = line.at();
         let exact = at.is_some_and(|at| at.subsec_nanosecond() % 1_000_000 != 0);
         !(exact && *time == at && pid.as_deref() == line.pid && *source == line.source)
     }
@@ -301,7 +304,7 @@ impl LogReader {
             level: line.level.unwrap_or_default(),
             lines: vec![clean::repeated(line.raw)],
             connection: ends.and_then(|ends| ends.tuple()),
-            ports: ends.map(|ends| (ends.client.port, ends.broker.port)),
+            ports: ends.map(|ends| ends.ports()),
             protocol: end.protocol,
             reason: end.reason.clone().unwrap_or(Reason::Other),
             still_open: end.still_open,
@@ -310,7 +313,7 @@ impl LogReader {
         let head = Head {
             report,
             pid: pid.map(str::to_owned),
-            own: line.time.as_ref().map(|time| time.first),
+            own: line.at(),
             wrapped_in_time: line.outer.is_some(),
             torn: end.torn.then(|| line.text.to_owned()),
             term: String::new(),
@@ -350,11 +353,12 @@ impl LogReader {
     }
 }
 
-fn push_few<T>(few: &mut VecDeque<T>, one: T) {
-    if few.len() >= FEW {
-        few.pop_front();
+/// Remembers one more; at most that many, the latest.
+fn remember<T>(all: &mut VecDeque<T>, one: T, most: usize) {
+    if all.len() >= most {
+        all.pop_front();
     }
-    few.push_back(one);
+    all.push_back(one);
 }
 
 /// A number for a process of a source.

@@ -58,19 +58,17 @@ const TIMES: [&str; 16] = [
     "observedtimeunixnano",
 ];
 
-const SOURCES: [&str; 20] = [
+/// The last parts of their names.
+const SOURCES: [&str; 17] = [
     "_hostname",
     "hostname",
     "host",
-    "host.name",
     "name",
     "pod",
     "pod_name",
-    "k8s.pod.name",
     "container",
     "container_name",
     "container_id",
-    "container.name",
     "node",
     "logstreamname",
     "logstream",
@@ -143,7 +141,7 @@ fn visit(clock: &Clock, value: &Value, around: &Taken, all: &mut Vec<Taken>, dep
 
 /// The message or the line of an object.
 fn text_of(clock: &Clock, object: &Map<String, Value>) -> Option<String> {
-    let by_name = TEXTS.iter().find_map(|name| object.iter().find(|(key, _)| last(key) == *name).and_then(|(_, value)| string(value)));
+    let by_name = TEXTS.iter().find_map(|name| object.iter().find(|(key, _)| is_named(key, name)).and_then(|(_, value)| string(value)));
     if by_name.is_some() {
         return by_name;
     }
@@ -152,9 +150,13 @@ fn text_of(clock: &Clock, object: &Map<String, Value>) -> Option<String> {
     object.iter().filter_map(|(_, value)| value.as_str()).find(|text| text.len() > 20 && is_text(text)).map(str::to_owned)
 }
 
-/// The last part of a member's dotted name, in small letters.
-fn last(key: &str) -> String {
-    key.rsplit_once('.').map_or(key, |(_, last)| last).to_ascii_lowercase()
+/// Whether a member has that name, or its dotted name ends with it, in letters of any case.
+fn is_named(key: &str, name: &str) -> bool {
+    key.rsplit_once('.').map_or(key, |(_, last)| last).eq_ignore_ascii_case(name)
+}
+
+fn is_any(key: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| is_named(key, name))
 }
 
 /// A text, also as OpenTelemetry wraps it and as the journal has it when it holds control characters: an array of bytes.
@@ -179,27 +181,26 @@ fn describe(clock: &Clock, object: &Map<String, Value>, here: &mut Taken, depth:
     let named = TIMES
         .iter()
         .find_map(|name| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| time(clock, value)));
-    let guessed = || object.iter().filter(|(key, _)| !TEXTS.contains(&last(key).as_str())).find_map(|(_, value)| time(clock, value));
+    let guessed = || object.iter().filter(|(key, _)| !is_any(key, &TEXTS)).find_map(|(_, value)| time(clock, value));
     if let Some(time) = named.or_else(guessed) {
         here.time = Some(time);
     }
     for (key, value) in object {
-        let name = last(key);
         match value {
             Value::String(text) => {
                 if let Some((pid, "")) = message::pid(text) {
-                    if here.pid.is_none() || name == "pid" {
+                    if here.pid.is_none() || is_named(key, "pid") {
                         here.pid = Some(pid.to_owned());
                     }
-                } else if matches!(name.as_str(), "priority" | "syslog_severity") {
+                } else if is_any(key, &["priority", "syslog_severity"]) {
                     here.level = here.level.or(severity(text));
                 } else if let Some(level) = wrap::level_of(text) {
                     here.level = here.level.or(Some(level));
-                } else if SOURCES.contains(&name.as_str()) && here.source.len() < 8 && text.len() < 256 {
+                } else if is_any(key, &SOURCES) && here.source.len() < 8 && text.len() < 256 {
                     here.source.push(text.clone());
                 }
             }
-            Value::Object(inner) if !TEXTS.contains(&name.as_str()) || text_of(clock, inner).is_none() => {
+            Value::Object(inner) if !is_any(key, &TEXTS) || text_of(clock, inner).is_none() => {
                 describe_inner(clock, inner, here, depth);
             }
             _ => {}

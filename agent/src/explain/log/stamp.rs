@@ -179,9 +179,9 @@ impl Clock {
         }
         let mut instants: Vec<Timestamp> = Vec::new();
         for (year, month, day) in dates {
-            let years: Vec<i16> = match year {
-                Some(year) => vec![i16::try_from(*year).ok()?],
-                None => (0..=YEARS).map(|back| self.this_year - back).chain([self.this_year + 1]).collect(),
+            let years = match year {
+                Some(year) => i16::try_from(*year).map(|year| year..=year).ok()?,
+                None => self.this_year - YEARS..=self.this_year + 1,
             };
             for year in years {
                 let Some(date) = date(year, *month, *day, (hour, minute, second, nanosecond)) else { continue };

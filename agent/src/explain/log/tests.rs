@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{LogReader, Reason, Report};
 
-fn read(zone: TimeZone, log: &str) -> Vec<Report> {
+pub fn read(zone: TimeZone, log: &str) -> Vec<Report> {
     let mut reader = LogReader::new(zone);
     let mut reports: Vec<Report> = log.lines().flat_map(|line| reader.line(line)).collect();
     reports.extend(reader.finish());

@@ -1,11 +1,14 @@
 //! Lines out of what wraps them: the journal's entries, documents, JSON, pieces.
 
+use serde_json::Value;
+
 use super::{
-    LARGEST_LINE, Line, LogReader, Opening, clean,
+    FEW, LARGEST_LINE, Line, LogReader, Opening, clean,
     gather::{Document, after_tag, assigned, is_member, may_be_json, unquoted_field},
     message,
     object::{self, Taken},
-    one_line, push_few,
+    one_line, remember,
+    stamp::Stamp,
     wrap::{self, Piece},
 };
 
@@ -66,23 +69,14 @@ impl LogReader {
             return;
         }
         let source = one_line(&peeled.source.join(" "));
-        let mut whole = None;
-        if peeled.piece == Piece::Partial || (peeled.piece == Piece::Last && self.pieces.iter().any(|(other, _)| *other == source)) {
-            let before = self.pieces.iter().position(|(other, _)| *other == source).and_then(|at| self.pieces.remove(at));
-            let mut text = before.map_or_else(String::new, |(_, text)| text);
-            if text.len() < LARGEST_LINE {
-                // What had been peeled off belongs to the piece, if the piece begins in the middle of a record.
-                text.push_str(after_tag(line).unwrap_or(peeled.text));
+        if self.is_piece(peeled.piece, &source) {
+            // What had been peeled off belongs to the piece, if the piece begins in the middle of a record.
+            let text = after_tag(line).unwrap_or(peeled.text);
+            if let Some(text) = self.put_together(peeled.piece, &source, text) {
+                let time = peeled.outer.or(peeled.time);
+                self.taken(Taken { text, time, source: vec![source], ..Taken::default() }, raw);
             }
-            if peeled.piece == Piece::Partial {
-                push_few(&mut self.pieces, (source, text));
-                return;
-            }
-            whole = Some(text);
-        }
-        if let Some(whole) = whole {
-            let inner = Taken { text: whole, time: peeled.outer.or(peeled.time), source: vec![source], ..Taken::default() };
-            return self.taken(inner, raw);
+            return;
         }
         if peeled.text.starts_with(['{', '['])
             && let Some(done) = self.json(peeled.text, raw, &source)
@@ -93,7 +87,7 @@ impl LogReader {
             && !message::begins(peeled.text)
             && let Some(at) = peeled.text.find("{\"")
             && let (Some(before), Some(text)) = (peeled.text.get(..at), peeled.text.get(at..))
-            && let Some(Ok(value)) = serde_json::Deserializer::from_str(text).into_iter::<serde_json::Value>().next()
+            && let Some(Ok(value)) = serde_json::Deserializer::from_str(text).into_iter::<Value>().next()
         {
             let source = one_line(&[source.as_str(), before.trim()].join(" "));
             for mut taken in object::taken(&self.clock, &value) {
@@ -126,7 +120,7 @@ impl LogReader {
             };
             self.seen.rabbitmq |= opening.report;
             self.openings.retain(|other| other.source != opening.source);
-            push_few(&mut self.openings, opening);
+            remember(&mut self.openings, opening, FEW);
             return;
         }
         self.seen.rabbitmq |= peeled.report;
@@ -149,17 +143,34 @@ impl LogReader {
         }
     }
 
+    /// Whether a text is one of several pieces of a line.
+    fn is_piece(&self, piece: Piece, source: &str) -> bool {
+        match piece {
+            Piece::Whole => false,
+            Piece::Partial => true,
+            Piece::Last => self.pieces.iter().any(|(other, _)| other == source),
+        }
+    }
+
+    /// Takes in a piece of a line; returns the line when it is whole.
+    fn put_together(&mut self, piece: Piece, source: &str, text: &str) -> Option<String> {
+        let before = self.pieces.iter().position(|(other, _)| other == source).and_then(|at| self.pieces.remove(at));
+        let mut whole = before.map_or_else(String::new, |(_, text)| text);
+        if whole.len() < LARGEST_LINE {
+            whole.push_str(text);
+        }
+        if piece == Piece::Partial {
+            remember(&mut self.pieces, (source.to_owned(), whole), FEW);
+            return None;
+        }
+        Some(whole)
+    }
+
     /// JSON, whole or the beginning of a document over several lines; `None` if it is neither.
     fn json(&mut self, text: &str, raw: &str, source: &str) -> Option<()> {
         match serde_json::from_str(text) {
             Ok(value) => {
-                let value: serde_json::Value = value;
-                for mut taken in object::taken(&self.clock, &value) {
-                    if !source.is_empty() {
-                        taken.source.insert(0, source.to_owned());
-                    }
-                    self.taken(taken, raw);
-                }
+                self.records(&value, source, None, raw);
                 Some(())
             }
             Err(error) if error.is_eof() && may_be_json(text) => {
@@ -172,10 +183,21 @@ impl LogReader {
         }
     }
 
+    /// All records of a value; `source` and `time` are those of what it stands in.
+    fn records(&mut self, value: &Value, source: &str, time: Option<&Stamp>, raw: &str) {
+        for mut taken in object::taken(&self.clock, value) {
+            if !source.is_empty() {
+                taken.source.insert(0, source.to_owned());
+            }
+            taken.time = taken.time.or_else(|| time.cloned());
+            self.taken(taken, raw);
+        }
+    }
+
     pub(super) fn end_document(&mut self) {
         let Some(document) = self.document.take() else { return };
         let text = document.text;
-        match serde_json::from_str::<serde_json::Value>(&text) {
+        match serde_json::from_str::<Value>(&text) {
             Ok(value) => {
                 for taken in object::taken(&self.clock, &value) {
                     let raw = taken.text.clone();
@@ -199,20 +221,16 @@ impl LogReader {
     /// What was taken out of a wrapper.
     fn taken(&mut self, taken: Taken, raw: &str) {
         let source = taken.source.join(" ");
-        if taken.piece == Piece::Partial || (taken.piece == Piece::Last && self.pieces.iter().any(|(other, _)| *other == source)) {
-            let before = self.pieces.iter().position(|(other, _)| *other == source).and_then(|at| self.pieces.remove(at));
-            let mut text = before.map_or_else(String::new, |(_, text)| text);
-            if text.len() < LARGEST_LINE {
-                text.push_str(&taken.text);
+        if self.is_piece(taken.piece, &source) {
+            if let Some(text) = self.put_together(taken.piece, &source, &taken.text) {
+                self.taken(Taken { text, piece: Piece::Whole, ..taken }, raw);
             }
-            if taken.piece == Piece::Partial {
-                push_few(&mut self.pieces, (source, text));
-                return;
-            }
-            return self.taken(Taken { text, piece: Piece::Whole, ..taken }, raw);
+            return;
         }
+        // What is repeated is the whole line, with the first of its texts.
         let mut text_raw = Some(raw);
         let several = taken.text.trim_end().contains('\n');
+        let described = taken.pid.is_some() || taken.level.is_some();
         for text in taken.text.lines() {
             let text = clean::clean(text);
             if text.trim().is_empty() {
@@ -220,24 +238,18 @@ impl LogReader {
             }
             // JSON in JSON.
             if text.starts_with('{')
-                && let Ok(value) = serde_json::from_str::<serde_json::Value>(&text)
+                && let Ok(value) = serde_json::from_str(&text)
             {
-                for mut inner in object::taken(&self.clock, &value) {
-                    inner.time = inner.time.or_else(|| taken.time.clone());
-                    inner.source.insert(0, source.clone());
-                    self.taken(inner, raw);
-                }
+                self.records(&value, &source, taken.time.as_ref(), raw);
                 continue;
             }
             let own = wrap::peel(&self.clock, &text);
             let inner_source = own.source.join(" ");
-            let described = taken.pid.is_some() || taken.level.is_some();
             let source = [source.as_str(), inner_source.as_str()].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
             if own.is_record() && own.text.trim().is_empty() {
                 self.plain(&text, raw);
                 continue;
             }
-            let record = own.is_record() || described || several;
             for part in clean::unfolded(own.text) {
                 let line = Line {
                     source: source.clone(),
@@ -245,7 +257,7 @@ impl LogReader {
                     outer: taken.time.clone().filter(|_| own.time.is_some() || !described),
                     level: own.level.or(taken.level),
                     pid: own.pid.or(taken.pid.as_deref()),
-                    record: own.is_record() || (record && taken.pid.is_some()) || (several && text_raw.is_none()),
+                    record: own.is_record() || taken.pid.is_some() || (several && text_raw.is_none()),
                     text: &part,
                     raw: text_raw.take().unwrap_or_default(),
                 };

@@ -134,10 +134,9 @@ fn report<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&
     peeled.pid = None;
     let rest = rest.trim_start_matches('=').trim_start();
     let Some((stamp, length)) = clock.read(rest) else { return Some(rest) };
-    if peeled.time.is_some() {
-        peeled.outer = peeled.time.take();
+    if let Some(before) = std::mem::replace(&mut peeled.time, stamp) {
+        peeled.outer = Some(before);
     }
-    peeled.time = stamp;
     Some(rest.get(length..)?.trim_start().trim_start_matches('='))
 }
 
@@ -197,11 +196,10 @@ fn structured(text: &str) -> Option<&str> {
 /// A time, and what follows it.
 fn take<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
     let (stamp, length) = clock.read(text)?;
-    if stamp.is_some() {
-        if peeled.time.is_some() {
-            peeled.outer = peeled.time.take();
-        }
-        peeled.time = stamp;
+    if let Some(stamp) = stamp
+        && let Some(before) = peeled.time.replace(stamp)
+    {
+        peeled.outer = Some(before);
     }
     text.get(length..)
 }
@@ -218,9 +216,8 @@ fn square<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&
         peeled.pid = Some(pid);
         return Some(rest);
     }
-    if let Some((_, length)) = clock.read(inner) {
-        take(clock, peeled, inner)?;
-        return (length == inner.len() || inner.get(length..)?.trim_start().starts_with(['[', 'U'])).then_some(rest);
+    if let Some(after) = take(clock, peeled, inner) {
+        return (after.is_empty() || after.trim_start().starts_with(['[', 'U'])).then_some(rest);
     }
     // Seconds since the start, as journalctl -o short-monotonic and dmesg have it.
     if inner.parse::<f64>().is_ok() {

@@ -3,7 +3,9 @@
 use jiff::tz::Offset;
 
 /// Months, as C and Erlang abbreviate them.
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&[u8; 3]; 12] = [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
+
+const WEEKDAYS: [&[u8; 3]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
 
 /// Zones that journalctl and date(1) name, and that have one meaning in practice; hours east of UTC.
 const ZONES: [(&str, i8); 17] = [
@@ -90,14 +92,15 @@ impl Cursor<'_> {
         nanoseconds
     }
 
-    pub fn word(&self, length: usize) -> Option<String> {
-        let word = self.bytes.get(self.at..self.at + length)?;
-        word.iter().all(u8::is_ascii_alphabetic).then(|| word.iter().map(|byte| char::from(byte.to_ascii_lowercase())).collect())
+    /// The letters that come next, in lower case.
+    fn word<const LENGTH: usize>(&self) -> Option<[u8; LENGTH]> {
+        let word = self.bytes.get(self.at..)?.first_chunk::<LENGTH>()?;
+        word.iter().all(u8::is_ascii_alphabetic).then(|| word.map(|byte| byte.to_ascii_lowercase()))
     }
 
     pub fn month(&mut self) -> Option<i64> {
-        let word = self.word(3)?;
-        let month = MONTHS.iter().position(|month| *month == word)?;
+        let word = self.word()?;
+        let month = MONTHS.iter().position(|month| **month == word)?;
         if self.bytes.get(self.at + 3).is_some_and(u8::is_ascii_alphabetic) {
             return None;
         }
@@ -106,8 +109,7 @@ impl Cursor<'_> {
     }
 
     pub fn weekday(&mut self) {
-        let Some(word) = self.word(3) else { return };
-        if ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].contains(&word.as_str()) {
+        if self.word().is_some_and(|word| WEEKDAYS.contains(&&word)) {
             let before = self.at;
             self.at += 3;
             self.eat(b',');
@@ -133,10 +135,10 @@ impl Cursor<'_> {
         }
         let mut probe = *self;
         probe.spaces();
-        if let Some(half @ ("am" | "pm")) = probe.word(2).as_deref() {
+        if let Some([half @ (b'a' | b'p'), b'm']) = probe.word() {
             probe.at += 2;
             if probe.boundary() && hour <= 12 {
-                hour = hour % 12 + if half == "pm" { 12 } else { 0 };
+                hour = hour % 12 + if half == b'p' { 12 } else { 0 };
                 *self = probe;
             }
         }
