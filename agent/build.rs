@@ -1,5 +1,5 @@
-//! Builds the kernel programs into `$OUT_DIR/rstblame.bpf.o`, which the agent embeds, and names the commit in
-//! `RSTBLAME_COMMIT` where there is one.
+//! Builds the kernel programs into `$OUT_DIR/rstblame.bpf.o`, which the agent embeds, and names the
+//! commit in `RSTBLAME_COMMIT` where there is one.
 
 #[path = "../xtask/src/toolchain.rs"]
 mod toolchain;
@@ -44,8 +44,8 @@ impl fmt::Display for Error {
 
 fn main() {
     if let Err(error) = build() {
-        // Cargo fails the build for these lines, and shows them alone; after an exit code it would show all that was
-        // printed here.
+        // Cargo fails the build for these lines, and shows them alone; after an exit code it would
+        // show all that was printed here.
         for line in error.to_string().lines() {
             println!("cargo::error={line}");
         }
@@ -99,12 +99,13 @@ fn watch(workspace: &Path) {
     println!("cargo::rerun-if-changed=build.rs");
 }
 
-/// Sets `RSTBLAME_COMMIT` when the workspace is a git checkout of its own: not an unpacked archive, nor a folder in
-/// somebody else's repository.
+/// Sets `RSTBLAME_COMMIT` when the workspace is a git checkout of its own: not an unpacked archive,
+/// nor a folder in somebody else's repository.
 fn name_commit(workspace: &Path) {
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
-        // A build started from a git hook inherits these, and they would name that hook's repository.
+        // A build started from a git hook inherits these, and they would name that hook's
+        // repository.
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
             command.env_remove(name);
         }
@@ -116,8 +117,9 @@ fn name_commit(workspace: &Path) {
     }
     let Some(commit) = git(&["--short=12", "HEAD"]) else { return };
     println!("cargo::rustc-env=RSTBLAME_COMMIT={commit}");
-    // One file that changes with each commit and checkout, and with nothing else. A watched file that does not exist
-    // would make every build run this script again, so without a reflog the commit stays that of the last build.
+    // One file that changes with each commit and checkout, and with nothing else. A watched file
+    // that does not exist would make every build run this script again, so without a reflog the
+    // commit stays that of the last build.
     let reflog = git(&["--git-path", "logs/HEAD"]).map(|path| workspace.join(path));
     if let Some(reflog) = reflog.filter(|path| path.is_file()) {
         println!("cargo::rerun-if-changed={}", reflog.display());

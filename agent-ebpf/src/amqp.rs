@@ -1,10 +1,14 @@
-//! What is kept of an AMQP 0-9-1 or TLS conversation: one entry for each direction, so that each is written by one side alone.
+//! What is kept of an AMQP 0-9-1 or TLS conversation: one entry for each direction, so that each is
+//! written by one side alone.
 //!
-//! No credentials and no content: of `start-ok` and `secure-ok` only that they were sent, of messages nothing.
+//! No credentials and no content: of `start-ok` and `secure-ok` only that they were sent, of
+//! messages nothing.
 
-/// How far one direction is followed (`FlowState::stage`). Each stage waits for `FlowState::want` bytes at `FlowState::next`.
+/// How far one direction is followed (`FlowState::stage`). Each stage waits for `FlowState::want`
+/// bytes at `FlowState::next`.
 pub mod stage {
-    /// It is not: the connection is older than the agent, speaks something else, or a part of it was not seen.
+    /// It is not: the connection is older than the agent, speaks something else, or a part of it
+    /// was not seen.
     pub const NONE: u8 = 0;
     /// The first byte, which tells what is spoken.
     pub const FIRST: u8 = 1;
@@ -57,8 +61,9 @@ pub mod protocol {
     pub const STOMP: u8 = 10;
 }
 
-/// What the first eight bytes of a direction are ([`protocol`]), where they are neither a frame nor a TLS record. Both followers, that of
-/// the kernel and that of user space, ask here; the bytes themselves go no further.
+/// What the first eight bytes of a direction are ([`protocol`]), where they are neither a frame nor
+/// a TLS record. Both followers, that of the kernel and that of user space, ask here; the bytes
+/// themselves go no further.
 pub const fn first_bytes(bytes: [u8; 8]) -> u8 {
     match bytes {
         // AMQP 0-9-1, section 4.2.2.
@@ -66,7 +71,8 @@ pub const fn first_bytes(bytes: [u8; 8]) -> u8 {
         // AMQP, TLS and SASL of AMQP 1.0 (OASIS AMQP 1.0, sections 2.2, 5.2.1 and 5.3.1).
         [b'A', b'M', b'Q', b'P', 0 | 2 | 3, 1, 0, 0] => protocol::AMQP_10,
         [b'A', b'M', b'Q', b'P', ..] => protocol::AMQP_OTHER,
-        // Methods (RFC 9110, section 9; RFC 5789), the status line (RFC 9112, section 4), and the preface (RFC 9113, section 3.4).
+        // Methods (RFC 9110, section 9; RFC 5789), the status line (RFC 9112, section 4), and the
+        // preface (RFC 9113, section 3.4).
         [b'G', b'E', b'T', b' ', ..]
         | [b'P', b'U', b'T', b' ', ..]
         | [b'H', b'E', b'A', b'D', b' ', ..]
@@ -81,8 +87,8 @@ pub const fn first_bytes(bytes: [u8; 8]) -> u8 {
         // HAProxy, The PROXY protocol, sections 2.1 and 2.2.
         [b'P', b'R', b'O', b'X', b'Y', b' ', ..] => protocol::PROXY_1,
         [b'\r', b'\n', b'\r', b'\n', 0, b'\r', b'\n', b'Q'] => protocol::PROXY_2,
-        // CONNECT: its remaining length in one to four octets, and the name of the protocol (MQTT 3.1.1, sections 2.2.3 and 3.1.2; `MQIsdp`
-        // is that of 3.1).
+        // CONNECT: its remaining length in one to four octets, and the name of the protocol (MQTT
+        // 3.1.1, sections 2.2.3 and 3.1.2; `MQIsdp` is that of 3.1).
         [0x10, 0..=0x7f, 0, 4, b'M', b'Q', b'T', b'T']
         | [0x10, 0..=0x7f, 0, 6, b'M', b'Q', b'I', b's']
         | [0x10, 0x80..=0xff, 0..=0x7f, 0, 4, b'M', b'Q', b'T']
@@ -95,7 +101,8 @@ pub const fn first_bytes(bytes: [u8; 8]) -> u8 {
     }
 }
 
-/// Bits of `Spoken::methods` and `FlowState::pending`: methods of class `connection`, to the end of their frames.
+/// Bits of `Spoken::methods` and `FlowState::pending`: methods of class `connection`, to the end of
+/// their frames.
 pub mod method {
     pub const START: u16 = 1 << 0;
     pub const START_OK: u16 = 1 << 1;
@@ -111,7 +118,8 @@ pub mod method {
     pub const UNBLOCKED: u16 = 1 << 11;
     /// No method: a heartbeat frame.
     pub const HEARTBEAT: u16 = 1 << 12;
-    /// Not of class `connection`: `channel.close` that names an error. What it said is a [`ChannelError`](super::ChannelError).
+    /// Not of class `connection`: `channel.close` that names an error. What it said is a
+    /// [`ChannelError`](super::ChannelError).
     pub const CHANNEL_CLOSE: u16 = 1 << 13;
 }
 
@@ -130,13 +138,14 @@ pub mod record {
     pub const ALERT: u8 = 1 << 2;
 }
 
-/// `reply-code`s of a close that names no error: 200 is reply-success (AMQP 0-9-1, section 1.3), and some clients leave it at 0.
+/// `reply-code`s of a close that names no error: 200 is reply-success (AMQP 0-9-1, section 1.3),
+/// and some clients leave it at 0.
 pub const fn is_success(code: u16) -> bool {
     matches!(code, 0 | 200)
 }
 
-/// Whether a method frame on a channel may be `channel.close` by the size of its payload: ids (4), `reply-code` (2), `reply-text` (a short
-/// string), `class-id` (2), `method-id` (2).
+/// Whether a method frame on a channel may be `channel.close` by the size of its payload: ids (4),
+/// `reply-code` (2), `reply-text` (a short string), `class-id` (2), `method-id` (2).
 pub const fn may_be_close(size: u32) -> bool {
     matches!(size, 11..=266)
 }
@@ -188,8 +197,8 @@ pub struct Spoken {
     pub text: [u8; 128],
 }
 
-/// The latest `channel.close` of one direction that named an error; it counts with [`method::CHANNEL_CLOSE`]. Apart from [`Spoken`], since few
-/// connections have one.
+/// The latest `channel.close` of one direction that named an error; it counts with
+/// [`method::CHANNEL_CLOSE`]. Apart from [`Spoken`], since few connections have one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelError {

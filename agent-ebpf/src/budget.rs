@@ -1,6 +1,7 @@
 //! Keeping a flood of resets from becoming a flood of records.
 //!
-//! Past its budget a reset is counted and not reported. That costs a hash lookup and two additions, the agent nothing.
+//! Past its budget a reset is counted and not reported. That costs a hash lookup and two additions,
+//! the agent nothing.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -21,7 +22,8 @@ use crate::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Keys of [`class::REFUSED`]. Anybody can fill it with forged addresses; those of connections have a map of their own.
+/// Keys of [`class::REFUSED`]. Anybody can fill it with forged addresses; those of connections have
+/// a map of their own.
 #[map]
 static REFUSED: HashMap<FloodKey, Flood> = HashMap::with_max_entries(KEYS, 0);
 
@@ -58,7 +60,8 @@ fn budget(class: u32) -> Budget {
     }
 }
 
-/// Takes one record from the budget of a class. Two processors that do so at once may both get the last one.
+/// Takes one record from the budget of a class. Two processors that do so at once may both get the
+/// last one.
 #[inline(always)]
 fn spend(class: u32, second: u64, limit: u32) -> bool {
     let Some(spent) = SPENT.get_ptr_mut(class) else {
@@ -85,11 +88,12 @@ pub fn admits_packet(class: u32) -> bool {
     limit == 0 || spend(class, boottime_ns() / SECOND_NS, limit)
 }
 
-/// Whether the record of a reset may be submitted. One that may not is counted here. The first of a key always may, while there is room for
-/// keys.
+/// Whether the record of a reset may be submitted. One that may not is counted here. The first of a
+/// key always may, while there is room for keys.
 #[inline(always)]
 pub fn admits_reset(class: u32, ends: &Ends, netns: u32) -> bool {
-    // A number that is known makes two ways of all that follows; the mask is the bound that is lost with it.
+    // A number that is known makes two ways of all that follows; the mask is the bound that is lost
+    // with it.
     const { assert!(class::COUNT.is_power_of_two()) };
     let class = unknown_number(u64::from(class)) as u32 & (class::COUNT - 1);
     let Budget { class: limit, key: share } = budget(class);
@@ -127,7 +131,8 @@ fn admits(class: u32, key: &FloodKey, limit: u32, share: u32) -> bool {
         flood.second = second;
         flood.whole = 0;
         if first {
-            // Beside the budget of its class, which a flood may have used up; it still counts there.
+            // Beside the budget of its class, which a flood may have used up; it still counts
+            // there.
             let _either_way = spend(class, second, limit);
             flood.whole = 1;
             return true;

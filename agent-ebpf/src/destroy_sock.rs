@@ -1,4 +1,5 @@
-//! `tcp:tcp_destroy_sock`: the end of a TCP socket, after any RST it caused. Its entry goes, so the map holds what lives.
+//! `tcp:tcp_destroy_sock`: the end of a TCP socket, after any RST it caused. Its entry goes, so the
+//! map holds what lives.
 
 use aya_ebpf::{
     EbpfContext,
@@ -37,8 +38,9 @@ fn forget(sock: Option<u64>) {
     // SAFETY: the value stays readable while the program runs.
     let was_reset = unsafe { CONNECTIONS.get(sock) }.is_some_and(|connection| connection.was_reset != 0);
     if was_reset {
-        // It was in its owner's hands when it was reset, and a socket in hands is destroyed by the close(2) of the last of them
-        // (__tcp_close(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
+        // It was in its owner's hands when it was reset, and a socket in hands is destroyed by the
+        // close(2) of the last of them (__tcp_close(),
+        // <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
         submit_task(kind::CLOSED, sock);
     }
     // Most sockets are not watched and have no entry: a failure is the common case, not an error.

@@ -1,8 +1,11 @@
-//! What the kernel programs have to say about themselves, for the agent's own log at level debug (aya-log).
+//! What the kernel programs have to say about themselves, for the agent's own log at level debug
+//! (aya-log).
 //!
-//! The level is a frozen global, so that the verifier takes all of this out of the programs unless it is asked for. Before that it adds up the stacks
-//! of programs and subprograms that call each other, called or not, and aya-log's macro makes two subprograms in a row: at least 64 of 512 bytes are
-//! theirs (`check_max_stack_depth()`, <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/verifier.c>).
+//! The level is a frozen global, so that the verifier takes all of this out of the programs unless
+//! it is asked for. Before that it adds up the stacks of programs and subprograms that call each
+//! other, called or not, and aya-log's macro makes two subprograms in a row: at least 64 of 512
+//! bytes are theirs (`check_max_stack_depth()`,
+//! <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/verifier.c>).
 
 use aya_log_ebpf::{
     debug,

@@ -1,7 +1,9 @@
-//! The packet tap's other half: a socket filter on a packet socket for all protocols, the only kind that sees what leaves.
+//! The packet tap's other half: a socket filter on a packet socket for all protocols, the only kind
+//! that sees what leaves.
 //!
-//! It keeps for the leaving direction of watched connections the same facts as the tap, and reports nothing: what becomes of a RST that
-//! leaves is told by its tracepoint. Arriving packets, which such a socket sees too, it lets go at once.
+//! It keeps for the leaving direction of watched connections the same facts as the tap, and reports
+//! nothing: what becomes of a RST that leaves is told by its tracepoint. Arriving packets, which
+//! such a socket sees too, it lets go at once.
 
 use aya_ebpf::{EbpfContext, macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::wire::{FlowState, Packet, direction, packet_bit};
@@ -13,7 +15,8 @@ use crate::{
     slots,
 };
 
-/// `PACKET_OUTGOING` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_packet.h>).
+/// `PACKET_OUTGOING`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_packet.h>).
 const OUTGOING: u32 = 4;
 
 #[socket_filter]
@@ -44,8 +47,8 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
         return;
     }
     let flow = if known.is_null() { flow::begin(key, packet) } else { known };
-    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection leave one after the other, under its
-    // socket's lock or that of the queue.
+    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection
+    // leave one after the other, under its socket's lock or that of the queue.
     let Some(flow) = (unsafe { flow.as_mut() }) else {
         return;
     };
@@ -64,7 +67,8 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     follow::take(ctx, flow, follow::Part { key, packet, payload_at: *payload_at, window, before, now });
 }
 
-/// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device below.
+/// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device
+/// below.
 #[inline(always)]
 fn again(flow: &FlowState, packet: &Packet) -> bool {
     flow.ifindex != 0

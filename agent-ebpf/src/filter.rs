@@ -7,12 +7,14 @@ use rstblame_ebpf::{
 
 use crate::maps::{CONFIG, NETNS};
 
-/// In the object's data, in a section and so in a map of its own; written by user space while the programs run.
+/// In the object's data, in a section and so in a map of its own; written by user space while the
+/// programs run.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.watch")]
 static mut WATCH: Watch = Watch::NOTHING;
 
-/// Whether either port (host byte order) is watched. Of most packets one word tells that none is, without a branch for each port.
+/// Whether either port (host byte order) is watched. Of most packets one word tells that none is,
+/// without a branch for each port.
 #[inline(always)]
 pub fn ports_watched(local: u16, peer: u16) -> bool {
     let summary = summary();
@@ -49,7 +51,8 @@ pub fn only_netns() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const WATCH.netns) }
 }
 
-/// Whether the namespace is watched. One that could not be read (0) passes only when all are watched.
+/// Whether the namespace is watched. One that could not be read (0) passes only when all are
+/// watched.
 #[inline(always)]
 pub fn netns_watched(netns: u32) -> bool {
     let chosen = CONFIG.get(0).is_some_and(|config| config.flags & config::NETNS_FILTER != 0);

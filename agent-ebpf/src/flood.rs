@@ -1,11 +1,13 @@
 //! What the kernel programs count instead of reporting while there is too much of it.
 //!
-//! Two bounds, both for one second: so many records of one [`class`], and of these so many of one [`FloodKey`]. What is beyond either is added
-//! up by key, so that user space can still say of whom, and how many, exactly.
+//! Two bounds, both for one second: so many records of one [`class`], and of these so many of one
+//! [`FloodKey`]. What is beyond either is added up by key, so that user space can still say of
+//! whom, and how many, exactly.
 
 /// What shares a budget: a flood of one class takes nothing from another.
 pub mod class {
-    /// Resets that ended no connection of this host: nobody listens, a stray segment, a handshake that came to nothing.
+    /// Resets that ended no connection of this host: nobody listens, a stray segment, a handshake
+    /// that came to nothing.
     pub const REFUSED: u32 = 0;
     /// Resets of connections.
     pub const CONNECTED: u32 = 1;
@@ -54,7 +56,8 @@ pub struct FloodKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Resets, since the entry was made: it only grows, so that a reader who is late misses nothing.
+    /// Resets, since the entry was made: it only grows, so that a reader who is late misses
+    /// nothing.
     pub count: u64,
     /// The first of the latest such second: `CLOCK_BOOTTIME`, ns.
     pub first_ns: u64,
@@ -70,7 +73,8 @@ pub struct Flood {
     pub second: u64,
     /// Records submitted in it.
     pub whole: u64,
-    /// Resets counted instead, in even and in odd seconds: while one is written to, the other can be read.
+    /// Resets counted instead, in even and in odd seconds: while one is written to, the other can
+    /// be read.
     pub counted: [Counted; 2],
 }
 

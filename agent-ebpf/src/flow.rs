@@ -20,7 +20,8 @@ static SECOND: u32 = 1000;
 /// Jiffies a second.
 #[inline(always)]
 pub fn second() -> u32 {
-    // SAFETY: a valid, aligned static of a plain integer; volatile, since the value in the object is not the final one.
+    // SAFETY: a valid, aligned static of a plain integer; volatile, since the value in the object
+    // is not the final one.
     unsafe { core::ptr::read_volatile(&raw const SECOND) }
 }
 
@@ -42,15 +43,16 @@ pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
     begun
 }
 
-/// Furthest distance of a sequence number from the highest one seen, as a power of two: what arrives passes here whole, so that no more than
-/// what is out of order or was lost lies between.
+/// Furthest distance of a sequence number from the highest one seen, as a power of two: what
+/// arrives passes here whole, so that no more than what is out of order or was lost lies between.
 const AHEAD: u32 = 22;
 
 /// The same of acknowledgements: one may acknowledge all that is in flight.
 const ACKNOWLEDGED: u32 = 24;
 
-/// Whether a packet can be of the connection, by its numbers (RFC 9293, section 3.10.7.4; RFC 5961, section 5): anybody may have put the address
-/// on it. Of those who do not know the numbers, one in 65,000 hits both.
+/// Whether a packet can be of the connection, by its numbers (RFC 9293, section 3.10.7.4; RFC 5961,
+/// section 5): anybody may have put the address on it. Of those who do not know the numbers, one in
+/// 65,000 hits both.
 #[inline(always)]
 pub fn credible(flow: &FlowState, packet: &Packet) -> bool {
     let mut far = packet.seq.wrapping_sub(flow.end_seq).wrapping_add(1 << AHEAD) >> (AHEAD + 1);
@@ -60,8 +62,9 @@ pub fn credible(flow: &FlowState, packet: &Packet) -> bool {
     far == 0 && packet.flags & ACK != 0
 }
 
-/// A packet that cannot be of what is remembered. Gives back whether it begins something else: a connection whose SYN was seen, what comes
-/// after a first packet that was nobody's, or, after 256 of them, what is there instead.
+/// A packet that cannot be of what is remembered. Gives back whether it begins something else: a
+/// connection whose SYN was seen, what comes after a first packet that was nobody's, or, after 256
+/// of them, what is there instead.
 #[inline(never)]
 pub fn begins_anew(flow: &mut FlowState, key: &FlowKey, packet: &Packet) -> bool {
     flow.strangers = flow.strangers.wrapping_add(1);
@@ -133,14 +136,16 @@ pub fn observe(flow: &mut FlowState, key: &mut FlowKey, packet: &Packet, now: u3
     }
 }
 
-/// A packet after a pause of its direction: it answers the other one, or breaks the silence of both.
+/// A packet after a pause of its direction: it answers the other one, or breaks the silence of
+/// both.
 #[inline(never)]
 fn silence(flow: &mut FlowState, key: &mut FlowKey, now: u32) {
     key.direction ^= direction::OUT;
     let other = slots::seldom_of(key);
     key.direction ^= direction::OUT;
-    // SAFETY: null, or a value that stays valid while the program runs. Its own direction may change it meanwhile, on another CPU; what is
-    // lost then is a pause, as if the two packets had come in the other order.
+    // SAFETY: null, or a value that stays valid while the program runs. Its own direction may
+    // change it meanwhile, on another CPU; what is lost then is a pause, as if the two packets had
+    // come in the other order.
     let Some(other) = (unsafe { other.as_mut() }) else {
         return;
     };

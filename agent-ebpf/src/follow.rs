@@ -1,11 +1,14 @@
 //! Following AMQP 0-9-1 frames and TLS records of one direction, from the first byte on.
 //!
-//! Where the next header begins is known by arithmetic; what lies between is not read. A segment from before that is old: a retransmission, or
-//! the same packet on another device. One from beyond it leaves a gap, and then nothing that comes is trusted any more: no header is ever
-//! guessed. Bytes are copied only of headers and of the methods that [`crate::unit`] names, never of credentials and of content.
+//! Where the next header begins is known by arithmetic; what lies between is not read. A segment
+//! from before that is old: a retransmission, or the same packet on another device. One from beyond
+//! it leaves a gap, and then nothing that comes is trusted any more: no header is ever guessed.
+//! Bytes are copied only of headers and of the methods that [`crate::unit`] names, never of
+//! credentials and of content.
 //!
-//! Of messages nothing is kept. Frames on channels, which most segments hold and nothing else, are passed over where the segment is seen
-//! ([`take`]); a segment with anything else is handed over to a program of its own ([`amqp`]).
+//! Of messages nothing is kept. Frames on channels, which most segments hold and nothing else, are
+//! passed over where the segment is seen ([`take`]); a segment with anything else is handed over to
+//! a program of its own ([`amqp`]).
 
 use core::{hint::cold_path, ops::Range};
 
@@ -24,9 +27,10 @@ use crate::{
     window::Window,
 };
 
-/// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often as the kernel lets it: 33 times, or 32
-/// (`MAX_TAIL_CALL_CNT`, <https://github.com/torvalds/linux/blob/v6.12/include/linux/bpf.h>). A segment that holds more is given up, and its
-/// direction with it.
+/// Units (headers, ids, arguments) that one run looks at. The program calls itself again, as often
+/// as the kernel lets it: 33 times, or 32 (`MAX_TAIL_CALL_CNT`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/bpf.h>). A segment that holds more
+/// is given up, and its direction with it.
 const UNITS: u32 = 8;
 
 /// Frames on channels that are passed over in one segment before it is handed over.
@@ -44,8 +48,8 @@ const CLOSE: u32 = {
     u32::from_ne_bytes([a, b, c, d])
 };
 
-/// Bits of the time in jiffies. When one of them has changed since the payload before, a segment is handed over whatever it holds: each second
-/// to ten, by the kernel's `CONFIG_HZ`.
+/// Bits of the time in jiffies. When one of them has changed since the payload before, a segment is
+/// handed over whatever it holds: each second to ten, by the kernel's `CONFIG_HZ`.
 const LONG: u32 = !0x3ff;
 
 /// Room for a text and as much again, in words.
@@ -89,7 +93,8 @@ pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
     if flow.stage == stage::NONE || packet.payload == 0 || end.wrapping_sub(flow.next).cast_signed() <= 0 {
         return;
     }
-    // Now and then the other way: what was said counts as used then, and does not make room for what is used less.
+    // Now and then the other way: what was said counts as used then, and does not make room for
+    // what is used less.
     if (before ^ now) & LONG == 0 && may_pass_over(flow, packet) {
         let passed = pass_over(ctx, flow, window, packet.seq..end, payload_at);
         window.close();
@@ -122,8 +127,9 @@ fn may_pass_over(flow: &FlowState, packet: &Packet) -> bool {
         && packet.seq.wrapping_sub(flow.next).cast_signed() <= 0
 }
 
-/// Passes over frames on channels, as [`unit`] would, of which there are more than of anything else: without the other program, and without
-/// what was said. False when something else is left in the segment: also `channel.close`, and what may be one and ends before it tells.
+/// Passes over frames on channels, as [`unit`] would, of which there are more than of anything
+/// else: without the other program, and without what was said. False when something else is left in
+/// the segment: also `channel.close`, and what may be one and ends before it tells.
 #[inline(always)]
 fn pass_over(
     ctx: &SkBuffContext,
@@ -134,8 +140,8 @@ fn pass_over(
 ) -> bool {
     let skb = ctx.as_ptr() as u64;
     let behind = payload_at.wrapping_add(end.wrapping_sub(seq));
-    // The end octet of the frame before, with which a unit begins. It may have come with an earlier segment; what stands in its place then,
-    // if only the end of a header, does not count.
+    // The end octet of the frame before, with which a unit begins. It may have come with an earlier
+    // segment; what stands in its place then, if only the end of a header, does not count.
     let mut came = flow.have != 0;
     let mut left = end.wrapping_sub(flow.next).wrapping_add(u32::from(came));
     let mut seen = window.open(skb, behind, left);
@@ -188,7 +194,8 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
     };
     // SAFETY: as in `take`.
     let handover = unsafe { &mut *handover };
-    // SAFETY: null, or a value that stays valid while the program runs; packets of one direction come one after the other.
+    // SAFETY: null, or a value that stays valid while the program runs; packets of one direction
+    // come one after the other.
     let Some(flow) = (unsafe { slots::of(&handover.key).as_mut() }) else {
         return 0;
     };
@@ -227,7 +234,8 @@ fn lose(said: &mut Spoken, flow: &mut FlowState) {
     said.flags |= spoken::LOST;
 }
 
-/// Takes in the next unit, as far as the segment goes; false when there is nothing more to do in it.
+/// Takes in the next unit, as far as the segment goes; false when there is nothing more to do in
+/// it.
 #[inline(never)]
 fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &mut FlowState) -> bool {
     let left = handover.end.wrapping_sub(flow.next);
@@ -260,7 +268,8 @@ fn unit(ctx: &SkBuffContext, handover: &mut Handover, said: &mut Spoken, flow: &
             _ => copy::<3>(flow.carry.as_ptr().cast(), room),
         }
     }
-    // SAFETY: `have` is at most 127 and `taken` at most 128, and the room is 256 bytes; the helper checks the bounds of the packet.
+    // SAFETY: `have` is at most 127 and `taken` at most 128, and the room is 256 bytes; the helper
+    // checks the bounds of the packet.
     let failed = unsafe { bpf_skb_load_bytes(ctx.as_ptr().cast(), at, room.cast::<u8>().add(have as usize).cast(), taken) };
     if failed != 0 {
         lose(said, flow);

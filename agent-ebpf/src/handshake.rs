@@ -12,7 +12,8 @@ use crate::{
     slots::clear,
 };
 
-/// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the same addresses and ports.
+/// Remembers a SYN or SYN-ACK. One with another sequence number begins another connection on the
+/// same addresses and ports.
 #[inline(never)]
 pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     let mut waited = false;
@@ -28,11 +29,11 @@ pub fn seen(key: &FlowKey, packet: &Packet, known: *mut FlowState, now: u32) {
     if HANDSHAKES.insert(key, handshake, 0).is_ok() && !waited {
         count(counter::HANDSHAKES_BEGUN);
     }
-    // Of most addresses and ports of which nothing is known nothing was said, and what was is told by its time to be of an earlier connection:
-    // each SYN of a scan is spared a lookup.
-    // Anybody can send a SYN with the addresses and ports of a connection that lives; the packet after it tells. A SYN-ACK is held against the
-    // socket's numbers later.
-    // SAFETY: null, or a value that stays valid while the program runs.
+    // Of most addresses and ports of which nothing is known nothing was said, and what was is told
+    // by its time to be of an earlier connection: each SYN of a scan is spared a lookup. Anybody
+    // can send a SYN with the addresses and ports of a connection that lives; the packet after it
+    // tells. A SYN-ACK is held against the socket's numbers later. SAFETY: null, or a value that
+    // stays valid while the program runs.
     if let Some(flow) = unsafe { known.as_mut() }
         && !(key.direction == direction::IN && packet.flags & ACK == 0 && lives(flow))
     {

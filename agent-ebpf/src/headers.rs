@@ -1,4 +1,5 @@
-//! From the start of a packet to its payload: IPv4 and IPv6 with their options and extensions, and TCP.
+//! From the start of a packet to its payload: IPv4 and IPv6 with their options and extensions, and
+//! TCP.
 
 use core::{
     hint::cold_path,
@@ -22,14 +23,17 @@ const TCP: u8 = 6;
 /// The first byte of an IPv4 header of five words, without options (RFC 791, section 3.1).
 const WITHOUT_OPTIONS: u8 = 0x45;
 
-/// `ETH_P_IP` and `ETH_P_IPV6` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>), network byte order.
+/// `ETH_P_IP` and `ETH_P_IPV6`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>), network byte
+/// order.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 
-/// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order, and the twelve bytes behind it.
+/// Fixed part of a TCP header (RFC 9293, section 3.1), network byte order, and the twelve bytes
+/// behind it.
 ///
-/// Each call of the helper costs as much as some twenty instructions, so that one load takes in the timestamps too. Aligned, so that members
-/// of more than one byte are one load each.
+/// Each call of the helper costs as much as some twenty instructions, so that one load takes in the
+/// timestamps too. Aligned, so that members of more than one byte are one load each.
 #[repr(C, align(4))]
 #[derive(Clone, Copy)]
 struct Tcp {
@@ -48,7 +52,8 @@ struct Tcp {
 /// Bytes behind the fixed part that a packet need not have.
 const BEHIND: u32 = 12;
 
-/// Fixed part of an IPv4 header (RFC 791, section 3.1) and the TCP header behind it when there are no options.
+/// Fixed part of an IPv4 header (RFC 791, section 3.1) and the TCP header behind it when there are
+/// no options.
 #[repr(C, align(4))]
 #[derive(Clone, Copy)]
 struct V4 {
@@ -65,8 +70,9 @@ struct V4 {
     tcp: Tcp,
 }
 
-/// IPv6 header (RFC 8200, section 3) and the TCP header behind it when there are no extension headers. Addresses are two words each, which is
-/// how they are copied: the compiler has bytes copied one by one.
+/// IPv6 header (RFC 8200, section 3) and the TCP header behind it when there are no extension
+/// headers. Addresses are two words each, which is how they are copied: the compiler has bytes
+/// copied one by one.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct V6 {
@@ -92,11 +98,13 @@ pub struct Segment {
     pub window: Window,
 }
 
-/// Loads a `T` at `offset` from where the socket type puts the start of the packet, in place: the stack has 512 bytes.
+/// Loads a `T` at `offset` from where the socket type puts the start of the packet, in place: the
+/// stack has 512 bytes.
 #[inline(always)]
 pub fn load_into<T: Copy>(skb: u64, offset: u32, slot: &mut T) -> bool {
-    // SAFETY: the destination is as large as it is told; the helper checks the bounds of the packet. Every `T` used here is integers and
-    // arrays of integers, of which every bit pattern is a value.
+    // SAFETY: the destination is as large as it is told; the helper checks the bounds of the
+    // packet. Every `T` used here is integers and arrays of integers, of which every bit pattern is
+    // a value.
     unsafe { bpf_skb_load_bytes(skb as *const _, offset, core::ptr::from_mut(slot).cast(), size_of::<T>() as u32) == 0 }
 }
 
@@ -118,7 +126,8 @@ fn load_shorter<T: Copy>(skb: u64, offset: u32, slot: &mut MaybeUninit<T>) -> bo
     unsafe { bpf_skb_load_bytes(skb as *const _, offset, slot.as_mut_ptr().cast(), size) == 0 }
 }
 
-/// A length that is bounded, and of one byte at least: one less, which is one more in the end, so that the verifier sees that it is never zero.
+/// A length that is bounded, and of one byte at least: one less, which is one more in the end, so
+/// that the verifier sees that it is never zero.
 #[inline(always)]
 pub const fn at_most(length: u32, most: u32) -> u32 {
     let less = length.wrapping_sub(1);
@@ -152,8 +161,8 @@ pub fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
             return core::ptr::null_mut();
         }
     }
-    // The ports before all else, since most packets go no further. What stands in their place in other protocols is seldom a watched one. Later
-    // fragments have no TCP header.
+    // The ports before all else, since most packets go no further. What stands in their place in
+    // other protocols is seldom a watched one. Later fragments have no TCP header.
     if !ip.tcp.is_watched() || ip.protocol != TCP || u16::from_be_bytes(ip.fragment) & 0x1fff != 0 {
         return core::ptr::null_mut();
     }
@@ -168,7 +177,8 @@ pub fn ipv4(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
 /// Fills in what the headers of IPv4 and TCP say.
 #[inline(always)]
 fn fill_ipv4(place: &mut MaybeUninit<Segment>, ip: &V4, tcp_at: u32, ctx: &SkBuffContext, direction: u16) {
-    // Packets merged on their way up may be longer than the field can say; then it is zero (BIG TCP).
+    // Packets merged on their way up may be longer than the field can say; then it is zero (BIG
+    // TCP).
     let total = match u16::from_be_bytes(ip.total_length) {
         0 => ctx.len(),
         total => u32::from(total),
@@ -217,8 +227,9 @@ pub fn ipv6(ctx: &SkBuffContext, skb: u64, direction: u16) -> *mut Segment {
 /// Where TCP begins behind extension headers; 0 for something else than TCP.
 #[inline(never)]
 fn behind_extensions(skb: u64, mut next: u8) -> u32 {
-    // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than three in a row are nobody's. Fragments are
-    // left out: the first may be told from its header, the others have none.
+    // Hop-by-hop options, routing and destination options (RFC 8200, section 4); more than three in
+    // a row are nobody's. Fragments are left out: the first may be told from its header, the others
+    // have none.
     let mut at: u32 = 40;
     for _ in 0..3 {
         if next != 0 && next != 43 && next != 60 {
@@ -267,7 +278,8 @@ impl Tcp {
     }
 }
 
-/// Fills in what the TCP header at `tcp_at` of a packet of `total` bytes says, and what is known of the packet beside its headers.
+/// Fills in what the TCP header at `tcp_at` of a packet of `total` bytes says, and what is known of
+/// the packet beside its headers.
 #[inline(always)]
 fn fill_tcp<'a>(
     place: &'a mut MaybeUninit<Segment>,
@@ -293,7 +305,8 @@ fn fill_tcp<'a>(
     segment.packet.ack = u32::from_be_bytes(tcp.ack);
     segment.packet.window = u16::from_be_bytes(tcp.window);
     segment.packet.payload = total.saturating_sub(segment.payload_at);
-    // The timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix A).
+    // The timestamps where most stacks put them: NOP, NOP, kind 8, length 10 (RFC 7323, appendix
+    // A).
     let [nops, value, echo] = tcp.behind;
     if nops == [1, 1, 8, 10] && segment.payload_at >= tcp_at + 32 {
         segment.packet.ts_value = u32::from_be_bytes(value);
@@ -331,10 +344,12 @@ fn put(place: *mut [u8; 16], [first, second]: [u64; 2]) {
     }
 }
 
-/// Writes zeros over what not every packet fills in; the window is wiped by itself, and the offsets are always written.
+/// Writes zeros over what not every packet fills in; the window is wiped by itself, and the offsets
+/// are always written.
 #[inline(always)]
 fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
-    // SAFETY: a segment that a map holds: zeros to begin with, or an earlier one; integers only, of which any bits are a value.
+    // SAFETY: a segment that a map holds: zeros to begin with, or an earlier one; integers only, of
+    // which any bits are a value.
     let segment = unsafe { place.assume_init_mut() };
     // SAFETY: valid and aligned, as they come from a reference.
     unsafe {
@@ -344,10 +359,12 @@ fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
     segment
 }
 
-/// Where the segment that this CPU looks at is put down; null never, but that the verifier does not know.
+/// Where the segment that this CPU looks at is put down; null never, but that the verifier does not
+/// know.
 ///
-/// Not on the stack: the verifier follows each number there as far as it is known, and each set of bits would be a state of its own
-/// ([`mark`](crate::memory::mark)). Of what a map holds it knows nothing.
+/// Not on the stack: the verifier follows each number there as far as it is known, and each set of
+/// bits would be a state of its own ([`mark`](crate::memory::mark)). Of what a map holds it knows
+/// nothing.
 #[inline(always)]
 fn place() -> *mut MaybeUninit<Segment> {
     // This CPU's own: socket filters run with softirqs off, one after the other.

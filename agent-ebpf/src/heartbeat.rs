@@ -1,5 +1,5 @@
-//! A record that goes the way of every other, for user space to see that the way is open. Attached to nothing: it runs when user space
-//! runs it (`BPF_PROG_TEST_RUN`).
+//! A record that goes the way of every other, for user space to see that the way is open. Attached
+//! to nothing: it runs when user space runs it (`BPF_PROG_TEST_RUN`).
 
 use aya_ebpf::{macros::socket_filter, programs::SkBuffContext};
 use rstblame_ebpf::{Heartbeat, kind};

@@ -1,9 +1,10 @@
 //! Where things lie in the running kernel, resolved in user space before the programs are loaded.
 //!
-//! Both structures reach the programs as frozen globals, so the verifier sees constants and drops the code behind members this kernel
-//! does not have. One object serves every kernel.
+//! Both structures reach the programs as frozen globals, so the verifier sees constants and drops
+//! the code behind members this kernel does not have. One object serves every kernel.
 
-/// Marks a member that this kernel does not have or that could not be resolved: the part of a record that needs it is left out.
+/// Marks a member that this kernel does not have or that could not be resolved: the part of a
+/// record that needs it is left out.
 pub const ABSENT: u32 = u32::MAX;
 
 /// Byte offsets in kernel structures, from the running kernel's BTF.
@@ -44,7 +45,8 @@ pub struct Layout {
     pub sk_err: u32,
     /// `socket_alloc.vfs_inode.i_ino`, counted from `socket_alloc.socket`.
     pub socket_ino: u32,
-    /// `inet_sock.inet_sport`; `skc_num` is no substitute: it is zero once the socket is closed and its port released.
+    /// `inet_sock.inet_sport`; `skc_num` is no substitute: it is zero once the socket is closed and
+    /// its port released.
     pub inet_sport: u32,
     /// `inet_connection_sock.icsk_ack.lrcvtime`.
     pub lrcvtime: u32,
@@ -162,7 +164,8 @@ impl Layout {
     };
 }
 
-/// Byte offsets in a plain tracepoint's record, from its `format` file in tracefs. Members another tracepoint has are [`ABSENT`].
+/// Byte offsets in a plain tracepoint's record, from its `format` file in tracefs. Members another
+/// tracepoint has are [`ABSENT`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordFormat {

@@ -1,9 +1,9 @@
 //! Records the kernel programs write and the agent reads, and the names both sides must agree on.
 //!
-//! Every record is `repr(C)` without padding: the memory a ring buffer hands out is not zeroed, so a hole in a
-//! record would leak whatever the kernel had there before. Integers are in host byte order unless said otherwise;
-//! addresses are bytes as on the wire. Enumerations travel as integers, since the running kernel may know more
-//! values than this code.
+//! Every record is `repr(C)` without padding: the memory a ring buffer hands out is not zeroed, so
+//! a hole in a record would leak whatever the kernel had there before. Integers are in host byte
+//! order unless said otherwise; addresses are bytes as on the wire. Enumerations travel as
+//! integers, since the running kernel may know more values than this code.
 #![no_std]
 
 pub mod amqp;
@@ -19,11 +19,14 @@ pub use layout::{ABSENT, Layout, RecordFormat};
 pub mod kind {
     /// [`ResetRecord`](super::ResetRecord) of `tcp:tcp_send_reset`: this host's kernel sends a RST.
     pub const SEND_RESET: u32 = 1;
-    /// [`ResetRecord`](super::ResetRecord) of `tcp:tcp_receive_reset`: a socket of this host is torn down by `tcp_reset()`.
+    /// [`ResetRecord`](super::ResetRecord) of `tcp:tcp_receive_reset`: a socket of this host is
+    /// torn down by `tcp_reset()`.
     pub const RECEIVE_RESET: u32 = 2;
-    /// [`TaskRecord`](super::TaskRecord): a process is seen with a watched socket for the first time.
+    /// [`TaskRecord`](super::TaskRecord): a process is seen with a watched socket for the first
+    /// time.
     pub const PROCESS: u32 = 3;
-    /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before, or whose peer had sent FIN.
+    /// [`TaskRecord`](super::TaskRecord): a process closed a socket that had been reset before, or
+    /// whose peer had sent FIN.
     pub const CLOSED: u32 = 4;
     /// [`ArrivedRst`](super::wire::ArrivedRst): a RST arrived, whatever the kernel made of it.
     pub const ARRIVED_RST: u32 = 5;
@@ -31,12 +34,14 @@ pub mod kind {
     pub const FOLLOWED: u32 = 6;
     /// [`Heartbeat`](super::Heartbeat): user space asked for it.
     pub const HEARTBEAT: u32 = 7;
-    /// [`ResetRecord`](super::ResetRecord) of `sock:inet_sock_set_state`: an open connection begins to end, or one that was
-    /// being opened is given up. `connection` has the states and, where a process of this host acted, that process.
+    /// [`ResetRecord`](super::ResetRecord) of `sock:inet_sock_set_state`: an open connection begins
+    /// to end, or one that was being opened is given up. `connection` has the states and, where a
+    /// process of this host acted, that process.
     pub const ENDING: u32 = 8;
 }
 
-/// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not flagged is zero and means nothing.
+/// Which parts of a [`ResetRecord`] were filled in (`ResetRecord::valid`). A part that is not
+/// flagged is zero and means nothing.
 pub mod valid {
     /// `local`, `peer`, `local_port`, `peer_port`, `family`.
     pub const TUPLE: u32 = 1 << 0;
@@ -52,7 +57,8 @@ pub mod valid {
     pub const TCP: u32 = 1 << 5;
     /// The segment that provoked the RST: `trigger_seq`, `trigger_ack`, `trigger_flags`.
     pub const TRIGGER: u32 = 1 << 6;
-    /// The task that was on the CPU: `current`. Its owner only where the reset proves process context.
+    /// The task that was on the CPU: `current`. Its owner only where the reset proves process
+    /// context.
     pub const CURRENT: u32 = 1 << 7;
     /// What was remembered of the connection: `connection`.
     pub const CONNECTION: u32 = 1 << 8;
@@ -72,7 +78,8 @@ pub mod sock_bit {
     pub const LINGER_ZERO: u8 = 1 << 0;
     /// `SO_KEEPALIVE` is on.
     pub const KEEPALIVE: u8 = 1 << 1;
-    /// `SOCK_DONE`: a FIN of the peer was processed (tcp_fin(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>).
+    /// `SOCK_DONE`: a FIN of the peer was processed (tcp_fin(),
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>).
     pub const FIN_RECEIVED: u8 = 1 << 2;
     /// `SOCK_DEAD`: the socket is an orphan, no file refers to it.
     pub const DEAD: u8 = 1 << 3;
@@ -96,24 +103,29 @@ pub mod counter {
     pub const SEEN: u32 = 0;
     /// Records the ring buffer had no room for.
     pub const RING_FULL: u32 = 1;
-    /// Connections the connection map had no room for: their resets are reported without age and owner.
+    /// Connections the connection map had no room for: their resets are reported without age and
+    /// owner.
     pub const CONNECTIONS_FULL: u32 = 2;
-    /// Records of processes for which the ring buffer had no room: resets are reported all the same, perhaps without their owner.
+    /// Records of processes for which the ring buffer had no room: resets are reported all the
+    /// same, perhaps without their owner.
     pub const TASKS_LOST: u32 = 3;
-    /// Packets of the tap for which the ring buffer had no room, or that were beyond their budget: resets are reported all the same, with less
-    /// evidence.
+    /// Packets of the tap for which the ring buffer had no room, or that were beyond their budget:
+    /// resets are reported all the same, with less evidence.
     pub const PACKETS_LOST: u32 = 4;
     /// Directions of connections that the tap forgot, to make room for others.
     pub const FLOWS_GONE: u32 = 5;
     /// Messages that the kernel programs had for the agent's log, at level debug only.
     pub const DIAGNOSED: u32 = 6;
-    /// Resets that were counted by their key and not reported, because there were too many: [`flood`](super::flood).
+    /// Resets that were counted by their key and not reported, because there were too many:
+    /// [`flood`](super::flood).
     pub const FOLDED: u32 = 7;
     /// SYNs and SYN-ACKs that were put down, each in a place where none waited for its connection.
     pub const HANDSHAKES_BEGUN: u32 = 8;
-    /// Those of them that a connection was begun with: less these and those that still wait, the rest made room.
+    /// Those of them that a connection was begun with: less these and those that still wait, the
+    /// rest made room.
     pub const HANDSHAKES_TAKEN: u32 = 9;
-    /// Directions of connections of which it is not known any more what was said on them: it had made room when they went on.
+    /// Directions of connections of which it is not known any more what was said on them: it had
+    /// made room when they went on.
     pub const CONVERSATIONS_GONE: u32 = 10;
     /// Ends of watched connections that were to be reported: [`kind::ENDING`](super::kind::ENDING).
     pub const ENDINGS: u32 = 11;
@@ -129,10 +141,12 @@ pub mod config {
     pub const NETNS_FILTER: u32 = 1 << 0;
 }
 
-/// `TASK_COMM_LEN` of the kernel (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>).
+/// `TASK_COMM_LEN` of the kernel
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>).
 pub const COMM_LEN: usize = 16;
 
-/// `PF_EXITING` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): the task is on its way out, and `exit_code` is final.
+/// `PF_EXITING` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): the task is
+/// on its way out, and `exit_code` is final.
 pub const PF_EXITING: u32 = 0x4;
 
 /// How every record begins.
@@ -151,7 +165,8 @@ pub struct Header {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// `group_leader->start_boottime`: nanoseconds since boot, suspend included. 0 when the layout is not known.
+    /// `group_leader->start_boottime`: nanoseconds since boot, suspend included. 0 when the layout
+    /// is not known.
     pub start_boottime_ns: u64,
     /// Process id (`tgid`).
     pub tgid: u32,
@@ -205,7 +220,8 @@ pub mod owner {
     pub const CLOSE: u8 = 2;
 }
 
-/// What the kernel side remembers of one watched connection, keyed by the address of its `struct sock`.
+/// What the kernel side remembers of one watched connection, keyed by the address of its
+/// `struct sock`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
@@ -215,7 +231,9 @@ pub struct Connection {
     pub changed_ns: u64,
     /// The task that `owner` says.
     pub task: Task,
-    /// The state before the last change (`enum` of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>); 0 when none was seen.
+    /// The state before the last change (`enum` of
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>); 0 when none was
+    /// seen.
     pub previous_state: u8,
     /// The state after it.
     pub state: u8,
@@ -259,13 +277,15 @@ pub struct TaskRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResetRecord {
     pub header: Header,
-    /// Address of the `struct sock`: an identity, never dereferenced in user space and never printed.
+    /// Address of the `struct sock`: an identity, never dereferenced in user space and never
+    /// printed.
     pub sock: u64,
     /// `inode` of the socket's file in sockfs, as /proc/PID/fd shows it.
     pub inode: u64,
     /// `tp->bytes_received`: payload bytes received in order.
     pub bytes_received: u64,
-    /// `tp->bytes_sent` less `tp->bytes_retrans`: payload bytes sent, each counted once. (`bytes_acked` counts a SYN, too.)
+    /// `tp->bytes_sent` less `tp->bytes_retrans`: payload bytes sent, each counted once.
+    /// (`bytes_acked` counts a SYN, too.)
     pub bytes_sent: u64,
     /// The task on the CPU.
     pub current: Task,
@@ -293,7 +313,8 @@ pub struct ResetRecord {
     pub write_seq: u32,
     /// `tp->srtt_us`: smoothed round-trip time in eighths of a microsecond.
     pub srtt_us8: u32,
-    /// `tp->rtt_min`: smallest round-trip time of the window in microseconds; `u32::MAX` before the first sample.
+    /// `tp->rtt_min`: smallest round-trip time of the window in microseconds; `u32::MAX` before the
+    /// first sample.
     pub rtt_min_us: u32,
     /// `tp->total_retrans`.
     pub retransmits: u32,
@@ -363,7 +384,8 @@ mod pod {
         wire::{FlowKey, Handshake},
     };
 
-    // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where each is declared).
+    // SAFETY: repr(C), integers and arrays of integers only, no padding (sizes are asserted where
+    // each is declared).
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for ChannelError {}

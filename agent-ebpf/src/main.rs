@@ -1,8 +1,11 @@
-//! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to blame.
+//! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to
+//! blame.
 //!
-//! Every tracepoint exists twice, as a BTF tracepoint and as a plain tracepoint; user space attaches the first that the kernel accepts.
-//! Both read kernel memory by `bpf_probe_read_kernel` at offsets resolved in user space, never through typed pointers: the rules for
-//! typed pointers (trusted, nullable, arithmetic) differ between 6.1, 6.12 and 6.18, and the plain tracepoint has none.
+//! Every tracepoint exists twice, as a BTF tracepoint and as a plain tracepoint; user space
+//! attaches the first that the kernel accepts. Both read kernel memory by `bpf_probe_read_kernel`
+//! at offsets resolved in user space, never through typed pointers: the rules for typed pointers
+//! (trusted, nullable, arithmetic) differ between 6.1, 6.12 and 6.18, and the plain tracepoint has
+//! none.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]

@@ -31,23 +31,27 @@ pub static NETNS: HashMap<u32, u8> = HashMap::with_max_entries(1024, 0);
 #[map]
 pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
-/// Watched connections by the address of their `struct sock`. User space sets the size, and all of it is allocated at once: before Linux 6.1
-/// a tracing program that allocates can deadlock, and the kernel warns when one with such a map is loaded
-/// (<https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/verifier.c>, `check_map_prog_compatibility()`).
+/// Watched connections by the address of their `struct sock`. User space sets the size, and all of
+/// it is allocated at once: before Linux 6.1 a tracing program that allocates can deadlock, and the
+/// kernel warns when one with such a map is loaded
+/// (<https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/verifier.c>,
+/// `check_map_prog_compatibility()`).
 #[map]
 pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(131_072, 0);
 
-/// Processes already reported with a watched socket: process id to start time, so that each is reported once.
+/// Processes already reported with a watched socket: process id to start time, so that each is
+/// reported once.
 #[map]
 pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
 
-/// The last fatal signal of a process. All processes, since which of them own watched sockets shows only at their end; such signals are
-/// rare.
+/// The last fatal signal of a process. All processes, since which of them own watched sockets shows
+/// only at their end; such signals are rare.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
 
-/// What the tap remembers of the packets of watched connections: a [`table`](rstblame_ebpf::table). User space sets the size. Mappable, since the
-/// kernel has the slots of such an array begin with a page, and so each with a line of memory.
+/// What the tap remembers of the packets of watched connections: a [`table`](rstblame_ebpf::table).
+/// User space sets the size. Mappable, since the kernel has the slots of such an array begin with a
+/// page, and so each with a line of memory.
 #[map]
 pub static FLOWS: Array<Slot> = Array::with_max_entries(WAYS, BPF_F_MMAPABLE);
 
@@ -55,8 +59,9 @@ pub static FLOWS: Array<Slot> = Array::with_max_entries(WAYS, BPF_F_MMAPABLE);
 #[map]
 pub static SETS: Array<Set> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Sets in which something is just being put down, by number: the map's own lock decides between two CPUs, since socket filters are not given
-/// `bpf_spin_lock()` and Linux 5.10 has no atomic exchange. There are never more than twice as many as CPUs.
+/// Sets in which something is just being put down, by number: the map's own lock decides between
+/// two CPUs, since socket filters are not given `bpf_spin_lock()` and Linux 5.10 has no atomic
+/// exchange. There are never more than twice as many as CPUs.
 #[map]
 pub static TAKEN: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
 
@@ -64,11 +69,13 @@ pub static TAKEN: HashMap<u32, u8> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static HANDSHAKES: LruHashMap<FlowKey, Handshake> = LruHashMap::with_max_entries(16_384, 0);
 
-/// What was said on connections whose beginning was seen; the least recently used make room. User space sets the size.
+/// What was said on connections whose beginning was seen; the least recently used make room. User
+/// space sets the size.
 #[map]
 pub static SPOKEN: LruHashMap<FlowKey, Spoken> = LruHashMap::with_max_entries(32_768, 0);
 
-/// The latest error of a channel on such connections, of which few have one; the least recently used make room.
+/// The latest error of a channel on such connections, of which few have one; the least recently
+/// used make room.
 #[map]
 pub static CHANNEL_ERRORS: LruHashMap<FlowKey, ChannelError> = LruHashMap::with_max_entries(4096, 0);
 
@@ -76,7 +83,8 @@ pub static CHANNEL_ERRORS: LruHashMap<FlowKey, ChannelError> = LruHashMap::with_
 #[map]
 pub static SEGMENT: PerCpuArray<Segment> = PerCpuArray::with_max_entries(1, 0);
 
-/// The program that follows AMQP, so that the verifier looks at it on its own. Empty when that is turned off.
+/// The program that follows AMQP, so that the verifier looks at it on its own. Empty when that is
+/// turned off.
 #[map]
 pub static FOLLOWERS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
@@ -86,20 +94,21 @@ pub static HANDOVER: PerCpuArray<Handover> = PerCpuArray::with_max_entries(1, 0)
 
 /// Adds one to a counter of this CPU.
 ///
-/// Atomic although the counter is the CPU's own: a softirq may interrupt a program that runs in process context, between its
-/// load and its store.
+/// Atomic although the counter is the CPU's own: a softirq may interrupt a program that runs in
+/// process context, between its load and its store.
 #[inline(always)]
 pub fn count(index: u32) {
     if let Some(value) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the element is aligned to 8 and outlives the program; it is only ever changed here.
+        // SAFETY: the element is aligned to 8 and outlives the program; it is only ever changed
+        // here.
         unsafe { add_one(value) };
     }
 }
 
 /// Adds one, atomically.
 ///
-/// `core` offers no read-modify-write for this target (it has no compare-and-swap), the instruction set has an atomic add
-/// (RFC 9669, section 5.3).
+/// `core` offers no read-modify-write for this target (it has no compare-and-swap), the instruction
+/// set has an atomic add (RFC 9669, section 5.3).
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 pub unsafe fn add_one(value: *mut u64) {

@@ -11,7 +11,8 @@ use crate::maps::add_one;
 #[unsafe(no_mangle)]
 pub static LAYOUT: Layout = Layout::UNKNOWN;
 
-/// The offset of one member of [`LAYOUT`], read so that the compiler cannot take the value in the object for the final one.
+/// The offset of one member of [`LAYOUT`], read so that the compiler cannot take the value in the
+/// object for the final one.
 macro_rules! offset_of_member {
     ($member:ident) => {
         // SAFETY: a valid, aligned static of plain integers.
@@ -20,37 +21,43 @@ macro_rules! offset_of_member {
 }
 pub(crate) use offset_of_member;
 
-/// Reads a `T` at `base + offset`; `None` where the member does not exist on this kernel or the address is not mapped.
+/// Reads a `T` at `base + offset`; `None` where the member does not exist on this kernel or the
+/// address is not mapped.
 #[inline(always)]
 pub fn read<T: Copy>(base: u64, offset: u32) -> Option<T> {
-    // SAFETY: every `T` used here is integers and arrays of integers, for which zero bytes are a value.
+    // SAFETY: every `T` used here is integers and arrays of integers, for which zero bytes are a
+    // value.
     let mut slot: T = unsafe { core::mem::zeroed() };
     let done = read_into(base, offset, &mut slot);
-    // The compiler may leave the payload of a `None` undefined and still move it about, which the verifier refuses: load it on every
-    // path, and so that the load cannot be moved onto one.
+    // The compiler may leave the payload of a `None` undefined and still move it about, which the
+    // verifier refuses: load it on every path, and so that the load cannot be moved onto one.
     // SAFETY: a valid, aligned local.
     let value = unsafe { core::ptr::read_volatile(&raw const slot) };
     done.then_some(value)
 }
 
-/// Reads a `T` at `base + offset` straight into its place in a record; zero bytes where that fails. The stack has 512 bytes for a program
-/// and all it calls, so what goes into a record does not go through it.
+/// Reads a `T` at `base + offset` straight into its place in a record; zero bytes where that fails.
+/// The stack has 512 bytes for a program and all it calls, so what goes into a record does not go
+/// through it.
 ///
-/// A `base` of 0 is not asked about: no member is so far from the beginning of its structure that an address of the kernel's would come of
-/// it, and the helper reads no others. A branch for each member would be more for the verifier to follow than all the rest.
+/// A `base` of 0 is not asked about: no member is so far from the beginning of its structure that
+/// an address of the kernel's would come of it, and the helper reads no others. A branch for each
+/// member would be more for the verifier to follow than all the rest.
 #[inline(always)]
 pub fn read_into<T: Copy>(base: u64, offset: u32, place: &mut T) -> bool {
     if offset == ABSENT {
         return false;
     }
     let source = base.wrapping_add(u64::from(offset)) as *const c_void;
-    // SAFETY: the helper checks the source address itself and fails on a bad one; the destination is as large as it is told, and every bit
-    // pattern is a value of the integers and arrays of integers that are read.
+    // SAFETY: the helper checks the source address itself and fails on a bad one; the destination
+    // is as large as it is told, and every bit pattern is a value of the integers and arrays of
+    // integers that are read.
     unsafe { bpf_probe_read_kernel(core::ptr::from_mut(place).cast(), size_of::<T>() as u32, source) == 0 }
 }
 
-/// Reads a `T` at `base + offset`; zero bytes where the member does not exist on this kernel, and where the address is not mapped: the helper
-/// writes them itself, so that nothing has to ask what came of it (`bpf_probe_read_kernel_common()`,
+/// Reads a `T` at `base + offset`; zero bytes where the member does not exist on this kernel, and
+/// where the address is not mapped: the helper writes them itself, so that nothing has to ask what
+/// came of it (`bpf_probe_read_kernel_common()`,
 /// <https://github.com/torvalds/linux/blob/v5.10/kernel/trace/bpf_trace.c>).
 #[inline(always)]
 pub fn read_or_zero<T: Copy>(base: u64, offset: u32) -> T {
@@ -63,8 +70,8 @@ pub fn read_or_zero<T: Copy>(base: u64, offset: u32) -> T {
 
 /// Reads a `T` as [`read`] does, or takes `otherwise`.
 ///
-/// For values that are kept in a struct: an `Option` there is copied whether it holds something or not, and the verifier refuses a copy
-/// of what was never written.
+/// For values that are kept in a struct: an `Option` there is copied whether it holds something or
+/// not, and the verifier refuses a copy of what was never written.
 #[inline(always)]
 pub fn read_or<T: Copy>(base: u64, offset: u32, otherwise: T) -> T {
     match read(base, offset) {
@@ -82,9 +89,11 @@ impl Bits for u64 {}
 
 /// Sets bits of a record, in its place.
 ///
-/// Kept in a register, as the compiler would have it, every set of bits is a state of its own to the verifiers of Linux 6.2 and earlier, which
-/// prune no known number in a program with subprograms
-/// (`__mark_reg_unknown()`, <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/verifier.c>): twelve bits are 4096 times all that follows.
+/// Kept in a register, as the compiler would have it, every set of bits is a state of its own to
+/// the verifiers of Linux 6.2 and earlier, which prune no known number in a program with
+/// subprograms (`__mark_reg_unknown()`,
+/// <https://github.com/torvalds/linux/blob/v6.1/kernel/bpf/verifier.c>): twelve bits are 4096 times
+/// all that follows.
 #[inline(always)]
 pub fn mark<T: Bits>(place: &mut T, bits: T) {
     let place = core::ptr::from_mut(place);
@@ -92,8 +101,8 @@ pub fn mark<T: Bits>(place: &mut T, bits: T) {
     unsafe { core::ptr::write_volatile(place, core::ptr::read_volatile(place) | bits) };
 }
 
-/// A number of rounds that the compiler does not know of, lest it write the loop out. The verifier does: in 64 bits numbers are followed through
-/// the stack.
+/// A number of rounds that the compiler does not know of, lest it write the loop out. The verifier
+/// does: in 64 bits numbers are followed through the stack.
 #[inline(always)]
 pub fn not_written_out(rounds: u32) -> u64 {
     core::hint::black_box(u64::from(rounds))
@@ -101,15 +110,17 @@ pub fn not_written_out(rounds: u32) -> u64 {
 
 /// The same condition, of which the verifier knows nothing any more.
 ///
-/// A condition that is asked about twice makes two of every way that lies between, and each further one two of each of those: the verifier
-/// follows them all to the end. Where it knows nothing of a condition they meet again.
+/// A condition that is asked about twice makes two of every way that lies between, and each further
+/// one two of each of those: the verifier follows them all to the end. Where it knows nothing of a
+/// condition they meet again.
 #[inline(always)]
 pub fn unknown(condition: bool) -> bool {
     unknown_number(u64::from(condition)) != 0
 }
 
-/// The same number, of which the verifier knows nothing any more: it loses sight of one that is added to where it lies
-/// (`check_xadd()`, <https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/verifier.c>).
+/// The same number, of which the verifier knows nothing any more: it loses sight of one that is
+/// added to where it lies (`check_xadd()`,
+/// <https://github.com/torvalds/linux/blob/v5.10/kernel/bpf/verifier.c>).
 #[inline(always)]
 pub fn unknown_number(number: u64) -> u64 {
     let mut slot = number;
@@ -121,7 +132,8 @@ pub fn unknown_number(number: u64) -> u64 {
     added.wrapping_sub(1)
 }
 
-/// Reads a member of a record as its place has it, which nothing is known of to the verifier: see [`mark`].
+/// Reads a member of a record as its place has it, which nothing is known of to the verifier: see
+/// [`mark`].
 #[inline(always)]
 pub fn marked<T: Bits>(place: &T) -> T {
     // SAFETY: valid and aligned, as it comes from a reference.
@@ -130,8 +142,9 @@ pub fn marked<T: Bits>(place: &T) -> T {
 
 /// Writes zero bytes over a record.
 ///
-/// LLVM writes out up to 128 stores, of words where it knows that they are aligned. What is larger would be a call of a loop over bytes, which
-/// the verifier goes through byte by byte for each way that leads to it.
+/// LLVM writes out up to 128 stores, of words where it knows that they are aligned. What is larger
+/// would be a call of a loop over bytes, which the verifier goes through byte by byte for each way
+/// that leads to it.
 ///
 /// # Safety
 ///

@@ -18,7 +18,8 @@ use crate::{
 #[unsafe(no_mangle)]
 static OOM_FORMAT: RecordFormat = RecordFormat::UNKNOWN;
 
-/// 1 where the BTF tracepoint hands over the task (Linux 6.9 and later), 0 where it is a process id.
+/// 1 where the BTF tracepoint hands over the task (Linux 6.9 and later), 0 where it is a process
+/// id.
 #[unsafe(no_mangle)]
 static OOM_HAS_TASK: u32 = 0;
 

@@ -1,6 +1,7 @@
 //! The offending segment behind a RST that answers one.
 //!
-//! Listener, request and TIME_WAIT sockets do not hold the connection's tuple, or hold another; the packet always does.
+//! Listener, request and TIME_WAIT sockets do not hold the connection's tuple, or hold another; the
+//! packet always does.
 
 use rstblame_ebpf::{ResetRecord, valid};
 
@@ -20,7 +21,8 @@ struct TcpHeader {
     flags: u8,
 }
 
-/// A segment and where its headers are. Kept as a value with a mark, and not as an `Option`: see [`read_or`](crate::memory::read_or).
+/// A segment and where its headers are. Kept as a value with a mark, and not as an `Option`: see
+/// [`read_or`](crate::memory::read_or).
 pub struct Segment {
     /// Its headers were read.
     pub present: bool,

@@ -1,7 +1,8 @@
 //! `tcp:tcp_receive_reset`: `tcp_reset()` tears a socket down.
 //!
-//! Mostly because a RST arrived, but also when payload meets a socket whose receive side is shut down: then the kernel answers with a RST of
-//! its own at once, and user space joins the two firings (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>,
+//! Mostly because a RST arrived, but also when payload meets a socket whose receive side is shut
+//! down: then the kernel answers with a RST of its own at once, and user space joins the two
+//! firings (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>,
 //! tcp_rcv_state_process()).
 
 use aya_ebpf::{

@@ -33,7 +33,8 @@ pub fn header(kind: u32) -> Header {
     }
 }
 
-/// The two ends of a connection. Kept as a value with a mark, and not as an `Option`: see [`read_or`].
+/// The two ends of a connection. Kept as a value with a mark, and not as an `Option`: see
+/// [`read_or`].
 #[repr(C, align(8))]
 pub struct Ends {
     /// Four bytes for `AF_INET`, sixteen for `AF_INET6`.
@@ -49,13 +50,15 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// None yet. Zero bytes, of which the verifier does not know that they are: else those that are read into and those that are not differ.
+    /// None yet. Zero bytes, of which the verifier does not know that they are: else those that are
+    /// read into and those that are not differ.
     #[inline(always)]
     pub fn none() -> Self {
         let zero = unknown_number(0) as u32;
         let mut words = [0_u32; 4];
         for word in &mut words {
-            // SAFETY: a valid, aligned reference. Volatile, so that it is written and each on its own.
+            // SAFETY: a valid, aligned reference. Volatile, so that it is written and each on its
+            // own.
             unsafe { core::ptr::write_volatile(word, zero) };
         }
         // SAFETY: the same bytes.
@@ -75,10 +78,11 @@ pub struct Seen<'a> {
     pub netns: u32,
 }
 
-/// Counts a reset that passed the filter, makes room for its record if that is within the budget, lets `fill` write the rest of it, and
-/// submits it.
+/// Counts a reset that passed the filter, makes room for its record if that is within the budget,
+/// lets `fill` write the rest of it, and submits it.
 ///
-/// A reset for which there is no room is counted as lost: `seen` is always the sum of what was submitted and what was not.
+/// A reset for which there is no room is counted as lost: `seen` is always the sum of what was
+/// submitted and what was not.
 #[inline(always)]
 pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     count(counter::SEEN);
@@ -93,8 +97,8 @@ pub fn submit_reset(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
     submit(entry, seen, fill);
 }
 
-/// Submits the end of a connection, unless the ring buffer is filling up: a crowd that leaves at once takes no room from
-/// resets.
+/// Submits the end of a connection, unless the ring buffer is filling up: a crowd that leaves at
+/// once takes no room from resets.
 ///
 /// What is not submitted is counted as lost.
 #[inline(always)]
@@ -112,8 +116,8 @@ pub fn submit_ending(seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
 /// Writes the record of a connection: what every one begins with, and what `fill` knows.
 #[inline(always)]
 fn submit(mut entry: RingBufEntry<ResetRecord>, seen: &Seen<'_>, fill: impl FnOnce(&mut ResetRecord)) {
-    // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record, and none of the ring's old
-    // bytes survive.
+    // SAFETY: the entry is memory for one record, aligned to 8; all-zero bytes are a valid record,
+    // and none of the ring's old bytes survive.
     let record = unsafe {
         zero(entry.as_mut_ptr());
         &mut *entry.as_mut_ptr()
@@ -177,8 +181,8 @@ macro_rules! record_offset {
 pub(crate) use record_offset;
 
 impl RecordTuple<'_> {
-    /// Whether `saddr` and `daddr` are socket addresses (`struct sockaddr_in` or `sockaddr_in6`), which have their ports in them: those of
-    /// `tcp_send_reset` since Linux 6.10.
+    /// Whether `saddr` and `daddr` are socket addresses (`struct sockaddr_in` or `sockaddr_in6`),
+    /// which have their ports in them: those of `tcp_send_reset` since Linux 6.10.
     #[inline(always)]
     fn holds_sockaddrs(&self) -> bool {
         record_offset!(self.format, sport) == ABSENT
@@ -215,13 +219,14 @@ impl RecordTuple<'_> {
         let (local_port, peer_port) = self.ports();
         let saddr = record_offset!(self.format, saddr);
         let daddr = record_offset!(self.format, daddr);
-        // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8 (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/in.h>,
-        // in6.h).
+        // sockaddr_in has the address at byte 4, sockaddr_in6 at byte 8
+        // (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/in.h>, in6.h).
         let (family, v4, local6, peer6) = if self.holds_sockaddrs() {
             (read_or_zero(self.base, saddr), 4, saddr.wrapping_add(8), daddr.wrapping_add(8))
         } else {
             (
-                // Before Linux 5.18 there is none; the long addresses are there for both families, mapped for IPv4.
+                // Before Linux 5.18 there is none; the long addresses are there for both families,
+                // mapped for IPv4.
                 read_or(self.base, record_offset!(self.format, family), AF_INET6),
                 0,
                 record_offset!(self.format, saddr_v6),

@@ -1,7 +1,9 @@
 //! `tcp:tcp_send_reset`: this host's kernel sends a RST.
 //!
-//! Active resets come with a socket and no packet, passive ones with the offending packet and any kind of socket or none
-//! (<https://github.com/torvalds/linux/blob/v6.12/include/trace/events/tcp.h>). Before Linux 6.10 only full sockets reach it, and there is no reason.
+//! Active resets come with a socket and no packet, passive ones with the offending packet and any
+//! kind of socket or none
+//! (<https://github.com/torvalds/linux/blob/v6.12/include/trace/events/tcp.h>). Before Linux 6.10
+//! only full sockets reach it, and there is no reason.
 
 use aya_ebpf::{
     EbpfContext,
@@ -126,7 +128,8 @@ fn fill(firing: &Firing<'_>, segment: &Segment, state: u8, connected: bool, reco
     if firing.skb != 0 {
         mark(&mut record.valid, valid::HAS_SKB);
     } else {
-        // Only an active reset can run in its owner's context; in a passive one the task is whoever was interrupted.
+        // Only an active reset can run in its owner's context; in a passive one the task is whoever
+        // was interrupted.
         task::fill_current(&mut record.current);
         if marked(&record.valid) & valid::KERNEL_THREAD == 0 {
             task::fill_signal(record.current.tgid, &mut record.signal);

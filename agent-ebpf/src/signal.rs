@@ -1,4 +1,5 @@
-//! `signal:signal_generate`: who sent a signal that ends processes, kept until the process has ended.
+//! `signal:signal_generate`: who sent a signal that ends processes, kept until the process has
+//! ended.
 
 use aya_ebpf::{
     EbpfContext,
@@ -19,7 +20,8 @@ use crate::{
 #[unsafe(no_mangle)]
 static SIGNAL_FORMAT: RecordFormat = RecordFormat::UNKNOWN;
 
-/// Signals whose default is to end the process (signal(7)): HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM XCPU XFSZ SYS.
+/// Signals whose default is to end the process (signal(7)): HUP INT QUIT ILL TRAP ABRT BUS FPE KILL
+/// SEGV PIPE ALRM TERM XCPU XFSZ SYS.
 const FATAL: u32 = 1 << 1
     | 1 << 2
     | 1 << 3
@@ -37,8 +39,9 @@ const FATAL: u32 = 1 << 1
     | 1 << 25
     | 1 << 31;
 
-/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h>): stand-ins for a siginfo,
-/// from a process and from the kernel.
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched/signal.h>): stand-ins for a
+/// siginfo, from a process and from the kernel.
 const NO_INFO: u64 = 0;
 const PRIVILEGED: u64 = 1;
 
@@ -73,12 +76,14 @@ fn handle(number: u32, code: i32, target: u32) {
         return;
     }
     let now = boottime_ns();
-    // Codes above zero are the kernel's own; zero and below come from kill(2), tgkill(2) and sigqueue(3) (siginfo(2)).
+    // Codes above zero are the kernel's own; zero and below come from kill(2), tgkill(2) and
+    // sigqueue(3) (siginfo(2)).
     let mut flags = if code > 0 { signal_flag::FROM_KERNEL } else { 0 };
     // SAFETY: the value stays readable while the program runs.
     if let Some(known) = unsafe { SIGNALS.get(target) } {
         flags |= known.flags & signal_flag::OOM;
-        // SIGKILL is final: what comes right after it did not end the process. Later, the id may be another process's.
+        // SIGKILL is final: what comes right after it did not end the process. Later, the id may be
+        // another process's.
         if known.number == SIGKILL && now.wrapping_sub(known.at_ns) < SECOND_NS {
             return;
         }

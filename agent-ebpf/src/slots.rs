@@ -17,20 +17,22 @@ use crate::{
 #[unsafe(no_mangle)]
 static TABLE: Table = Table::SMALLEST;
 
-/// How often a set that another CPU puts something down in is tried again. That takes as long as two or three tries, unless its virtual machine
-/// is stopped meanwhile.
+/// How often a set that another CPU puts something down in is tried again. That takes as long as
+/// two or three tries, unless its virtual machine is stopped meanwhile.
 const TRIES: u32 = 16;
 
 /// How many sets there are.
 #[inline(always)]
 fn sets() -> u32 {
-    // SAFETY: a valid, aligned static of plain integers; volatile, since the value in the object is not the final one.
+    // SAFETY: a valid, aligned static of plain integers; volatile, since the value in the object is
+    // not the final one.
     unsafe { core::ptr::read_volatile(&raw const TABLE.sets) }
 }
 
 #[inline(always)]
 fn place(key: &FlowKey) -> Place {
-    // By a reference that the compiler cannot see through: it would take the numbers in the object for the final ones.
+    // By a reference that the compiler cannot see through: it would take the numbers in the object
+    // for the final ones.
     Place::of(key, core::hint::black_box(&TABLE.seeds))
 }
 
@@ -39,8 +41,9 @@ fn place(key: &FlowKey) -> Place {
 pub fn of(key: &FlowKey) -> *mut FlowState {
     let place = place(key);
     if let Some(slot) = FLOWS.get_ptr_mut(place.slot(sets())) {
-        // SAFETY: the value stays valid while the program runs. Another CPU may put something else down in it meanwhile, if it was the least
-        // recently used of its set: as with the kernel's own maps, whose elements are taken for others while a program looks at them.
+        // SAFETY: the value stays valid while the program runs. Another CPU may put something else
+        // down in it meanwhile, if it was the least recently used of its set: as with the kernel's
+        // own maps, whose elements are taken for others while a program looks at them.
         let slot = unsafe { &mut *slot };
         if slot.key.is(key) {
             return &raw mut slot.state;
@@ -49,8 +52,9 @@ pub fn of(key: &FlowKey) -> *mut FlowState {
     elsewhere(key, place)
 }
 
-/// [`of`] for what is seldom asked, in less room: a filter may not be longer than some 2500 instructions before Linux 6.7, where it is charged
-/// to its socket (`optmem_max`, <https://github.com/torvalds/linux/blob/v6.1/net/core/filter.c>, `sk_filter_charge()`).
+/// [`of`] for what is seldom asked, in less room: a filter may not be longer than some 2500
+/// instructions before Linux 6.7, where it is charged to its socket (`optmem_max`,
+/// <https://github.com/torvalds/linux/blob/v6.1/net/core/filter.c>, `sk_filter_charge()`).
 #[inline(never)]
 pub fn seldom_of(key: &FlowKey) -> *mut FlowState {
     elsewhere(key, Place(seldom_sum(key)))
@@ -91,7 +95,8 @@ fn within(set: u32, key: &FlowKey, place: Place) -> *mut FlowState {
     core::ptr::null_mut()
 }
 
-/// Puts a direction down that is not in the table; null when that fails. The least recently used of its set makes room when there is none.
+/// Puts a direction down that is not in the table; null when that fails. The least recently used of
+/// its set makes room when there is none.
 #[inline(never)]
 pub fn put(key: &FlowKey) -> *mut FlowState {
     let place = Place(seldom_sum(key));
@@ -166,7 +171,8 @@ fn free(set: u32, preferred: u32) -> u32 {
 #[inline(never)]
 fn least_recent(set: u32) -> u32 {
     let now = now();
-    // Age and way in one number, of which the verifier knows nothing: of a way that it knows it would follow each that could be the oldest.
+    // Age and way in one number, of which the verifier knows nothing: of a way that it knows it
+    // would follow each that could be the oldest.
     let mut oldest = 0;
     for way in 0..not_written_out(WAYS) {
         if let Some(slot) = FLOWS.get(set * WAYS + way as u32) {
@@ -188,8 +194,8 @@ fn fill(set: u32, way: u32, key: &FlowKey, place: Place) -> *mut FlowState {
     };
     // SAFETY: the value stays valid while the program runs.
     let slot = unsafe { &mut *slot };
-    // No key is like that: what stands here is found no more from now on.
-    // SAFETY: a valid, aligned member. Volatile, or the compiler would leave it out: the key is written again below.
+    // No key is like that: what stands here is found no more from now on. SAFETY: a valid, aligned
+    // member. Volatile, or the compiler would leave it out: the key is written again below.
     unsafe { core::ptr::write_volatile(&raw mut slot.key.family, 0) };
     clear(&mut slot.state);
     // It is not the least recently used of its set from the beginning.
@@ -207,6 +213,7 @@ fn fill(set: u32, way: u32, key: &FlowKey, place: Place) -> *mut FlowState {
 /// Forgets all that is remembered of a direction.
 #[inline(never)]
 pub fn clear(state: &mut FlowState) {
-    // SAFETY: valid and aligned to words, as it comes from a reference to what is a multiple of them long.
+    // SAFETY: valid and aligned to words, as it comes from a reference to what is a multiple of
+    // them long.
     unsafe { zero(state) };
 }

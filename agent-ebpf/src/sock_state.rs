@@ -1,4 +1,5 @@
-//! `sock:inet_sock_set_state`: when a watched connection was opened, by whom, which state it was in before it closed, and who ended it.
+//! `sock:inet_sock_set_state`: when a watched connection was opened, by whom, which state it was in
+//! before it closed, and who ended it.
 //!
 //! The state matters because an aborting socket is already CLOSE when `tcp_send_reset` fires
 //! (tcp_disconnect(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
@@ -59,14 +60,15 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
     if new != socket::state::SYN_SENT
         && let Some(known) = CONNECTIONS.get_ptr_mut(sock)
     {
-        // SAFETY: the value stays valid while the program runs, and changes of one socket's state are serialised by its lock.
+        // SAFETY: the value stays valid while the program runs, and changes of one socket's state
+        // are serialised by its lock.
         let known = unsafe { &mut *known };
         update(known, sock, old, new);
         report(known, sock, tuple);
         return;
     }
-    // Connections that are first seen in any other state were opened before the agent was: their age is not known. But whoever
-    // closes one is its owner all the same, and its end is one.
+    // Connections that are first seen in any other state were opened before the agent was: their
+    // age is not known. But whoever closes one is its owner all the same, and its end is one.
     let first_seen = match new {
         socket::state::FIN_WAIT1
         | socket::state::LAST_ACK
@@ -85,7 +87,8 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         return;
     }
     if new == socket::state::LISTEN {
-        // listen(2): the process will own what it accepts. Forking servers hand that on, so this only makes its facts known.
+        // listen(2): the process will own what it accepts. Forking servers hand that on, so this
+        // only makes its facts known.
         let mut task = socket::NOTHING_KNOWN.task;
         task::fill_current(&mut task);
         task::introduce(&task, sock);
@@ -120,9 +123,10 @@ fn update(connection: &mut Connection, sock: u64, old: u8, new: u8) {
     connection.previous_state = old;
     connection.state = new;
     connection.changed_ns = now;
-    // Only close(2), shutdown(2) and the end of a process send this host's FIN, all of them in the owner's context
-    // (tcp_close_state(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Multipath TCP leaves it to a worker: then
-    // whoever connected is still the best that is known.
+    // Only close(2), shutdown(2) and the end of a process send this host's FIN, all of them in the
+    // owner's context (tcp_close_state(),
+    // <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Multipath TCP leaves it to a
+    // worker: then whoever connected is still the best that is known.
     if (new == socket::state::FIN_WAIT1 || new == socket::state::LAST_ACK) && !task::is_kernel_thread() {
         task::fill_current(&mut connection.task);
         task::introduce(&connection.task, sock);
@@ -130,8 +134,8 @@ fn update(connection: &mut Connection, sock: u64, old: u8, new: u8) {
     }
 }
 
-/// Reports the first act of an end: this host's FIN, the peer's, or that the kernel gave the connection up. Whoever closes after the
-/// peer's FIN is reported by name only.
+/// Reports the first act of an end: this host's FIN, the peer's, or that the kernel gave the
+/// connection up. Whoever closes after the peer's FIN is reported by name only.
 #[inline(always)]
 fn report(connection: &Connection, sock: u64, tuple: &RecordTuple<'_>) {
     let (old, new) = (connection.previous_state, connection.state);

@@ -12,7 +12,8 @@ use crate::{
     task,
 };
 
-/// States of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>, which user space programs may rely on.
+/// States of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>, which user
+/// space programs may rely on.
 pub mod state {
     pub const ESTABLISHED: u8 = 1;
     pub const SYN_SENT: u8 = 2;
@@ -25,7 +26,8 @@ pub mod state {
     pub const NEW_SYN_RECV: u8 = 12;
 }
 
-/// Ports of a full socket in host byte order: local, peer. Each is 0 while there is none, and both where they cannot be read.
+/// Ports of a full socket in host byte order: local, peer. Each is 0 while there is none, and both
+/// where they cannot be read.
 #[inline(always)]
 pub fn ports(sock: u64) -> (u16, u16) {
     let local = read_or_zero(sock, offset_of_member!(inet_sport));
@@ -33,7 +35,8 @@ pub fn ports(sock: u64) -> (u16, u16) {
     (u16::from_be_bytes(local), u16::from_be_bytes(peer))
 }
 
-/// Network namespace, 0 where it cannot be read; every kind of socket has it, `struct sock_common` comes first in all of them.
+/// Network namespace, 0 where it cannot be read; every kind of socket has it, `struct sock_common`
+/// comes first in all of them.
 #[inline(always)]
 pub fn netns(sock: u64) -> u32 {
     read_or_zero(read_or_zero(sock, offset_of_member!(skc_net)), offset_of_member!(net_inum))
@@ -85,7 +88,8 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
     // Only for a socket that is no orphan does its later end run in its owner's context.
     let held = marked(&record.valid) & valid::SOCK != 0 && marked(&record.sock_bits) & sock_bit::DEAD == 0;
     if let Some(connection) = CONNECTIONS.get_ptr_mut(sock) {
-        // SAFETY: map values stay valid while the program runs; changes of one socket's entry are serialised by its lock.
+        // SAFETY: map values stay valid while the program runs; changes of one socket's entry are
+        // serialised by its lock.
         let connection = unsafe { &mut *connection };
         record.connection = *connection;
         mark(&mut record.valid, valid::CONNECTION);
@@ -94,7 +98,8 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
         }
         connection.was_reset = u8::from(held);
     } else if held {
-        // Opened before the agent was: remembered from here on, so that whoever closes it can be named.
+        // Opened before the agent was: remembered from here on, so that whoever closes it can be
+        // named.
         #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
         if let Err(error) = CONNECTIONS.insert(sock, &ONLY_RESET, 0) {
             count(counter::CONNECTIONS_FULL);
@@ -103,8 +108,9 @@ pub fn fill_facts(sock: u64, record: &mut ResetRecord) {
     }
 }
 
-/// Whether the kernel gave a connection up because nothing answered any more: `sk_err` is set before the state changes, by
-/// tcp_write_err() and its like (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_timer.c>). A RST sets others.
+/// Whether the kernel gave a connection up because nothing answered any more: `sk_err` is set
+/// before the state changes, by tcp_write_err() and its like
+/// (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_timer.c>). A RST sets others.
 #[inline(always)]
 pub fn timed_out(sock: u64) -> bool {
     matches!(
@@ -129,8 +135,9 @@ pub const NOTHING_KNOWN: Connection = Connection {
 /// The same, to be written to the map from where it is.
 pub static NEW: Connection = NOTHING_KNOWN;
 
-/// A connection of which nothing is remembered but that it was reset. Written to the map from where it is: on the stack, of which verifiers
-/// allow 512 bytes to a program and all that it calls, it would take more room than there is without BTF.
+/// A connection of which nothing is remembered but that it was reset. Written to the map from where
+/// it is: on the stack, of which verifiers allow 512 bytes to a program and all that it calls, it
+/// would take more room than there is without BTF.
 static ONLY_RESET: Connection = Connection { was_reset: 1, ..NOTHING_KNOWN };
 
 #[inline(always)]

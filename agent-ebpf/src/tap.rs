@@ -1,9 +1,11 @@
-//! The packet tap: a socket filter on packet sockets bound to one protocol, which see what arrives and nothing that leaves.
+//! The packet tap: a socket filter on packet sockets bound to one protocol, which see what arrives
+//! and nothing that leaves.
 //!
-//! It always returns 0, so nothing is ever copied to user space that way. Of a watched connection it remembers header facts; the header of
-//! every RST goes out with them, and for a while after it the headers of what else arrives: a peer that keeps talking did not send it.
-//! Each protocol has a program of its own, so that no packet runs through, or fetches, what is the other's.
-//! Sockets of type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
+//! It always returns 0, so nothing is ever copied to user space that way. Of a watched connection
+//! it remembers header facts; the header of every RST goes out with them, and for a while after it
+//! the headers of what else arrives: a peer that keeps talking did not send it. Each protocol has a
+//! program of its own, so that no packet runs through, or fetches, what is the other's. Sockets of
+//! type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
 
 use aya_ebpf::{
     EbpfContext,
@@ -33,10 +35,12 @@ use crate::{
 /// Packets reported after a RST at most.
 const FOLLOWED_MAX: u16 = 16;
 
-/// RSTs of one direction that are reported while it is watched, but for the one that is expected: a share of the budget of all.
+/// RSTs of one direction that are reported while it is watched, but for the one that is expected: a
+/// share of the budget of all.
 const RSTS_MAX: u8 = 8;
 
-/// Packets of a direction from which on it counts as a connection: one or two can be made up by anybody.
+/// Packets of a direction from which on it counts as a connection: one or two can be made up by
+/// anybody.
 const PROVEN: u64 = 4;
 
 /// How long packets are reported after a RST, seconds.
@@ -88,8 +92,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
         return;
     }
     let flow = if known.is_null() { flow::begin(&segment.key, &segment.packet) } else { known };
-    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection arrive on one CPU, or the facts of two mix,
-    // which costs precision of a baseline and nothing else.
+    // SAFETY: null, or a value that stays valid while the program runs. Packets of one connection
+    // arrive on one CPU, or the facts of two mix, which costs precision of a baseline and nothing
+    // else.
     let Some(flow) = (unsafe { flow.as_mut() }) else {
         return;
     };
@@ -99,7 +104,8 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     if flow.watch_until != 0 {
         still_talking(skb, segment, flow, now);
     } else if flow.packets <= 1 || flow.packets.is_multiple_of(16) {
-        // The address of the link costs as much to read as the rest of the packet, and changes seldom: now and then is enough.
+        // The address of the link costs as much to read as the rest of the packet, and changes
+        // seldom: now and then is enough.
         read_mac(skb, &mut segment.packet);
     }
     let Segment { key, packet, payload_at, window, .. } = segment;
@@ -108,14 +114,15 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     follow::take(ctx, flow, follow::Part { key, packet, payload_at: *payload_at, window, before, now });
 }
 
-/// A RST. Like all that is not for each packet, it is no part of the program that each packet runs through: instructions that are jumped
-/// over are fetched, too.
+/// A RST. Like all that is not for each packet, it is no part of the program that each packet runs
+/// through: instructions that are jumped over are fetched, too.
 #[inline(never)]
 fn rst(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
     // SAFETY: null, or a map value, which stays valid while the program runs.
     if let Some(flow) = unsafe { flow.as_mut() } {
         let watched = flow.watch_until != 0 && flow.watch_until.wrapping_sub(now).cast_signed() >= 0;
-        // The one that the connection expects, or the one before it after a FIN, is told in any case: who makes up RSTs does not know it.
+        // The one that the connection expects, or the one before it after a FIN, is told in any
+        // case: who makes up RSTs does not know it.
         let exact = flow.end_seq.wrapping_sub(segment.packet.seq) <= 1;
         if !watched {
             flow.rsts = 0;
@@ -190,8 +197,9 @@ fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32)
     let record = entry.as_mut_ptr();
     const { assert!(core::mem::offset_of!(ArrivedRst, options).is_multiple_of(8)) };
     const { assert!(size_of::<ArrivedRst>() - core::mem::offset_of!(ArrivedRst, options) == size_of::<[u64; 13]>()) };
-    // Member by member: the whole of it at once would be a store for each word, and these two are cleared by what the program has anyway.
-    // SAFETY: the record is as large as it is told and aligned; each member is integers, and all are written here.
+    // Member by member: the whole of it at once would be a store for each word, and these two are
+    // cleared by what the program has anyway. SAFETY: the record is as large as it is told and
+    // aligned; each member is integers, and all are written here.
     let record = unsafe {
         slots::clear(&mut (*record).flow);
         slots::clear(&mut (*record).sent);
@@ -222,8 +230,8 @@ fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
     }
 }
 
-/// Reads the payload of a RST if, and only if, it begins with the mark of a device that explains itself there. Any other payload may be
-/// somebody's data and stays where it is.
+/// Reads the payload of a RST if, and only if, it begins with the mark of a device that explains
+/// itself there. Any other payload may be somebody's data and stays where it is.
 #[inline(always)]
 fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
     // With what follows it, in one word.
@@ -241,7 +249,8 @@ fn load_upto<T: Copy>(skb: u64, at: u32, length: u32, room: &mut T) {
         return;
     }
     let length = at_most(length, most);
-    // SAFETY: the room is at least as large as is told; the helper checks the bounds of the packet, and writes zeros where it fails.
+    // SAFETY: the room is at least as large as is told; the helper checks the bounds of the packet,
+    // and writes zeros where it fails.
     unsafe { bpf_skb_load_bytes(skb as *const _, at, core::ptr::from_mut(room).cast(), length) };
 }
 

@@ -25,7 +25,8 @@ pub fn fill_current(task: &mut Task) {
     read_into(current, offset_of_member!(task_flags), &mut task.flags);
     read_into(current, offset_of_member!(task_exit_code), &mut task.exit_code);
 
-    // A thread is named after its work ("3_scheduler"), the process after its program: take the leader's name.
+    // A thread is named after its work ("3_scheduler"), the process after its program: take the
+    // leader's name.
     let leader = read_or_zero(current, offset_of_member!(task_group_leader));
     read_into(leader, offset_of_member!(task_start_boottime), &mut task.start_boottime_ns);
     if !read_into(leader, offset_of_member!(task_comm), &mut task.comm)
@@ -46,14 +47,15 @@ pub fn is_kernel_thread() -> bool {
 /// Writes the last fatal signal of a process into `signal`.
 #[inline(always)]
 pub fn fill_signal(tgid: u32, signal: &mut Signal) {
-    // SAFETY: map values stay readable while the program runs; a signal that arrives meanwhile replaces a whole entry.
+    // SAFETY: map values stay readable while the program runs; a signal that arrives meanwhile
+    // replaces a whole entry.
     if let Some(known) = unsafe { SIGNALS.get(tgid) } {
         *signal = *known;
     }
 }
 
-/// Reports the process of the current task, if this is the first time that it is seen with a watched socket: its facts can then be read while
-/// it lives.
+/// Reports the process of the current task, if this is the first time that it is seen with a
+/// watched socket: its facts can then be read while it lives.
 #[inline(always)]
 pub fn introduce(task: &Task, sock: u64) {
     if task.tgid == 0 || task.flags & PF_KTHREAD != 0 {
@@ -63,7 +65,8 @@ pub fn introduce(task: &Task, sock: u64) {
     if unsafe { PROCESSES.get(task.tgid) }.is_some_and(|start| *start == task.start_boottime_ns) {
         return;
     }
-    // Least recently used entries make room; a failure means only that the process is reported again.
+    // Least recently used entries make room; a failure means only that the process is reported
+    // again.
     if let Err(error) = PROCESSES.insert(task.tgid, task.start_boottime_ns, 0) {
         diagnose::process_not_stored(task.tgid, error);
     }

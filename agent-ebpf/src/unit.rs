@@ -1,6 +1,8 @@
-//! What a complete unit of a conversation says: a header, the ids of a method, the beginning of its arguments, a text.
+//! What a complete unit of a conversation says: a header, the ids of a method, the beginning of its
+//! arguments, a text.
 //!
-//! The rules are those of the follower in user space (`agent/src/amqp/follow.rs`); the lab holds the two against each other.
+//! The rules are those of the follower in user space (`agent/src/amqp/follow.rs`); the lab holds
+//! the two against each other.
 
 use rstblame_ebpf::{
     amqp::{
@@ -18,13 +20,15 @@ pub const FRAME_END: u8 = 0xce;
 /// The class `connection`.
 const CONNECTION: u16 = 10;
 
-/// Frame types (AMQP 0-9-1, section 4.2.3; heartbeats by the table of constants, which is what is spoken).
+/// Frame types (AMQP 0-9-1, section 4.2.3; heartbeats by the table of constants, which is what is
+/// spoken).
 const METHOD: u8 = 1;
 const CONTENT_HEADER: u8 = 2;
 const CONTENT_BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 
-/// Larger frames than any broker or client agrees on (`frame-max` is 128 KiB by default) are no frames.
+/// Larger frames than any broker or client agrees on (`frame-max` is 128 KiB by default) are no
+/// frames.
 const FRAME_MAX: u32 = 1 << 30;
 
 /// The largest TLS record (RFC 8446, section 5.2; RFC 5246, section 6.2.3).
@@ -151,7 +155,8 @@ fn first(said: &mut Spoken, flow: &mut FlowState) -> bool {
     true
 }
 
-/// A protocol header, or what stands in its place. Where the server sends one, it does not speak what the client does.
+/// A protocol header, or what stands in its place. Where the server sends one, it does not speak
+/// what the client does.
 #[inline(always)]
 fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
     let Some(first) = flow.carry.first_chunk() else {
@@ -164,7 +169,8 @@ fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
         first_frame(flow);
     } else {
         flow.stage = stage::NONE;
-        // The class is all that is kept: these are no bytes of AMQP, and a RST takes what is remembered of its direction with it.
+        // The class is all that is kept: these are no bytes of AMQP, and a RST takes what is
+        // remembered of its direction with it.
         flow.carry = [0; CARRY];
     }
     true
@@ -200,7 +206,8 @@ fn frame(flow: &mut FlowState) -> bool {
     is_of_channel(kind, channel, size)
 }
 
-/// Whether a frame on a channel may be `channel.close`: of most that are no methods the header tells.
+/// Whether a frame on a channel may be `channel.close`: of most that are no methods the header
+/// tells.
 #[inline(always)]
 pub const fn may_be_channel_close(kind: u8, size: u32) -> bool {
     kind == METHOD && may_be_close(size)
@@ -230,8 +237,8 @@ fn size(flow: &FlowState) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// Class and method id on channel 0. Of which methods more is read stands here, and nowhere else (AMQP 0-9-1, section 1.4): those that follow
-/// `start` and `secure` hold credentials.
+/// Class and method id on channel 0. Of which methods more is read stands here, and nowhere else
+/// (AMQP 0-9-1, section 1.4): those that follow `start` and `secure` hold credentials.
 #[inline(always)]
 fn ids(said: &Spoken, flow: &mut FlowState) -> bool {
     let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = flow.carry;
@@ -244,7 +251,8 @@ fn ids(said: &Spoken, flow: &mut FlowState) -> bool {
         done(flow, 0);
         return true;
     }
-    // What it is; whether this end sends it; the smallest and the largest size that it can have, where more is read.
+    // What it is; whether this end sends it; the smallest and the largest size that it can have,
+    // where more is read.
     let (what, sent, smallest, largest) = match id {
         10 => (method::START, !client, 4, FRAME_MAX),
         11 => (method::START_OK, client, 4, FRAME_MAX),
@@ -326,7 +334,8 @@ fn channel_close(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState) -> bool
     };
     match CHANNEL_ERRORS.get_ptr_mut(key).filter(|_| failed) {
         Some(error) => {
-            // SAFETY: the value stays valid while the program runs; segments of one direction come one after the other.
+            // SAFETY: the value stays valid while the program runs; segments of one direction come
+            // one after the other.
             let error = unsafe { &mut *error };
             error.channel = u16::from_be_bytes([c0, c1]);
             error.code = code;

@@ -5,16 +5,17 @@ pub const PORT_WORDS: usize = 1024;
 
 /// The ports, and the namespace where there is only one.
 ///
-/// One value in the object's own data and not a map of entries: programs find it at a known address, without a lookup. User space writes it
-/// whole while they run. Each bit is the old one or the new one at every moment, so that what is watched before and after is watched meanwhile.
+/// One value in the object's own data and not a map of entries: programs find it at a known
+/// address, without a lookup. User space writes it whole while they run. Each bit is the old one or
+/// the new one at every moment, so that what is watched before and after is watched meanwhile.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// Where any port is watched: one bit for each 1024 ports. The ports of most packets are far from all that are watched, and then this word
-    /// is all that has to be fetched.
+    /// Where any port is watched: one bit for each 1024 ports. The ports of most packets are far
+    /// from all that are watched, and then this word is all that has to be fetched.
     pub summary: u64,
-    /// The network namespace that packets are listened for in, by inode number, while there is only one; 0 while there are several. To ask
-    /// each packet takes longer than all the rest.
+    /// The network namespace that packets are listened for in, by inode number, while there is only
+    /// one; 0 while there are several. To ask each packet takes longer than all the rest.
     pub netns: u32,
     /// Explicit padding, zero.
     pub reserved: u32,

@@ -1,6 +1,7 @@
 //! A part of a payload, loaded at once.
 //!
-//! A call of the helper takes as long for one byte as for sixty: what stands close together is loaded together.
+//! A call of the helper takes as long for one byte as for sixty: what stands close together is
+//! loaded together.
 
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 
@@ -16,7 +17,8 @@ const WORDS: usize = SIZE as usize / size_of::<u64>();
 const MASK: u32 = 2 * SIZE - 1;
 const ROOM: usize = MASK as usize + 1 + size_of::<u64>();
 
-/// What is looked at of a payload, closed between two segments. In a map, since the stack has no room for it.
+/// What is looked at of a payload, closed between two segments. In a map, since the stack has no
+/// room for it.
 #[repr(C, align(8))]
 pub struct Window {
     bytes: [u8; ROOM],
@@ -35,7 +37,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether so many bytes are among it of those that begin where `left` bytes of the segment are left.
+    /// Whether so many bytes are among it of those that begin where `left` bytes of the segment are
+    /// left.
     #[inline(always)]
     pub const fn has(self, left: u32, bytes: u32) -> bool {
         self.left.wrapping_sub(left).wrapping_add(bytes) <= self.length
@@ -43,11 +46,13 @@ impl Seen {
 }
 
 impl Window {
-    /// Loads what comes where `left` bytes are left of a segment that ends at this offset of the packet.
+    /// Loads what comes where `left` bytes are left of a segment that ends at this offset of the
+    /// packet.
     #[inline(always)]
     pub fn open(&mut self, skb: u64, behind: u32, left: u32) -> Seen {
         let length = at_most(left, SIZE);
-        // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the packet.
+        // SAFETY: the room is larger than what is loaded; the helper checks the bounds of the
+        // packet.
         let failed = unsafe { bpf_skb_load_bytes(skb as *const _, behind.wrapping_sub(left), self.bytes.as_mut_ptr().cast(), length) };
         Seen { left, length: if failed == 0 { length } else { 0 } }
     }
@@ -64,7 +69,8 @@ impl Window {
 
     /// The same number, by way of the map, where the verifier loses sight of it.
     ///
-    /// Of an offset that goes round a loop it keeps all that each way through the loop tells, and goes through the rest once more for each.
+    /// Of an offset that goes round a loop it keeps all that each way through the loop tells, and
+    /// goes through the rest once more for each.
     #[inline(always)]
     pub fn unknown(&mut self, number: u32) -> u32 {
         // SAFETY: a valid, aligned member.
@@ -74,7 +80,8 @@ impl Window {
         }
     }
 
-    /// The word that begins where `left` bytes of the segment are left; what is beyond the part that was loaded means nothing.
+    /// The word that begins where `left` bytes of the segment are left; what is beyond the part
+    /// that was loaded means nothing.
     #[inline(always)]
     pub fn word(&self, seen: Seen, left: u32) -> u64 {
         word(&self.bytes, seen.left.wrapping_sub(left))
@@ -85,10 +92,12 @@ const _: () = assert!(core::mem::offset_of!(Window, bytes).is_multiple_of(size_o
 
 /// The word at an offset, at most [`MASK`], in host byte order.
 ///
-/// In the machine's own words: the compiler would read it byte by byte, since it takes words to be aligned on this target, which the kernel
-/// does not ask of a map's value where the machine does not (`check_ptr_alignment()`,
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>). And it would leave out the mask, knowing that it changes nothing;
-/// the verifier, which has lost sight of that by then, needs it.
+/// In the machine's own words: the compiler would read it byte by byte, since it takes words to be
+/// aligned on this target, which the kernel does not ask of a map's value where the machine does
+/// not (`check_ptr_alignment()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>). And it would leave out
+/// the mask, knowing that it changes nothing; the verifier, which has lost sight of that by then,
+/// needs it.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn word(bytes: &[u8; ROOM], offset: u32) -> u64 {

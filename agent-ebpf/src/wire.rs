@@ -22,8 +22,8 @@ pub struct FlowKey {
     pub family: u16,
     /// [`direction`].
     pub direction: u16,
-    /// Inode number of the network namespace; 0 when it could not be read. A host that routes for its containers sees the packets of one
-    /// connection in several, with another TTL in each.
+    /// Inode number of the network namespace; 0 when it could not be read. A host that routes for
+    /// its containers sees the packets of one connection in several, with another TTL in each.
     pub netns: u32,
     /// Explicit padding, zero.
     pub reserved: u32,
@@ -38,7 +38,8 @@ impl FlowKey {
         unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
-    /// Whether two keys are the same one. As words: the compiler would make a loop over the bytes of it.
+    /// Whether two keys are the same one. As words: the compiler would make a loop over the bytes
+    /// of it.
     #[inline(always)]
     pub fn is(&self, other: &Self) -> bool {
         // SAFETY: as long and as aligned as asserted beside their size, and integers without holes.
@@ -47,7 +48,8 @@ impl FlowKey {
     }
 }
 
-/// `FlowKey::direction`. On loopback a packet leaves one end and arrives at the other in the same namespace.
+/// `FlowKey::direction`. On loopback a packet leaves one end and arrives at the other in the same
+/// namespace.
 pub mod direction {
     /// Packets that arrive.
     pub const IN: u16 = 0;
@@ -55,7 +57,8 @@ pub mod direction {
     pub const OUT: u16 = 1;
 }
 
-/// A SYN or SYN-ACK, kept apart from the flow until the first packet after it: a flood of them shall not drive live connections out.
+/// A SYN or SYN-ACK, kept apart from the flow until the first packet after it: a flood of them
+/// shall not drive live connections out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshake {
@@ -146,9 +149,11 @@ pub const RESERVED: usize = 19;
 
 /// What the packets of one direction have in common. Times are jiffies, low 32 bits.
 ///
-/// Most of what a packet costs is waiting for lines of memory that were used for something else since the packet before. With its key this is four
-/// lines of 64 bytes ([`Slot`](crate::table::Slot)). What each packet touches stands first, so that it is in two of them with the key; what
-/// following the conversation takes, and the flow label, stand in the third.
+/// Most of what a packet costs is waiting for lines of memory that were used for something else
+/// since the packet before. With its key this is four lines of 64 bytes
+/// ([`Slot`](crate::table::Slot)). What each packet touches stands first, so that it is in two of
+/// them with the key; what following the conversation takes, and the flow label, stand in the
+/// third.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowState {
@@ -196,7 +201,8 @@ pub struct FlowState {
     pub pending: u16,
     /// How many of the bytes that the stage needs are there.
     pub have: u8,
-    /// Not 0 once frames on channels may come: what [`Spoken`](crate::amqp::Spoken) says of them is all there.
+    /// Not 0 once frames on channels may come: what [`Spoken`](crate::amqp::Spoken) says of them is
+    /// all there.
     pub channels: u8,
     pub flow_label: u32,
     pub first: u32,
@@ -212,7 +218,8 @@ pub struct FlowState {
     pub dont_fragment_clear: u32,
     /// Packets without the timestamps option after the handshake.
     pub without_timestamps: u32,
-    /// When a packet broke a silence of both directions that the other has not answered; 0 when there is none such.
+    /// When a packet broke a silence of both directions that the other has not answered; 0 when
+    /// there is none such.
     pub asked: u32,
     /// How long that silence was.
     pub asked_pause: u32,

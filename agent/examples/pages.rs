@@ -1,4 +1,5 @@
-//! Writes the man pages and shell completions that are packed, into a directory: `cargo run --example pages -- DIRECTORY`.
+//! Writes the man pages and shell completions that are packed, into a directory:
+//! `cargo run --example pages -- DIRECTORY`.
 
 use std::{env, fs, io, path::PathBuf};
 

@@ -165,7 +165,8 @@ struct Run {
 enum Kind {
     /// Its thread, too, starts once the agent is confined.
     Capture { sinks: Opened, leaves_root: bool },
-    /// Where SIGHUP reads the configuration again, and the one that is running. Its sinks start once the agent is confined: each has a thread.
+    /// Where SIGHUP reads the configuration again, and the one that is running. Its sinks start
+    /// once the agent is confined: each has a thread.
     Daemon(ConfigArgs, Box<Config>),
 }
 
@@ -173,7 +174,8 @@ enum Kind {
 ///
 /// # Errors
 ///
-/// When it cannot be armed, or something it needs dies. A reader that closes its pipe is a clean end.
+/// When it cannot be armed, or something it needs dies. A reader that closes its pipe is a clean
+/// end.
 pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let standard = args.output == Path::new("-");
     let terminal = standard && sink::stdout_is_terminal();
@@ -278,8 +280,8 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
         Kind::Capture { sinks, leaves_root } => {
             // A command is to have the rights of whoever asked for it.
             if command.is_none() {
-                // A file that was moved away is made anew, and the state is written at the end: both may
-                // lie where root alone may write.
+                // A file that was moved away is made anew, and the state is written at the end:
+                // both may lie where root alone may write.
                 let left = if leaves_root { privileges::leave_root() } else { Ok(()) };
                 let mut privileges = privileges::confine(Confine::BestEffort, follows, || armed.counters().is_ok())?;
                 privileges.failed.extend(left.err().map(|error| error.to_string()));
@@ -357,7 +359,8 @@ fn filter_names(arm: &ArmOptions) -> Filter {
     }
 }
 
-/// Takes a snapshot of what is there already, beside the capture: it takes as long as the host has descriptors.
+/// Takes a snapshot of what is there already, beside the capture: it takes as long as the host has
+/// descriptors.
 fn snapshot(plan: &Plan) -> oneshot::Receiver<Snapshot> {
     let (send, receive) = oneshot::channel();
     let (ports, netns, detail) = (plan.arm.ports.clone(), plan.arm.netns.clone(), plan.command_line);

@@ -1,7 +1,8 @@
-//! The preflight: one line for each thing a capture needs, what breaks without it, and how to mend it.
+//! The preflight: one line for each thing a capture needs, what breaks without it, and how to mend
+//! it.
 //!
-//! Versions and capabilities are reported, but they decide nothing: the programs are loaded, attached and detached for real, and that
-//! decides.
+//! Versions and capabilities are reported, but they decide nothing: the programs are loaded,
+//! attached and detached for real, and that decides.
 
 mod machine;
 mod privileges;

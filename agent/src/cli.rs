@@ -41,7 +41,8 @@ pub enum Command {
     Daemon(DaemonArgs),
     /// Print the configuration a daemon would run by, defaults included, as TOML.
     Config(ConfigArgs),
-    /// Test everything a capture needs on this machine, one line each; exit 1 when the main job cannot run.
+    /// Test everything a capture needs on this machine, one line each; exit 1 when the main job
+    /// cannot run.
     Check(KernelArgs),
     /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
     Pcap(PcapArgs),
@@ -54,11 +55,12 @@ pub enum Command {
 /// What to watch and how to write it.
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
-    /// Watch this port, or range of ports, on either side of a connection; may be given up to 64 times.
+    /// Watch this port, or range of ports, on either side of a connection; may be given up to 64
+    /// times.
     #[arg(long = "port", value_name = "PORT|FIRST-LAST", default_value = AMQP, value_delimiter = ',')]
     pub ports: Vec<PortRange>,
-    /// Watch the sockets of one network namespace: the agent's own, all, that of a file such as /run/netns/NAME or /proc/PID/ns/net, or
-    /// that with an inode number.
+    /// Watch the sockets of one network namespace: the agent's own, all, that of a file such as
+    /// /run/netns/NAME or /proc/PID/ns/net, or that with an inode number.
     #[arg(long, value_name = "self|all|PATH|INODE", default_value = "all")]
     pub netns: NetnsFilter,
     /// Stop after this time.
@@ -73,35 +75,43 @@ pub struct CaptureArgs {
     /// Append to a file, or write to standard output.
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub output: PathBuf,
-    /// Hold resets back this long, for what follows to testify and for their owners to be searched for; with 0 nothing waits.
+    /// Hold resets back this long, for what follows to testify and for their owners to be searched
+    /// for; with 0 nothing waits.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub settle: Duration,
-    /// Run a shell command once armed, and stop when it has ended and its resets have settled. Its output goes to standard error.
+    /// Run a shell command once armed, and stop when it has ended and its resets have settled. Its
+    /// output goes to standard error.
     #[arg(long = "cmd", value_name = "COMMAND")]
     pub command: Option<String>,
-    /// Also report RSTs that arrived and that the kernel did not act on: stale, inexact, or for a connection that was over.
+    /// Also report RSTs that arrived and that the kernel did not act on: stale, inexact, or for a
+    /// connection that was over.
     #[arg(long)]
     pub ignored: bool,
-    /// Also tell of AMQP connections that died without a RST: a FIN while AMQP was open, a peer that no longer answered.
+    /// Also tell of AMQP connections that died without a RST: a FIN while AMQP was open, a peer
+    /// that no longer answered.
     #[arg(long, value_enum, default_value_t)]
     pub endings: Switch,
-    /// How much of the command lines of processes to keep. `minimal` is what cannot be a secret: program, script or class, subcommand, names
-    /// of flags. `redacted` is all but what looks like a secret, and will show one that does not; `full` is all of it.
+    /// How much of the command lines of processes to keep. `minimal` is what cannot be a secret:
+    /// program, script or class, subcommand, names of flags. `redacted` is all but what looks like
+    /// a secret, and will show one that does not; `full` is all of it.
     #[arg(long, value_enum, default_value_t, value_name = "minimal|redacted|full")]
     pub command_line: Detail,
     /// Keep what is learnt of idle timeouts in this directory, so that it survives a restart.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be given several times.
+    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be
+    /// given several times.
     #[arg(long = "middlebox", value_name = "CIDR=NAME")]
     pub middleboxes: Vec<KnownMiddlebox>,
     /// Show only resets of connections that this process owned; may be given several times.
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub pids: Vec<u32>,
-    /// Show only resets of connections owned by a process or executable of this name; may be given several times.
+    /// Show only resets of connections owned by a process or executable of this name; may be given
+    /// several times.
     #[arg(long = "comm", value_name = "NAME")]
     pub comms: Vec<String>,
-    /// Show only resets of connections owned by a container whose id begins so; may be given several times.
+    /// Show only resets of connections owned by a container whose id begins so; may be given
+    /// several times.
     #[arg(long = "container", value_name = "ID-PREFIX")]
     pub containers: Vec<String>,
     #[command(flatten)]
@@ -113,7 +123,8 @@ pub struct CaptureArgs {
 /// Where the configuration is.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
-    /// The configuration. Without the flag the default's absence means that every setting has its default.
+    /// The configuration. Without the flag the default's absence means that every setting has its
+    /// default.
     #[arg(long = "config", value_name = "FILE", default_value = CONFIG)]
     pub file: PathBuf,
 }
@@ -123,10 +134,12 @@ pub struct ConfigArgs {
 pub struct DaemonArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Become this user before anything else is done, whatever [privileges] says: a name, or UID[:GID].
+    /// Become this user before anything else is done, whatever [privileges] says: a name, or
+    /// UID[:GID].
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Only say whether the configuration is valid: exit 0, or 2 with one line that names what is wrong and where.
+    /// Only say whether the configuration is valid: exit 0, or 2 with one line that names what is
+    /// wrong and where.
     #[arg(long)]
     pub check_config: bool,
 }
@@ -146,7 +159,8 @@ pub struct PcapArgs {
     /// Address of the host that the captures were taken on; worked out where possible.
     #[arg(long, value_name = "ADDRESS")]
     pub local: Option<IpAddr>,
-    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be given several times.
+    /// Name a load balancer or proxy by its address or network; resets from it are its own. May be
+    /// given several times.
     #[arg(long = "middlebox", value_name = "CIDR=NAME")]
     pub middleboxes: Vec<KnownMiddlebox>,
     /// How to write; pretty on a terminal, json otherwise.
@@ -157,13 +171,14 @@ pub struct PcapArgs {
 /// The broker's log, and the events of the agent that ran at the time.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// RabbitMQ's log (3.6 to 4.x): its own file, also rotated and compressed, or what journalctl, syslog, docker, kubectl, Loki, CloudWatch and
-    /// their like made of it, as text or JSON; may be given several times. - is standard input, answered while it is written. Times without an
+    /// RabbitMQ's log (3.6 to 4.x): its own file, also rotated and compressed, or what journalctl,
+    /// syslog, docker, kubectl, Loki, CloudWatch and their like made of it, as text or JSON; may be
+    /// given several times. - is standard input, answered while it is written. Times without an
     /// offset are those of TZ, or of this host's time zone.
     #[arg(long = "rabbitmq-log", value_name = "FILE|-", required = true)]
     pub rabbitmq_logs: Vec<String>,
-    /// What `rstblame capture --format json --output FILE` has written, or is writing, on the broker's host, on the client's, or on both; may be
-    /// given several times.
+    /// What `rstblame capture --format json --output FILE` has written, or is writing, on the
+    /// broker's host, on the client's, or on both; may be given several times.
     #[arg(long, value_name = "FILE", required = true)]
     pub events: Vec<PathBuf>,
     /// How to write; pretty on a terminal, json otherwise.
@@ -174,12 +189,12 @@ pub struct ExplainArgs {
 /// What to do when there are too many resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct FloodArgs {
-    /// Of resets that are alike (same origin, cause, peer and watched port) write this many a second one by one, and fold the others into one
-    /// `rst_suppressed` line; 0 folds none.
+    /// Of resets that are alike (same origin, cause, peer and watched port) write this many a
+    /// second one by one, and fold the others into one `rst_suppressed` line; 0 folds none.
     #[arg(long, value_name = "N", default_value_t = FloodArgs::DEFAULT.fold_above)]
     pub fold_above: u32,
-    /// Let the kernel programs report this many resets of connections a second, and a fifth of that of others; what is beyond is counted and
-    /// folded. 0 lets them report all.
+    /// Let the kernel programs report this many resets of connections a second, and a fifth of that
+    /// of others; what is beyond is counted and folded. 0 lets them report all.
     #[arg(long, value_name = "N", default_value_t = FloodArgs::DEFAULT.kernel_budget)]
     pub kernel_budget: u32,
 }
@@ -205,10 +220,12 @@ pub struct KernelArgs {
     /// Processes whose facts are kept, so that one that ended is still named.
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub max_processes: usize,
-    /// Watch packets that leave, too: what this host said itself testifies about the resets it gets.
+    /// Watch packets that leave, too: what this host said itself testifies about the resets it
+    /// gets.
     #[arg(long, value_enum, default_value_t)]
     pub egress: Switch,
-    /// Follow AMQP on plain connections: heartbeat, vhost, close and the like, never credentials or content.
+    /// Follow AMQP on plain connections: heartbeat, vhost, close and the like, never credentials or
+    /// content.
     #[arg(long, value_enum, default_value_t)]
     pub amqp: Switch,
     /// Connections at once of which is remembered what AMQP said.

@@ -1,8 +1,9 @@
 //! The event contract, `rstblame/1`: what goes out, one JSON object a line.
 //!
-//! Names follow the OpenTelemetry semantic conventions where one exists. A field that is not known is absent: never zeroed, never
-//! guessed. Adding a field is fine; renaming, removing or retyping one raises the number in [`SCHEMA`]. `rstblame schema` prints the
-//! JSON Schema of these types, and a test fails when the copy in the repository drifts.
+//! Names follow the OpenTelemetry semantic conventions where one exists. A field that is not known
+//! is absent: never zeroed, never guessed. Adding a field is fine; renaming, removing or retyping
+//! one raises the number in [`SCHEMA`]. `rstblame schema` prints the JSON Schema of these types,
+//! and a test fails when the copy in the repository drifts.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
@@ -160,18 +161,20 @@ pub struct EventsLost {
 /// What one sink lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkLost {
-    /// Resets that are missing from this sink, folded ones included: its queue was full, or they could not be written before the agent ended.
+    /// Resets that are missing from this sink, folded ones included: its queue was full, or they
+    /// could not be written before the agent ended.
     pub lost: u64,
     /// The same of ends of connections without a RST.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub endings: u64,
 }
 
-/// What became of the resets that were handed to one sink, whole or folded: all that are part of `emitted` or `suppressed`, or, where the sink was
-/// added or removed meanwhile, those of its time.
+/// What became of the resets that were handed to one sink, whole or folded: all that are part of
+/// `emitted` or `suppressed`, or, where the sink was added or removed meanwhile, those of its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SinkTotals {
-    /// Resets written. For TCP that means acknowledged by the other kernel, for other sockets taken over by the own.
+    /// Resets written. For TCP that means acknowledged by the other kernel, for other sockets taken
+    /// over by the own.
     pub written: u64,
     /// Resets that are not known to be written.
     pub lost: u64,
@@ -210,8 +213,8 @@ impl Lost {
     }
 }
 
-/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly, and so does `emitted + suppressed = written + lost` for each sink
-/// that was there all the time.
+/// Last line of a stream. `seen = emitted + suppressed + lost` holds exactly, and so does
+/// `emitted + suppressed = written + lost` for each sink that was there all the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     pub schema: String,
@@ -231,11 +234,12 @@ pub struct Stopped {
     /// What became of both, by the name of the sink; absent for a capture, which has one reader.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sinks: BTreeMap<String, SinkTotals>,
-    /// Firings the kernel skipped because the same program was already running on that CPU. Whether they were watched cannot be known,
-    /// so they are not part of `seen`.
+    /// Firings the kernel skipped because the same program was already running on that CPU. Whether
+    /// they were watched cannot be known, so they are not part of `seen`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_by_kernel: u64,
-    /// What had to make room, or found none: the resets were reported all the same, with less known of them.
+    /// What had to make room, or found none: the resets were reported all the same, with less known
+    /// of them.
     #[serde(default, skip_serializing_if = "FellOut::is_empty")]
     pub fell_out: FellOut,
     /// Of the emitted and the suppressed ones.
@@ -247,8 +251,9 @@ pub struct Stopped {
     pub endings: Option<EndingTotals>,
 }
 
-/// Books of the ends of connections without a RST: `seen = emitted + suppressed + lost` holds exactly. Of an end that was lost on its way out of
-/// the kernel it is not known whether it would have had a line; it counts as one.
+/// Books of the ends of connections without a RST: `seen = emitted + suppressed + lost` holds
+/// exactly. Of an end that was lost on its way out of the kernel it is not known whether it would
+/// have had a line; it counts as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndingTotals {
     /// Ends that were to be told.
@@ -280,26 +285,30 @@ pub struct FellOut {
     /// Packets of the tap the ring buffer had no room for, or that were beyond `--kernel-budget`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub packets: u64,
-    /// Directions of connections whose packets were forgotten: a reset of theirs has less evidence. Raise `--max-connections`.
+    /// Directions of connections whose packets were forgotten: a reset of theirs has less evidence.
+    /// Raise `--max-connections`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub flows: u64,
-    /// Handshakes that were forgotten before the first packet after them, most of them of a scan: a reset of such a connection has less evidence.
+    /// Handshakes that were forgotten before the first packet after them, most of them of a scan: a
+    /// reset of such a connection has less evidence.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub handshakes: u64,
-    /// Directions of connections of which what AMQP had said was forgotten before they ended: raise `--max-conversations`.
+    /// Directions of connections of which what AMQP had said was forgotten before they ended: raise
+    /// `--max-conversations`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conversations: u64,
     /// RSTs that were forgotten before their reset was known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rsts: u64,
-    /// First acts that were forgotten before their time: what met the dead end later is told without them.
+    /// First acts that were forgotten before their time: what met the dead end later is told
+    /// without them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub endings: u64,
     /// Peers whose earlier resets were forgotten, and with them what repeats.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peers: u64,
-    /// Questions to `/proc` and to tables of network namespaces that were not answered in time, as those
-    /// about a process that lets its readers wait: events went out without what they ask for.
+    /// Questions to `/proc` and to tables of network namespaces that were not answered in time, as
+    /// those about a process that lets its readers wait: events went out without what they ask for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lookups: u64,
 }

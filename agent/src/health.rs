@@ -1,9 +1,11 @@
 //! Whether the agent does its work, judged by the work and not by a clock beside it.
 //!
-//! The session's loop is asked how it stands. It has a heartbeat written by a kernel program into the ring buffer that resets come through,
-//! and answers when that record has come out at its end, through the same wait, read and decoding as a reset. An answer therefore proves that
-//! the loop turns, that the ring buffer wakes it, and that records are decoded. It does not prove that the hooks fire: of each is asked
-//! whether the kernel still has its link, and as long as it has, the hook runs.
+//! The session's loop is asked how it stands. It has a heartbeat written by a kernel program into
+//! the ring buffer that resets come through, and answers when that record has come out at its end,
+//! through the same wait, read and decoding as a reset. An answer therefore proves that the loop
+//! turns, that the ring buffer wakes it, and that records are decoded. It does not prove that the
+//! hooks fire: of each is asked whether the kernel still has its link, and as long as it has, the
+//! hook runs.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -23,10 +25,12 @@ use crate::{
     output::sink::LiveSink,
 };
 
-/// How long the session may take to answer. A turn of its loop takes a second when nothing happens, and far less when something does.
+/// How long the session may take to answer. A turn of its loop takes a second when nothing happens,
+/// and far less when something does.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long an answer stands. However often somebody asks, the session is not asked more often than that.
+/// How long an answer stands. However often somebody asks, the session is not asked more often than
+/// that.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// A question to the session.

@@ -1,7 +1,9 @@
-//! `rstblame` tells who sent the TCP RST that killed an AMQP connection, and why. Like `git blame`, for resets.
+//! `rstblame` tells who sent the TCP RST that killed an AMQP connection, and why. Like `git blame`,
+//! for resets.
 //!
-//! One way through: a kernel record ([`kernel`]) becomes a [`flow::Reset`], that a verdict ([`attribution`]), that an [`event`], and that a line
-//! ([`output`]). Each stage takes a plain value and gives one back.
+//! One way through: a kernel record ([`kernel`]) becomes a [`flow::Reset`], that a verdict
+//! ([`attribution`]), that an [`event`], and that a line ([`output`]). Each stage takes a plain
+//! value and gives one back.
 
 pub mod amqp;
 pub mod attribution;

@@ -40,7 +40,8 @@ pub fn name(number: u8) -> String {
     usize::from(number).checked_sub(1).and_then(|index| NAMES.get(index)).map_or_else(|| format!("SIG{number}"), |name| (*name).to_owned())
 }
 
-/// Whether a signal stands for a crash, and not for somebody's wish: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
+/// Whether a signal stands for a crash, and not for somebody's wish: ILL, TRAP, ABRT, BUS, FPE,
+/// SEGV, SYS.
 pub const fn is_crash(number: u8) -> bool {
     matches!(number, 4..=8 | 11 | 31)
 }

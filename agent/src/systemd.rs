@@ -1,4 +1,5 @@
-//! What systemd is told, where it has started the agent: sd_notify(3). Without `NOTIFY_SOCKET` nothing is.
+//! What systemd is told, where it has started the agent: sd_notify(3). Without `NOTIFY_SOCKET`
+//! nothing is.
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub fn alive() {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
-    // systemd that does not listen cannot be told so either, and notices by itself what it does not hear.
+    // systemd that does not listen cannot be told so either, and notices by itself what it does not
+    // hear.
     let _heard = sd_notify::notify(state);
 }

@@ -65,7 +65,8 @@ mod tests {
         assert_eq!(clean_bytes(b"a\xffb\x1b[2J"), "a\u{fffd}b\u{fffd}[2J");
     }
 
-    /// Everything that others chose in an event, cleaned as it is where it enters, on every way out.
+    /// Everything that others chose in an event, cleaned as it is where it enters, on every way
+    /// out.
     #[test]
     fn no_output_lets_anything_unsafe_through() {
         use crate::{

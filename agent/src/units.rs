@@ -52,7 +52,8 @@ pub fn size(text: &str) -> Result<u64, String> {
     bytes.filter(|bytes| (4096..=1 << 30).contains(bytes)).ok_or_else(|| "out of range; give a size from 4KiB to 1GiB".to_owned())
 }
 
-/// A time as [`duration`] reads it, in the largest unit that holds it exactly; what is below a millisecond is cut.
+/// A time as [`duration`] reads it, in the largest unit that holds it exactly; what is below a
+/// millisecond is cut.
 pub fn show_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     show(milliseconds, &TIMES).unwrap_or_else(|| milliseconds.to_string())

@@ -1,4 +1,5 @@
-//! Every cause and every pattern of the contract is described in docs/causes.md, where `cause.more` points.
+//! Every cause and every pattern of the contract is described in docs/causes.md, where `cause.more`
+//! points.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,5 @@
-//! `rstblame config` and `rstblame daemon --check-config` as an operator meets them: one line, the right exit code.
+//! `rstblame config` and `rstblame daemon --check-config` as an operator meets them: one line, the
+//! right exit code.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -70,7 +70,8 @@ fn every_form_is_read() -> Outcome {
     Ok(())
 }
 
-/// `testdata/explain/forms.json`: one end of a connection in many forms, each with the answers to it.
+/// `testdata/explain/forms.json`: one end of a connection in many forms, each with the answers to
+/// it.
 #[test]
 fn every_form_of_our_own_is_read() -> Outcome {
     let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/explain");

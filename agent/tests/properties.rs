@@ -1,5 +1,6 @@
-//! The properties that fuzzing looks for breaches of (`cargo xtask fuzz`), for some seconds of every test run: the corpus as it is, and changed at
-//! random. The random numbers are the same each time, so that what fails fails again.
+//! The properties that fuzzing looks for breaches of (`cargo xtask fuzz`), for some seconds of
+//! every test run: the corpus as it is, and changed at random. The random numbers are the same each
+//! time, so that what fails fails again.
 
 #[path = "../../tests/fuzz/src/lib.rs"]
 #[expect(

@@ -1,8 +1,10 @@
-//! The other side of [`crate::actor`]: a process that does what it is told, one line at a time, with its TCP sockets and with itself.
+//! The other side of [`crate::actor`]: a process that does what it is told, one line at a time,
+//! with its TCP sockets and with itself.
 //!
-//! Started as `PROGRAM act CONTROL [--netns FILE] [--cgroup DIRECTORY] [--name NAME]`. It connects to the unix socket
-//! CONTROL, reads commands from it, and answers each with one line: `ok` and what was asked for, or `error` and why not. It
-//! ends with its control connection. One thread, so that its thread id is its process id.
+//! Started as `PROGRAM act CONTROL [--netns FILE] [--cgroup DIRECTORY] [--name NAME]`. It connects
+//! to the unix socket CONTROL, reads commands from it, and answers each with one line: `ok` and
+//! what was asked for, or `error` and why not. It ends with its control connection. One thread, so
+//! that its thread id is its process id.
 
 mod traffic;
 
@@ -36,7 +38,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 type Outcome<T = String> = Result<T, Box<dyn Error>>;
 
-/// Bytes of the send and receive buffers of `small` sockets: the kernel rounds them up to its minimum.
+/// Bytes of the send and receive buffers of `small` sockets: the kernel rounds them up to its
+/// minimum.
 const SMALL: usize = 2048;
 
 /// Bytes that `eat` takes at a time.
@@ -349,7 +352,8 @@ fn fork() -> io::Result<Option<i32>> {
 
 /// Lets SIGTERM wait.
 fn block_term() -> Outcome<()> {
-    // SAFETY: the set is the function's own; the first call makes it whole, the others need no more.
+    // SAFETY: the set is the function's own; the first call makes it whole, the others need no
+    // more.
     let blocked = unsafe {
         let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());
@@ -364,7 +368,8 @@ fn segv() -> Outcome<()> {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     // SAFETY: a new mapping that nothing else knows.
     let page = unsafe { mmap_anonymous(std::ptr::null_mut(), 4096, ProtFlags::empty(), MapFlags::PRIVATE)? };
-    // SAFETY: not sound and not meant to be: the page may not be written, and the process ends here.
+    // SAFETY: not sound and not meant to be: the page may not be written, and the process ends
+    // here.
     unsafe { page.cast::<u8>().write_volatile(1) };
     Err("the page could be written".into())
 }

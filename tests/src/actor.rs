@@ -1,4 +1,5 @@
-//! Processes that do what they are told with their sockets ([`crate::act`]), each with a process id that the kernel vouches for.
+//! Processes that do what they are told with their sockets ([`crate::act`]), each with a process id
+//! that the kernel vouches for.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -179,7 +180,8 @@ impl Actor {
     ///
     /// # Errors
     ///
-    /// [`LabError::Client`] when the actor could not do it, [`LabError::Io`] when it is gone or takes longer than a minute.
+    /// [`LabError::Client`] when the actor could not do it, [`LabError::Io`] when it is gone or
+    /// takes longer than a minute.
     pub fn answer(&mut self) -> Result<String> {
         let mut line = String::new();
         self.control.read_line(&mut line).map_err(|error| LabError::io(format!("hear actor {}", self.pid), error))?;

@@ -1,4 +1,5 @@
-//! The agent under test as a process: start it on one host's view, wait for what it says, stop it, check its books.
+//! The agent under test as a process: start it on one host's view, wait for what it says, stop it,
+//! check its books.
 
 use std::{
     cell::Cell,
@@ -71,7 +72,8 @@ impl Agent {
         Options::new(host.name()).args(&["--netns"]).arg(host.path())
     }
 
-    /// An agent for what happens in all network namespaces, on one port: one that no other test uses.
+    /// An agent for what happens in all network namespaces, on one port: one that no other test
+    /// uses.
     pub fn everywhere(port: u16) -> Options {
         Options::new("everywhere").args(&["--netns", "all", "--port"]).arg(port.to_string())
     }
@@ -102,8 +104,8 @@ impl Agent {
         self.wait_from(&mut 0, what, wanted)
     }
 
-    /// Waits for an event among the lines after the first `seen` of them, and goes on to behind it: for whoever waits again and again, since a
-    /// stream of hours takes long to read.
+    /// Waits for an event among the lines after the first `seen` of them, and goes on to behind it:
+    /// for whoever waits again and again, since a stream of hours takes long to read.
     ///
     /// # Errors
     ///
@@ -203,7 +205,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the agent has written this many lines, of whatever kind: cheap where there are very many.
+    /// Waits until the agent has written this many lines, of whatever kind: cheap where there are
+    /// very many.
     ///
     /// # Errors
     ///
@@ -232,8 +235,8 @@ impl Agent {
         command::signal(self.pid(), signal)
     }
 
-    /// Asks the agent to end, as systemd does, and checks that it ends well: exit status 0, the stream whole, and its
-    /// totals in agreement with themselves and with the lines it wrote.
+    /// Asks the agent to end, as systemd does, and checks that it ends well: exit status 0, the
+    /// stream whole, and its totals in agreement with themselves and with the lines it wrote.
     ///
     /// # Errors
     ///
@@ -322,7 +325,8 @@ impl Options {
         self
     }
 
-    /// Has every reset written one by one, however many there are: for scenarios that look for each of them.
+    /// Has every reset written one by one, however many there are: for scenarios that look for each
+    /// of them.
     #[must_use]
     pub fn whole(self) -> Self {
         self.args(&["--fold-above", "0", "--kernel-budget", "0"])
@@ -335,14 +339,16 @@ impl Options {
         self
     }
 
-    /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer than 100 ms for that.
+    /// Waits so long for what happens after a reset (`--settle`), where a scenario takes longer
+    /// than 100 ms for that.
     #[must_use]
     pub const fn settle(mut self, settle: &'static str) -> Self {
         self.settle = Some(settle);
         self
     }
 
-    /// Has the agent started by another program, which executes it in its own place: `nsenter`, `setpriv` and the like, with their arguments.
+    /// Has the agent started by another program, which executes it in its own place: `nsenter`,
+    /// `setpriv` and the like, with their arguments.
     #[must_use]
     pub fn through(mut self, words: &[&str]) -> Self {
         let mut words = words.iter();
@@ -352,7 +358,8 @@ impl Options {
         self
     }
 
-    /// Starts the agent as `nobody` with these capabilities (as setpriv(1) names them) and no other: in the ambient set, as systemd gives them.
+    /// Starts the agent as `nobody` with these capabilities (as setpriv(1) names them) and no
+    /// other: in the ambient set, as systemd gives them.
     #[must_use]
     pub fn as_nobody(self, capabilities: &[&str]) -> Self {
         let set = capabilities.iter().fold("-all".to_owned(), |set, name| format!("{set},+{name}"));
@@ -374,8 +381,8 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed within 10 s or says that
-    /// it does not see resets.
+    /// [`LabError::Io`] when the binary cannot be started, [`LabError::Agent`] when it is not armed
+    /// within 10 s or says that it does not see resets.
     pub fn start(mut self) -> Result<Agent> {
         if let Some(settle) = self.settle {
             self.command.args(["--settle", settle]);

@@ -19,8 +19,8 @@ use crate::{
     poll, workspace,
 };
 
-/// The scripts themselves ([`workspace::rabbitmq`]). Those on PATH change to the `rabbitmq` user and to `/var/lib/rabbitmq`, which a throw-away
-/// broker must not touch.
+/// The scripts themselves ([`workspace::rabbitmq`]). Those on PATH change to the `rabbitmq` user
+/// and to `/var/lib/rabbitmq`, which a throw-away broker must not touch.
 const SERVER: &str = "rabbitmq-server";
 const CONTROL: &str = "rabbitmqctl";
 
@@ -61,14 +61,16 @@ const DEFINITIONS: &str = r#"{
 /// The protocol header of AMQP 0-9-1 (specification section 4.2.2): what a client sends first.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
-/// What runs a program in the root file system of a newer Debian, where there is one (`cargo xtask setup`).
+/// What runs a program in the root file system of a newer Debian, where there is one
+/// (`cargo xtask setup`).
 const STARTER: &str = "trixie";
 
 /// What a proxy says before everything else, of a client that is none
 /// (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.1).
 const PROXY_HEADER: &[u8] = b"PROXY TCP4 127.0.0.1 127.0.0.1 1 5672\r\n";
 
-/// A broker that accepts AMQP on every address of its host. The host's removal ends it and its helpers.
+/// A broker that accepts AMQP on every address of its host. The host's removal ends it and its
+/// helpers.
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
@@ -91,12 +93,13 @@ pub fn has_newer() -> bool {
 }
 
 impl Broker {
-    /// Starts a broker with its own node, data and logs, and waits until it answers a protocol header.
+    /// Starts a broker with its own node, data and logs, and waits until it answers a protocol
+    /// header.
     ///
     /// # Errors
     ///
-    /// [`LabError::Io`] when `RabbitMQ` is not installed, [`LabError::Command`] with the end of its log when it ends, and
-    /// [`LabError::Timeout`] when it does not answer within 60 s.
+    /// [`LabError::Io`] when `RabbitMQ` is not installed, [`LabError::Command`] with the end of its
+    /// log when it ends, and [`LabError::Timeout`] when it does not answer within 60 s.
     pub fn start(host: &Host) -> Result<Self> {
         Self::start_as(host, Kind::default(), "")
     }
@@ -111,8 +114,8 @@ impl Broker {
         Self::start_with(host, kind, |_| Ok(format!("{proxy}{more}")))
     }
 
-    /// The same for a broker that listens for TLS too ([`AMQPS`], with a certificate of its own), and has a second vhost
-    /// ([`VHOST`]) and a user without permissions ([`OUTSIDER`]).
+    /// The same for a broker that listens for TLS too ([`AMQPS`], with a certificate of its own),
+    /// and has a second vhost ([`VHOST`]) and a user without permissions ([`OUTSIDER`]).
     ///
     /// # Errors
     ///
@@ -147,7 +150,8 @@ impl Broker {
         command
             // Two threads are enough for a handful of connections.
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 2:2 +A 4")
-            // The script then replaces itself with the Erlang machine, so that the child is the broker.
+            // The script then replaces itself with the Erlang machine, so that the child is the
+            // broker.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|error| LabError::io("share the log file", error))?)
@@ -266,8 +270,9 @@ fn prepare(home: &Path, more: &str) -> std::io::Result<File> {
     for directory in ["mnesia", "log", "config"] {
         fs::create_dir_all(home.join(directory))?;
     }
-    // `loopback_users = none` lets the guest user in from other hosts. Everything else is RabbitMQ's default, above all
-    // `tcp_listen_options.linger`, which is why an ordinary close can end in a RST.
+    // `loopback_users = none` lets the guest user in from other hosts. Everything else is
+    // RabbitMQ's default, above all `tcp_listen_options.linger`, which is why an ordinary close can
+    // end in a RST.
     let config = format!("listeners.tcp.default = :::{AMQP}\nloopback_users = none\nlog.console = true\nlog.console.level = info\n{more}");
     fs::write(home.join("rabbitmq.conf"), config)?;
     fs::write(home.join("rabbitmq-env.conf"), "")?;
@@ -275,7 +280,8 @@ fn prepare(home: &Path, more: &str) -> std::io::Result<File> {
     File::create(home.join("stdout"))
 }
 
-/// Sends what a proxy says, if anything, and the protocol header, and waits for the first byte of Connection.Start.
+/// Sends what a proxy says, if anything, and the protocol header, and waits for the first byte of
+/// Connection.Start.
 fn greet(header: &[u8]) -> std::io::Result<()> {
     let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), AMQP);
     let mut stream = TcpStream::connect(address)?;

@@ -1,4 +1,5 @@
-//! Control groups with the names that service managers and container engines give theirs, gone when dropped.
+//! Control groups with the names that service managers and container engines give theirs, gone when
+//! dropped.
 
 use std::{
     fs,
@@ -9,7 +10,8 @@ use std::{
 
 use crate::{LabError, Result, poll};
 
-/// Where the hierarchies are mounted: the unified one of a hybrid host, else of a host that has no other.
+/// Where the hierarchies are mounted: the unified one of a hybrid host, else of a host that has no
+/// other.
 const UNIFIED: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 /// The version 1 memory hierarchy.
@@ -85,7 +87,8 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         for directory in self.made.iter().rev() {
-            // Its processes are gone or going; a group that is still busy can be removed in a moment.
+            // Its processes are gone or going; a group that is still busy can be removed in a
+            // moment.
             let removed = poll::until("a control group to be empty", Duration::from_secs(5), || Ok(fs::remove_dir(directory).ok()));
             if let Err(error) = removed {
                 eprintln!("lab: {} is left behind: {error}", directory.display());

@@ -55,7 +55,8 @@ pub struct Left {
 ///
 /// # Errors
 ///
-/// [`LabError::Command`] when Python or pika fails, [`LabError::Client`] when its answer is not as agreed.
+/// [`LabError::Command`] when Python or pika fails, [`LabError::Client`] when its answer is not as
+/// agreed.
 pub fn pika(host: &Host, broker: IpAddr, how: Leave) -> Result<Left> {
     let how = match how {
         Leave::Unread => "unread",
@@ -100,13 +101,14 @@ fn parse_left(answer: &str, broker: SocketAddr) -> Option<Left> {
 ///
 /// # Errors
 ///
-/// [`LabError::Client`] when connecting fails. What the broker does during the close is the scenario's matter: it may
-/// well reset the connection before lapin has read the answer.
+/// [`LabError::Client`] when connecting fails. What the broker does during the close is the
+/// scenario's matter: it may well reset the connection before lapin has read the answer.
 pub fn lapin_cycle(host: &Host, broker: IpAddr) -> Result<()> {
     host.inside(|| {
         runtime()?.block_on(async {
             let connection = connect(broker).await?;
-            // A channel that is dropped closes itself, and lapin does not close a connection meanwhile.
+            // A channel that is dropped closes itself, and lapin does not close a connection
+            // meanwhile.
             let _channel = connection.create_channel().await?;
             // The outcome is the broker's routine reset or not: exactly what is being watched for.
             let _ = connection.close(200, "done".into()).await;
@@ -115,7 +117,8 @@ pub fn lapin_cycle(host: &Host, broker: IpAddr) -> Result<()> {
     })
 }
 
-/// Opens connections with lapin one after the other, as long as there is to be one more, publishes a message on each, and closes it in order.
+/// Opens connections with lapin one after the other, as long as there is to be one more, publishes
+/// a message on each, and closes it in order.
 ///
 /// # Errors
 ///
@@ -145,8 +148,8 @@ pub fn lapin_cycles(host: &Host, broker: IpAddr, mut one_more: impl FnMut() -> b
     })
 }
 
-/// Publishes messages of so many bytes with lapin and consumes them again, on a connection of its own each, as fast as all of them can; how long
-/// that took.
+/// Publishes messages of so many bytes with lapin and consumes them again, on a connection of its
+/// own each, as fast as all of them can; how long that took.
 ///
 /// # Errors
 ///
@@ -189,12 +192,13 @@ pub fn lapin_through(host: &Host, broker: IpAddr, messages: u32, body: usize) ->
     })
 }
 
-/// A lapin consumer whose application stops running its event loop, gets deliveries, and then goes away without
-/// reading them.
+/// A lapin consumer whose application stops running its event loop, gets deliveries, and then goes
+/// away without reading them.
 ///
 /// # Errors
 ///
-/// [`LabError::Client`] when lapin fails, [`LabError::Timeout`] when no delivery reaches the socket.
+/// [`LabError::Client`] when lapin fails, [`LabError::Timeout`] when no delivery reaches the
+/// socket.
 pub fn lapin_unread(host: &Host, broker: IpAddr) -> Result<Left> {
     const QUEUE: &str = "lab-lapin-unread";
     host.inside(|| {
@@ -239,7 +243,8 @@ pub fn lapin_unread(host: &Host, broker: IpAddr) -> Result<Left> {
     })
 }
 
-/// The established client connections to the AMQP port on a host: local address and bytes in the receive queue.
+/// The established client connections to the AMQP port on a host: local address and bytes in the
+/// receive queue.
 fn established(host: &Host) -> Result<Vec<(SocketAddr, u64)>> {
     let filter = format!("dport = :{AMQP}");
     let text = host.run(&["ss", "--no-header", "--numeric", "--tcp", "state", "established", &filter])?;

@@ -30,8 +30,8 @@ pub struct Finished {
 ///
 /// # Errors
 ///
-/// [`LabError::Command`] with the command line and its stderr when it cannot be started or does not exit with 0, and
-/// [`LabError::Timeout`] when it takes longer than 20 s.
+/// [`LabError::Command`] with the command line and its stderr when it cannot be started or does not
+/// exit with 0, and [`LabError::Timeout`] when it takes longer than 20 s.
 pub fn run(words: &[&str]) -> Result<String> {
     let mut words_left = words.iter();
     let mut command = Command::new(words_left.next().copied().unwrap_or_default());
@@ -61,7 +61,8 @@ pub fn run_command(command: Command, limit: Duration) -> Result<String> {
 ///
 /// # Errors
 ///
-/// [`LabError::Io`] when it cannot be started; [`LabError::Timeout`], after killing it, when it outlives `limit`.
+/// [`LabError::Io`] when it cannot be started; [`LabError::Timeout`], after killing it, when it
+/// outlives `limit`.
 pub fn finish(mut command: Command, limit: Duration) -> Result<Finished> {
     let text = describe(&command);
     let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?;
@@ -83,8 +84,9 @@ pub fn spawn(command: &mut Command) -> Result<Child> {
 
 /// Does `work` while no other test of this process starts a command.
 ///
-/// A child holds a copy of every descriptor until it executes its program. A socket closed meanwhile is closed for real
-/// only then, by the child: too late, and by the wrong process. `spawn` returns after that moment.
+/// A child holds a copy of every descriptor until it executes its program. A socket closed
+/// meanwhile is closed for real only then, by the child: too late, and by the wrong process.
+/// `spawn` returns after that moment.
 pub fn while_nothing_starts<T>(work: impl FnOnce() -> T) -> T {
     static STARTING: Mutex<()> = Mutex::new(());
     let _guard = STARTING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Two hundred processes that lose thousands of connections in every way there is, and what the agent says of each.
+//! Two hundred processes that lose thousands of connections in every way there is, and what the
+//! agent says of each.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +23,8 @@ use crate::{
 /// Pairs of a client and a server.
 const PAIRS: u8 = 100;
 
-/// Those of them that are in the first namespace and in no control group of their own; the others are in `OTHERS`.
+/// Those of them that are in the first namespace and in no control group of their own; the others
+/// are in `OTHERS`.
 const PLAIN: u8 = 50;
 
 /// Namespaces, and control groups, that the other half is spread over.
@@ -88,7 +90,8 @@ pub struct Outcome {
     pub connections: usize,
     /// What the agent said.
     pub agent: Score,
-    /// What `current` was when the tracepoints fired; absent where the kernel's trace cannot be had.
+    /// What `current` was when the tracepoints fired; absent where the kernel's trace cannot be
+    /// had.
     pub current: Option<Score>,
     /// Events of the agent with a wrong owner, to show.
     pub wrong: Vec<Value>,
@@ -102,7 +105,8 @@ struct Pair {
     truth: Vec<(Flow, u32)>,
 }
 
-/// Lets 200 processes open and lose 10,000 connections under the eyes of an agent. `program` is the actor, `port` one that no other test uses.
+/// Lets 200 processes open and lose 10,000 connections under the eyes of an agent. `program` is the
+/// actor, `port` one that no other test uses.
 ///
 /// # Errors
 ///
@@ -116,7 +120,8 @@ pub fn run(program: &str, port: u16) -> Result<Outcome> {
     let agent = Agent::everywhere(port).args(&["--ring-size", "64MiB"]).whole().start()?;
     let trace = Trace::start(port);
 
-    // All of them first: a port that is free again could be given to another connection of the pair.
+    // All of them first: a port that is free again could be given to another connection of the
+    // pair.
     for way in 0..WAYS.len() {
         open(&mut pairs, way)?;
     }
@@ -214,7 +219,8 @@ fn open(pairs: &mut [Pair], way: usize) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of the sockets of one way at either end, as commands take them: the first, and how many.
+/// The numbers of the sockets of one way at either end, as commands take them: the first, and how
+/// many.
 fn slots(way: usize) -> String {
     let before: usize = WAYS.iter().take(way).map(|way| way.count).sum();
     format!("{before} {}", WAYS.get(way).map_or(0, |way| way.count))
@@ -238,7 +244,8 @@ fn timer(pairs: &mut [Pair], hosts: &[Host]) -> Result<()> {
     Ok(())
 }
 
-/// Compares the owners in a record with the truth. An end counts once, however often it was reported.
+/// Compares the owners in a record with the truth. An end counts once, however often it was
+/// reported.
 fn score(record: &Record, truth: &HashMap<Flow, u32>) -> (Score, Vec<Value>) {
     let mut right = HashSet::new();
     let mut wrong = Vec::new();

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Asserts that an event says at least what is written, with every difference listed when it does not.
+/// Asserts that an event says at least what is written, with every difference listed when it does
+/// not.
 ///
 /// ```
 /// use rstblame_lab::{assert_event, json};
@@ -36,17 +37,19 @@ pub fn check(view: &str, event: &Value, truth: &Value) {
 
 /// What in `truth` the event does not say, one finding an entry; empty when it says all of it.
 ///
-/// Objects match when each member of the truth is there and matches; what the event says besides is not looked at. A
-/// `null` in the truth means that the event must not have that member. Arrays match when they have as many elements and
-/// each element of the truth has one that matches, in any order (the arrays of the contract are sets). An array in the
-/// truth for something that is none means one of its elements. Everything else matches when it is equal.
+/// Objects match when each member of the truth is there and matches; what the event says besides is
+/// not looked at. A `null` in the truth means that the event must not have that member. Arrays
+/// match when they have as many elements and each element of the truth has one that matches, in any
+/// order (the arrays of the contract are sets). An array in the truth for something that is none
+/// means one of its elements. Everything else matches when it is equal.
 pub fn differences(event: &Value, truth: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", Some(event), truth, &mut found);
     found
 }
 
-/// Whether a difference is only that scenarios side by side look like a pattern, which makes an error of a warning.
+/// Whether a difference is only that scenarios side by side look like a pattern, which makes an
+/// error of a warning.
 pub fn raised(event: &Value, truth: &Value, difference: &str) -> bool {
     difference.starts_with("severity:")
         && truth.get("severity").is_some_and(|severity| severity == "warning")

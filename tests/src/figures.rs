@@ -4,7 +4,8 @@ use std::{env, fmt::Write as _, fs};
 
 use crate::{LabError, Result, Value, json, workspace};
 
-/// Names the variable with the machine, the commit and the time, as JSON; `cargo xtask bench` and `cargo xtask soak` set it.
+/// Names the variable with the machine, the commit and the time, as JSON; `cargo xtask bench` and
+/// `cargo xtask soak` set it.
 const RUN: &str = "RSTBLAME_RUN";
 
 /// Columns of a bar that is as long as any.
@@ -84,7 +85,8 @@ impl Figures {
     pub fn write(&self, name: &str) -> Result<()> {
         let directory = workspace::root().join("target/bench");
         let path = directory.join(format!("{name}.json"));
-        // A benchmark that is started by hand does not say of which commit it is, and `cargo xtask report` leaves it out.
+        // A benchmark that is started by hand does not say of which commit it is, and
+        // `cargo xtask report` leaves it out.
         let run: Value = env::var(RUN).ok().and_then(|run| serde_json::from_str(&run).ok()).unwrap_or_default();
         let tables: Vec<Value> = self.all().map(Table::json).collect();
         let text = format!("{:#}\n", json!({"name": name, "run": run, "kept": self.kept(), "tables": tables}));

@@ -1,4 +1,5 @@
-//! A SYN scan: raw segments from as many addresses as one likes to a port that nobody listens on, each of which the host answers with a RST.
+//! A SYN scan: raw segments from as many addresses as one likes to a port that nobody listens on,
+//! each of which the host answers with a RST.
 
 use std::{
     io,

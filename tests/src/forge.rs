@@ -1,4 +1,5 @@
-//! RSTs that no kernel made: built after a genuine segment of the connection, and put on the wire behind its sender's back.
+//! RSTs that no kernel made: built after a genuine segment of the connection, and put on the wire
+//! behind its sender's back.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -21,7 +22,8 @@ const TCP: u8 = 6;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
-/// A packet socket on one interface of a host, which sees what passes there both ways and can send as anybody.
+/// A packet socket on one interface of a host, which sees what passes there both ways and can send
+/// as anybody.
 #[derive(Debug)]
 pub struct Injector {
     socket: Socket,
@@ -76,7 +78,8 @@ pub enum IpId {
 }
 
 impl Forgery {
-    /// What a Linux kernel sends for a segment that belongs to no socket: RST alone, window 0, IP-ID 0, DF.
+    /// What a Linux kernel sends for a segment that belongs to no socket: RST alone, window 0,
+    /// IP-ID 0, DF.
     pub const PASSIVE: Self = Self {
         seq: 0,
         ttl: None,
@@ -108,8 +111,8 @@ impl Injector {
         Ok(Self { socket })
     }
 
-    /// The last genuine segment that the peer of a connection sent; `flow` is the connection as its victim sees it. Takes all that was seen
-    /// off the socket.
+    /// The last genuine segment that the peer of a connection sent; `flow` is the connection as its
+    /// victim sees it. Takes all that was seen off the socket.
     ///
     /// # Errors
     ///
@@ -158,7 +161,8 @@ fn bind(socket: &Socket, index: u32) -> std::io::Result<()> {
     if failed < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// An Ethernet frame with a TCP segment over IPv4 or IPv6 without extension headers, which is all that the lab's hosts send.
+/// An Ethernet frame with a TCP segment over IPv4 or IPv6 without extension headers, which is all
+/// that the lab's hosts send.
 fn parse(frame: &[u8]) -> Option<Segment> {
     let macs = *frame.first_chunk()?;
     let packet = frame.get(ETHERNET..)?;

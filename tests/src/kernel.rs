@@ -1,4 +1,5 @@
-//! What the running kernel lets an agent see, so that a truth is not asked of a kernel that cannot tell it.
+//! What the running kernel lets an agent see, so that a truth is not asked of a kernel that cannot
+//! tell it.
 
 use std::{fs, sync::OnceLock};
 
@@ -10,9 +11,10 @@ use crate::{LabError, Result};
 /// The kernel's own type information.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
-/// A member of `enum sk_rst_reason` (<https://github.com/torvalds/linux/blob/v6.12/include/net/rstreason.h>). The series that brought the enum into
-/// Linux 6.10 also
-/// gave it to `tcp:tcp_send_reset` and made that tracepoint fire for resets that answer a segment without a socket.
+/// A member of `enum sk_rst_reason`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/net/rstreason.h>). The series that
+/// brought the enum into Linux 6.10 also gave it to `tcp:tcp_send_reset` and made that tracepoint
+/// fire for resets that answer a segment without a socket.
 const MEMBER: &[u8] = b"SK_RST_REASON_NO_SOCKET\0";
 
 /// Whether `tcp:tcp_send_reset` tells reasons and sees resets without a socket.
@@ -30,8 +32,9 @@ pub fn traces_resets_without_socket() -> Result<bool> {
     Ok(*ANSWER.get_or_init(|| answer))
 }
 
-/// Whether even open maps take `CAP_BPF`: before Linux 5.19, unless `kernel.unprivileged_bpf_disabled` is off
-/// (`__sys_bpf()`, <https://github.com/torvalds/linux/blob/v5.19/kernel/bpf/syscall.c>).
+/// Whether even open maps take `CAP_BPF`: before Linux 5.19, unless
+/// `kernel.unprivileged_bpf_disabled` is off (`__sys_bpf()`,
+/// <https://github.com/torvalds/linux/blob/v5.19/kernel/bpf/syscall.c>).
 ///
 /// # Errors
 ///
@@ -55,7 +58,8 @@ pub fn reason(name: &str) -> Result<Value> {
     Ok(if traces_resets_without_socket()? { Value::from(name) } else { Value::Null })
 }
 
-/// How the kernel programs are loaded to be run on packets of a test's own (`BPF_PROG_TEST_RUN`): on these ports, in any namespace.
+/// How the kernel programs are loaded to be run on packets of a test's own (`BPF_PROG_TEST_RUN`):
+/// on these ports, in any namespace.
 pub fn dry(ports: PortSet, extras: Extras) -> ArmOptions {
     ArmOptions {
         ports,

@@ -1,9 +1,11 @@
-//! The lab: the agent against real TCP stacks, brokers and clients in throw-away network namespaces.
+//! The lab: the agent against real TCP stacks, brokers and clients in throw-away network
+//! namespaces.
 //!
-//! A scenario is one test function. It builds its own hosts ([`net`]), watches each of them with its own agent
-//! ([`agent`]), makes one thing happen with plain sockets ([`peer`]) or with a real broker and real clients ([`broker`],
-//! [`client`]), and compares what each agent said with the truth written beside it ([`expect`]). Nothing of the kernel is
-//! mocked, so the lab needs root; `cargo xtask test` runs it.
+//! A scenario is one test function. It builds its own hosts ([`net`]), watches each of them with
+//! its own agent ([`agent`]), makes one thing happen with plain sockets ([`peer`]) or with a real
+//! broker and real clients ([`broker`], [`client`]), and compares what each agent said with the
+//! truth written beside it ([`expect`]). Nothing of the kernel is mocked, so the lab needs root;
+//! `cargo xtask test` runs it.
 
 pub mod act;
 pub mod actor;

@@ -9,7 +9,8 @@ use std::{
 
 use crate::{LabError, Result};
 
-/// Commands of bpf(2) and types of maps (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
+/// Commands of bpf(2) and types of maps
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_GET_NEXT_KEY: libc::c_long = 4;
 const PROG_GET_NEXT_ID: libc::c_long = 11;
@@ -75,8 +76,9 @@ pub fn held_by(pid: u32) -> BTreeSet<Object> {
 
 /// Everything of BPF that the kernel has, whoever holds it.
 ///
-/// By ids alone. To open each, as aya does, can keep a program array for ever: one that is opened while its last holder closes it is released
-/// twice, and the second reference that is taken for that is never given back (`prog_array_map_clear()`,
+/// By ids alone. To open each, as aya does, can keep a program array for ever: one that is opened
+/// while its last holder closes it is released twice, and the second reference that is taken for
+/// that is never given back (`prog_array_map_clear()`,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/arraymap.c>).
 pub fn everything() -> BTreeSet<Object> {
     let list = |command| std::iter::successors(next_id(command, 0), move |id| next_id(command, *id));
@@ -160,7 +162,8 @@ fn ring(map: &OwnedFd, size: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::last_os_error());
     }
     let mut bytes = vec![0; size];
-    // SAFETY: as many bytes are mapped. The kernel may write them meanwhile, so what is copied may be torn, as bytes may.
+    // SAFETY: as many bytes are mapped. The kernel may write them meanwhile, so what is copied may
+    // be torn, as bytes may.
     unsafe {
         std::ptr::copy_nonoverlapping(pages.cast::<u8>(), bytes.as_mut_ptr(), size);
         libc::munmap(pages, size);
@@ -174,7 +177,8 @@ fn descriptor(map: &OwnedFd) -> u64 {
 
 /// bpf(2). `attributes` are those of the command, in words.
 fn bpf<const WORDS: usize>(command: libc::c_long, attributes: &[u64; WORDS]) -> io::Result<libc::c_long> {
-    // SAFETY: the kernel reads the attributes, and writes only to where they point, which every caller has made large enough.
+    // SAFETY: the kernel reads the attributes, and writes only to where they point, which every
+    // caller has made large enough.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -26,7 +26,8 @@ use crate::{
     wiretap::Wiretap,
 };
 
-/// Set when hosts are to stay after their scenario, for somebody to look around in: until they are removed by hand.
+/// Set when hosts are to stay after their scenario, for somebody to look around in: until they are
+/// removed by hand.
 const KEEP: &str = "RSTBLAME_LAB_KEEP";
 
 /// Where iproute2 keeps its named network namespaces.
@@ -141,7 +142,8 @@ impl Host {
         IpAddr::V6(self.v6)
     }
 
-    /// The host's IPv4 address, written as an IPv6 address (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+    /// The host's IPv4 address, written as an IPv6 address (`::ffff:a.b.c.d`, RFC 4291 section
+    /// 2.5.5.2).
     pub fn v4_mapped(&self) -> IpAddr {
         IpAddr::V6(self.v4.to_ipv6_mapped())
     }
@@ -190,7 +192,8 @@ impl Host {
         Ok(())
     }
 
-    /// Runs `work` on a thread of its own that has moved to this host. A socket made there stays there.
+    /// Runs `work` on a thread of its own that has moved to this host. A socket made there stays
+    /// there.
     ///
     /// # Errors
     ///
@@ -215,8 +218,9 @@ impl Host {
     ///
     /// [`LabError::Io`], and [`LabError::Timeout`] when another listens there.
     pub fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
-        // A listener that is closed may be open for a moment still in a child that another test has forked and that has not become its program
-        // yet: descriptors are closed at that, not before.
+        // A listener that is closed may be open for a moment still in a child that another test has
+        // forked and that has not become its program yet: descriptors are closed at that, not
+        // before.
         poll::until(&format!("{address} to be free"), Duration::from_secs(5), || {
             self.inside(|| match TcpListener::bind(address) {
                 Ok(listener) => Ok(Some(listener)),
@@ -238,7 +242,8 @@ impl Host {
         })
     }
 
-    /// `TcpOutRsts` of `/proc/net/snmp`: the resets this host's kernel has sent (RFC 4022, `tcpOutRsts`).
+    /// `TcpOutRsts` of `/proc/net/snmp`: the resets this host's kernel has sent (RFC 4022,
+    /// `tcpOutRsts`).
     ///
     /// # Errors
     ///

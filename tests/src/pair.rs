@@ -32,7 +32,8 @@ impl Pair {
         Ok(Self { client, server })
     }
 
-    /// Publishes messages of so many bytes, each `window` of them confirmed before the next; how long that took.
+    /// Publishes messages of so many bytes, each `window` of them confirmed before the next; how
+    /// long that took.
     ///
     /// # Errors
     ///

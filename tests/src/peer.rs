@@ -38,7 +38,8 @@ impl Connection {
         Self::accept(client, server.listen(address)?, address)
     }
 
-    /// Listens on `server` at any IPv6 or IPv4 address, as brokers do, and connects from `client` to `address`.
+    /// Listens on `server` at any IPv6 or IPv4 address, as brokers do, and connects from `client`
+    /// to `address`.
     ///
     /// # Errors
     ///
@@ -54,7 +55,8 @@ impl Connection {
         Ok(Self { client, server, listener })
     }
 
-    /// The client says something that is no AMQP, and the server reads it: unlike that of a health check, the connection is in use.
+    /// The client says something that is no AMQP, and the server reads it: unlike that of a health
+    /// check, the connection is in use.
     ///
     /// # Errors
     ///
@@ -88,7 +90,8 @@ pub fn flow(stream: &TcpStream) -> Result<Flow> {
         .map_err(|error| LabError::io("read the addresses of a socket", error))
 }
 
-/// Closes with `SO_LINGER` on and 0 s: the kernel sends a RST instead of a FIN (RFC 9293 section 3.10.5, ABORT).
+/// Closes with `SO_LINGER` on and 0 s: the kernel sends a RST instead of a FIN (RFC 9293 section
+/// 3.10.5, ABORT).
 ///
 /// # Errors
 ///
@@ -99,8 +102,8 @@ pub fn abort(stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Sends bytes to `reader`, waits until they are in its receive queue, and closes it without reading them: RFC 2525
-/// section 2.17, the kernel sends a RST.
+/// Sends bytes to `reader`, waits until they are in its receive queue, and closes it without
+/// reading them: RFC 2525 section 2.17, the kernel sends a RST.
 ///
 /// # Errors
 ///
@@ -112,9 +115,9 @@ pub fn close_with_unread(reader: TcpStream, mut writer: &TcpStream, bytes: &[u8]
     Ok(())
 }
 
-/// Closes a listener, so that its port is one where nothing listens once this returns: also where a child that has just been
-/// forked still has it open, shutdown(2) ends a listener for all who hold it
-/// (inet_shutdown(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/af_inet.c>).
+/// Closes a listener, so that its port is one where nothing listens once this returns: also where a
+/// child that has just been forked still has it open, shutdown(2) ends a listener for all who hold
+/// it (inet_shutdown(), <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/af_inet.c>).
 pub fn stop_listening(listener: TcpListener) {
     // It fails for nothing that listens.
     let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Read);
@@ -157,8 +160,9 @@ pub fn wait_end(mut stream: &TcpStream) -> Result<()> {
     read_all().map_err(|error| LabError::io("read to the end of the stream", error))
 }
 
-/// Waits until the kernel has given the connection up, and returns why (`SO_ERROR`): `ConnectionReset` after a RST,
-/// `BrokenPipe` after a RST that follows a FIN, `TimedOut` after keepalive.
+/// Waits until the kernel has given the connection up, and returns why (`SO_ERROR`):
+/// `ConnectionReset` after a RST, `BrokenPipe` after a RST that follows a FIN, `TimedOut` after
+/// keepalive.
 ///
 /// # Errors
 ///
@@ -170,8 +174,8 @@ pub fn wait_failure(stream: &TcpStream) -> Result<ErrorKind> {
     })
 }
 
-/// Shuts down both directions and keeps the socket (`shutdown(2)`): it stays in FIN-WAIT, and data that arrives then is
-/// answered with a RST.
+/// Shuts down both directions and keeps the socket (`shutdown(2)`): it stays in FIN-WAIT, and data
+/// that arrives then is answered with a RST.
 ///
 /// # Errors
 ///
@@ -180,7 +184,8 @@ pub fn shut_down(stream: &TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Both).map_err(|error| LabError::io("shut a socket down", error))
 }
 
-/// Turns on keepalive: first probe after 1 s without traffic, then one a second, dead after two without an answer.
+/// Turns on keepalive: first probe after 1 s without traffic, then one a second, dead after two
+/// without an answer.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! A pika application in a process of its own, told one step at a time, so that it can be stopped, killed or starved in between.
+//! A pika application in a process of its own, told one step at a time, so that it can be stopped,
+//! killed or starved in between.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -55,7 +56,8 @@ pub struct Unread {
     pub flow: Flow,
     /// The bytes in its receive queue.
     pub bytes: u64,
-    /// The connection of the same client by which the delivery was published, closed in order since.
+    /// The connection of the same client by which the delivery was published, closed in order
+    /// since.
     pub publisher: Flow,
 }
 
@@ -179,7 +181,8 @@ impl Pika {
     ///
     /// # Errors
     ///
-    /// [`LabError::Io`] when it does not answer within a minute, [`LabError::Client`] when it answers no JSON.
+    /// [`LabError::Io`] when it does not answer within a minute, [`LabError::Client`] when it
+    /// answers no JSON.
     pub fn answer(&mut self) -> Result<Value> {
         let mut line = String::new();
         self.talk.read_line(&mut line).map_err(|error| LabError::io("hear a pika application", error))?;

@@ -1,4 +1,5 @@
-//! What a process may do, as `/proc` tells it of each of its threads; and a place that other users can read.
+//! What a process may do, as `/proc` tells it of each of its threads; and a place that other users
+//! can read.
 
 use std::{
     fs,
@@ -25,7 +26,8 @@ pub struct Status {
     pub seccomp: u32,
 }
 
-/// The capabilities that a scenario may meet, by number (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>).
+/// The capabilities that a scenario may meet, by number
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>).
 const NAMES: [(u32, &str); 9] = [
     (1, "dac_override"),
     (2, "dac_read_search"),
@@ -82,7 +84,8 @@ impl Status {
     }
 }
 
-/// A directory that every user may look into, wherever the repository is, and a copy of the agent in it.
+/// A directory that every user may look into, wherever the repository is, and a copy of the agent
+/// in it.
 #[derive(Debug)]
 pub struct OpenPlace(PathBuf);
 

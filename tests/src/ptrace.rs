@@ -4,7 +4,8 @@ use std::{ffi::c_long, io, marker::PhantomData, ptr};
 
 use crate::{LabError, Result};
 
-/// A thread that does not run, until this is dropped. To be dropped on the thread that made it: only that one traces.
+/// A thread that does not run, until this is dropped. To be dropped on the thread that made it:
+/// only that one traces.
 #[derive(Debug)]
 pub struct Stopped {
     tid: libc::pid_t,
@@ -89,7 +90,8 @@ impl Drop for Stopped {
 }
 
 fn request(request: libc::c_uint, tid: libc::pid_t, address: u64, data: u64) -> Result<c_long> {
-    // SAFETY: those that write get a place that is large enough, and no other request writes into this process.
+    // SAFETY: those that write get a place that is large enough, and no other request writes into
+    // this process.
     let (returned, error) = unsafe {
         *libc::__errno_location() = 0;
         let returned = libc::ptrace(request, tid, ptr::without_provenance_mut::<u8>(usize::try_from(address).unwrap_or_default()), data);

@@ -99,7 +99,8 @@ impl Record {
         self.lines
     }
 
-    /// The events, in order. A line that is not JSON is left out here and is a [`Record::violations`] finding.
+    /// The events, in order. A line that is not JSON is left out here and is a
+    /// [`Record::violations`] finding.
     pub fn events(&self) -> impl Iterator<Item = Value> {
         self.lines.iter().filter_map(|line| serde_json::from_str(line).ok())
     }
@@ -139,7 +140,8 @@ impl Record {
         Some((sink.get("written")?.as_u64()?, sink.get("lost")?.as_u64()?))
     }
 
-    /// What is wrong with the books of the endings without a RST, `emitted` of which the stream has a line.
+    /// What is wrong with the books of the endings without a RST, `emitted` of which the stream has
+    /// a line.
     fn books_of_endings(&self, emitted: u64) -> Option<String> {
         let last: Value = serde_json::from_str(self.lines.last()?).ok()?;
         let Some(books) = last.get("endings") else {
@@ -170,7 +172,8 @@ impl Record {
                 "rst" | "connection_ended" => {
                     let is_reset = kind == "rst";
                     *(if is_reset { &mut resets } else { &mut endings }) += 1;
-                    // No packet ends a connection that times out, so that an ending has no direction.
+                    // No packet ends a connection that times out, so that an ending has no
+                    // direction.
                     for pointer in REQUIRED.iter().filter(|pointer| is_reset || **pointer != "/direction") {
                         if event.pointer(pointer).is_none() {
                             found.push(format!("line {number} has no {pointer}: {line}"));

@@ -1,6 +1,8 @@
-//! Scenarios between two plain hosts, each alone or one after another under the eyes of the same two agents.
+//! Scenarios between two plain hosts, each alone or one after another under the eyes of the same
+//! two agents.
 //!
-//! On an emulated processor an agent takes seconds to start, because the kernel's verifier does: there all scenarios share two.
+//! On an emulated processor an agent takes seconds to start, because the kernel's verifier does:
+//! there all scenarios share two.
 
 use std::{
     cell::{Cell, RefCell},
@@ -35,7 +37,8 @@ struct Told {
     truth: Truth,
 }
 
-/// Plays scenarios in turn, and asserts that both agents told the truth of each. One that fails stops no other.
+/// Plays scenarios in turn, and asserts that both agents told the truth of each. One that fails
+/// stops no other.
 ///
 /// # Errors
 ///
@@ -67,7 +70,8 @@ pub fn play(scenarios: &[Scenario]) -> Result<()> {
 }
 
 impl Round {
-    /// What either host has to say about one connection, which is `flow` to the client's host; returns once both have said so much.
+    /// What either host has to say about one connection, which is `flow` to the client's host;
+    /// returns once both have said so much.
     ///
     /// # Errors
     ///
@@ -79,7 +83,8 @@ impl Round {
         self.wait_for_server(flow, counts.1)
     }
 
-    /// Waits until the server's host has said so much of a connection, which is `flow` to the client's.
+    /// Waits until the server's host has said so much of a connection, which is `flow` to the
+    /// client's.
     ///
     /// # Errors
     ///
@@ -88,7 +93,8 @@ impl Round {
         self.views.server.wait_for_resets(flow.reversed(), count)
     }
 
-    /// Leaves one end of a connection open until the agents have ended: closing it would be one more event.
+    /// Leaves one end of a connection open until the agents have ended: closing it would be one
+    /// more event.
     pub fn keep(&self, end: TcpStream) {
         self.kept.borrow_mut().push(end);
     }

@@ -1,4 +1,5 @@
-//! What stands between two hosts: routers that filter, translate and forget, longer ways round, and a second router on the same LANs.
+//! What stands between two hosts: routers that filter, translate and forget, longer ways round, and
+//! a second router on the same LANs.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub const SERVER_LAN: &str = "eth1";
 /// The client's networks, as [`crate::net::routed`] numbers them.
 const CLIENT_NETWORKS: [&str; 2] = ["192.0.2.0/24", "2001:db8:1::/64"];
 
-/// A stateful firewall as they are configured: a segment of a connection it does not know, other than a SYN, that comes in by this interface
-/// is answered by a RST in the name of the other end.
+/// A stateful firewall as they are configured: a segment of a connection it does not know, other
+/// than a SYN, that comes in by this interface is answered by a RST in the name of the other end.
 ///
 /// # Errors
 ///
@@ -75,7 +76,8 @@ pub fn forget(router: &Host) -> Result<()> {
     router.run(&["conntrack", "--flush"]).map(drop)
 }
 
-/// Lets the router forget an established connection after a second without traffic. Set it before the connection is made.
+/// Lets the router forget an established connection after a second without traffic. Set it before
+/// the connection is made.
 ///
 /// # Errors
 ///
@@ -84,7 +86,8 @@ pub fn forget_after_a_second(router: &Host) -> Result<()> {
     forget_after(router, 1)
 }
 
-/// Lets the router forget an established connection after so many seconds without traffic. Set it before the connection is made.
+/// Lets the router forget an established connection after so many seconds without traffic. Set it
+/// before the connection is made.
 ///
 /// # Errors
 ///
@@ -129,7 +132,8 @@ pub struct Detour {
 }
 
 impl Detour {
-    /// Builds a way over `hops` more routers beside the direct one. Nobody goes it before [`Detour::take`].
+    /// Builds a way over `hops` more routers beside the direct one. Nobody goes it before
+    /// [`Detour::take`].
     ///
     /// # Errors
     ///
@@ -166,7 +170,8 @@ impl Detour {
         Ok(Self { routers, first: next_hop(0) })
     }
 
-    /// Sends what the server sends to the client this way from now on. What the client sends still goes the direct way.
+    /// Sends what the server sends to the client this way from now on. What the client sends still
+    /// goes the direct way.
     ///
     /// # Errors
     ///
@@ -193,7 +198,8 @@ fn routes(next: &[String; 2]) -> String {
     format!("ip route replace {network_v4} via {v4}\nip -6 route replace {network_v6} via {v6}")
 }
 
-/// A second router on both LANs, at the addresses that end in 3. Nobody uses it before [`use_second_router`].
+/// A second router on both LANs, at the addresses that end in 3. Nobody uses it before
+/// [`use_second_router`].
 ///
 /// # Errors
 ///
@@ -201,7 +207,8 @@ fn routes(next: &[String; 2]) -> String {
 pub fn second_router(net: &Routed) -> Result<Host> {
     let second = lone_host()?;
     for (number, interface, prefix) in [(1, CLIENT_LAN, "192.0.2"), (2, SERVER_LAN, "198.51.100")] {
-        // The first router's interface becomes a port of a switch, and its addresses move to the switch.
+        // The first router's interface becomes a port of a switch, and its addresses move to the
+        // switch.
         let script = format!(
             "ip link add lan{number} type bridge
              ip link set lan{number} up
@@ -224,7 +231,8 @@ pub fn second_router(net: &Routed) -> Result<Host> {
         );
         second.run(&["sh", "-ec", &script])?;
     }
-    // Neither router tells the hosts of a shorter way (RFC 792, Redirect): both ways are equally long.
+    // Neither router tells the hosts of a shorter way (RFC 792, Redirect): both ways are equally
+    // long.
     for router in [&net.router, &second] {
         let quiet = "for f in /proc/sys/net/ipv4/conf/*/send_redirects; do echo 0 > $f; done";
         router.run(&["sh", "-ec", quiet])?;

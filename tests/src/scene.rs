@@ -92,7 +92,8 @@ impl Scene {
         Ok(link)
     }
 
-    /// Waits for the reset of a connection in one direction, and asserts that it says at least what `truth` does.
+    /// Waits for the reset of a connection in one direction, and asserts that it says at least what
+    /// `truth` does.
     ///
     /// # Errors
     ///

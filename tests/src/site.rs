@@ -1,4 +1,5 @@
-//! Where a daemon of the lab lives: a host, a directory, a configuration, and small disks that run full.
+//! Where a daemon of the lab lives: a host, a directory, a configuration, and small disks that run
+//! full.
 
 use std::{
     fs,
@@ -45,7 +46,8 @@ impl Site {
         self.directory.join(name)
     }
 
-    /// Writes the configuration: what happens on this host, standard output, which the lab reads, and more.
+    /// Writes the configuration: what happens on this host, standard output, which the lab reads,
+    /// and more.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! A client that speaks AMQP 0-9-1 by hand (specification sections 2.2 and 2.3): where segments are cut is the scenario's choice.
+//! A client that speaks AMQP 0-9-1 by hand (specification sections 2.2 and 2.3): where segments are
+//! cut is the scenario's choice.
 
 use std::{
     io::{Read, Write},
@@ -39,7 +40,8 @@ const FRAME_END: u8 = 0xce;
 /// How long the broker may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// `connection.start-ok` with the guest's password, and a capability that makes the broker say why it refuses.
+/// `connection.start-ok` with the guest's password, and a capability that makes the broker say why
+/// it refuses.
 pub fn start_ok() -> Vec<u8> {
     let mut arguments = long(b"");
     arguments.extend(short(b"PLAIN"));
@@ -48,7 +50,8 @@ pub fn start_ok() -> Vec<u8> {
     method(0, (10, 11), &arguments)
 }
 
-/// `connection.tune-ok` with 2047 channels, which is what `RabbitMQ` offers, frames of 128 KiB, and this heartbeat in seconds.
+/// `connection.tune-ok` with 2047 channels, which is what `RabbitMQ` offers, frames of 128 KiB, and
+/// this heartbeat in seconds.
 pub fn tune_ok(heartbeat: u16) -> Vec<u8> {
     let mut arguments = 2047_u16.to_be_bytes().to_vec();
     arguments.extend(131_072_u32.to_be_bytes());
@@ -91,7 +94,8 @@ pub fn close_ok() -> Vec<u8> {
     method(0, CLOSE_OK, &[])
 }
 
-/// Opens a channel, acknowledges delivery 99, which never came, and agrees when the broker closes the channel for it.
+/// Opens a channel, acknowledges delivery 99, which never came, and agrees when the broker closes
+/// the channel for it.
 ///
 /// # Errors
 ///
@@ -144,7 +148,8 @@ pub fn ack(tag: u64) -> Vec<u8> {
     method(CHANNEL, (60, 80), &arguments)
 }
 
-/// Declares a queue that goes with its consumer, consumes it with acknowledgements, publishes a message to it, and waits for that.
+/// Declares a queue that goes with its consumer, consumes it with acknowledgements, publishes a
+/// message to it, and waits for that.
 ///
 /// # Errors
 ///

@@ -1,6 +1,8 @@
-//! A test stand: one broker, an agent on its host and one on the clients' host, and many scenarios, each with its own connections.
+//! A test stand: one broker, an agent on its host and one on the clients' host, and many scenarios,
+//! each with its own connections.
 //!
-//! A broker takes seconds to start, so that scenarios share one. What belongs to which scenario is told by the connection.
+//! A broker takes seconds to start, so that scenarios share one. What belongs to which scenario is
+//! told by the connection.
 
 use std::{
     net::IpAddr,
@@ -26,7 +28,8 @@ use crate::{
 /// Names the one scenario to play, by a part of its name, where somebody wants no other.
 const SCENARIO: &str = "RSTBLAME_LAB_SCENARIO";
 
-/// How many scenarios go on at a time: most of their time they wait for one another's processes to start.
+/// How many scenarios go on at a time: most of their time they wait for one another's processes to
+/// start.
 const AT_A_TIME: usize = 5;
 
 /// Where the connections of all scenarios are watched: AMQP, with and without TLS.
@@ -130,7 +133,8 @@ impl Ground {
 }
 
 impl Stand {
-    /// Starts a broker with everything scenarios ask for, and an agent with each view, which get more `arguments`.
+    /// Starts a broker with everything scenarios ask for, and an agent with each view, which get
+    /// more `arguments`.
     ///
     /// # Errors
     ///
@@ -169,7 +173,8 @@ impl Stand {
         self.broker.control(self.server(), words)
     }
 
-    /// Plays scenarios, some of them at a time. One that fails stops no other; [`Stand::finish`] tells.
+    /// Plays scenarios, some of them at a time. One that fails stops no other; [`Stand::finish`]
+    /// tells.
     pub fn play(&self, scenarios: &[Scenario]) {
         let wanted = std::env::var(SCENARIO).unwrap_or_default();
         let scenarios: Vec<&Scenario> = scenarios.iter().filter(|(name, _)| name.contains(&wanted)).collect();
@@ -189,7 +194,8 @@ impl Stand {
         });
     }
 
-    /// Ends the agents, checks their books, and compares all they said with the truth. None of `secrets` is in it, nor in what they logged.
+    /// Ends the agents, checks their books, and compares all they said with the truth. None of
+    /// `secrets` is in it, nor in what they logged.
     ///
     /// # Errors
     ///
@@ -197,7 +203,8 @@ impl Stand {
     ///
     /// # Panics
     ///
-    /// When a scenario failed, when any view was not the truth, or when an agent told of a connection that no scenario made.
+    /// When a scenario failed, when any view was not the truth, or when an agent told of a
+    /// connection that no scenario made.
     #[track_caller]
     pub fn finish(self, secrets: &[&str]) -> Result<()> {
         let Self { name, client, server, claims, failures, broker, ground } = self;
@@ -326,7 +333,8 @@ impl Scene<'_> {
         self.agent(view).wait_for("a reset of one of many connections", |event| flows.iter().any(|flow| flow.is_of(event))).map(drop)
     }
 
-    /// What one view has to say about a connection, as this host sees it; returns once it has said so much.
+    /// What one view has to say about a connection, as this host sees it; returns once it has said
+    /// so much.
     pub fn told_by(&self, view: View, flow: Flow, said: Said) {
         if let Said::These(truths) = &said {
             // If there are fewer, the comparison tells.

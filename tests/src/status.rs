@@ -8,7 +8,8 @@ use crate::{LabError, Result};
 ///
 /// # Errors
 ///
-/// [`LabError::Io`] when there is no such process, [`LabError::Client`] when there is no such number.
+/// [`LabError::Io`] when there is no such process, [`LabError::Client`] when there is no such
+/// number.
 pub fn number(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).map_err(|error| LabError::io(format!("read {path}"), error))?;
@@ -16,7 +17,8 @@ pub fn number(pid: u32, name: &str) -> Result<u64> {
     value.ok_or_else(|| LabError::Client(format!("no {name} in {path}")))
 }
 
-/// Processor time that it has used, its threads that have ended included, by its own clock (`clock_getcpuclockid(3)`).
+/// Processor time that it has used, its threads that have ended included, by its own clock
+/// (`clock_getcpuclockid(3)`).
 ///
 /// # Errors
 ///

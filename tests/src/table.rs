@@ -1,7 +1,9 @@
-//! The truth table: every verdict of a run beside the truth it was held against, for `cargo xtask lab --table`.
+//! The truth table: every verdict of a run beside the truth it was held against, for
+//! `cargo xtask lab --table`.
 //!
-//! With `RSTBLAME_LAB_TABLE` in the environment each verdict is appended to that file, one JSON object a line: `scenario`, `view` (the host that was
-//! asked), `expected`, `got`, `confidence` (of the origin, or null), `evidence` (the signals) and `right`.
+//! With `RSTBLAME_LAB_TABLE` in the environment each verdict is appended to that file, one JSON
+//! object a line: `scenario`, `view` (the host that was asked), `expected`, `got`, `confidence` (of
+//! the origin, or null), `evidence` (the signals) and `right`.
 
 use serde_json::{Value, json};
 
@@ -15,7 +17,8 @@ pub fn scenario() -> String {
     std::thread::current().name().unwrap_or("unnamed").to_owned()
 }
 
-/// Appends one verdict to the file that the environment names, if it names one. Without an event, nothing was said.
+/// Appends one verdict to the file that the environment names, if it names one. Without an event,
+/// nothing was said.
 ///
 /// # Errors
 ///
@@ -39,7 +42,8 @@ fn row(scenario: &str, view: &str, expected: &str, event: Option<&Value>, right:
     })
 }
 
-/// Who and why, of an event or of a truth that looks like one: `local_process: linger_abort`. What a truth leaves open is `*`.
+/// Who and why, of an event or of a truth that looks like one: `local_process: linger_abort`. What
+/// a truth leaves open is `*`.
 pub fn said(event: &Value) -> String {
     let word = |pointer: &str| match event.pointer(pointer) {
         Some(Value::String(word)) => word.clone(),

@@ -1,6 +1,8 @@
-//! What the kernel's own tracing says of resets: the task on the processor when the tracepoints fired.
+//! What the kernel's own tracing says of resets: the task on the processor when the tracepoints
+//! fired.
 //!
-//! This is what `bpf_get_current_pid_tgid()` would say at the same place, and what tools that go by it name as the owner.
+//! This is what `bpf_get_current_pid_tgid()` would say at the same place, and what tools that go by
+//! it name as the owner.
 
 use std::{
     collections::HashMap,
@@ -48,7 +50,8 @@ impl Trace {
         Ok(trace)
     }
 
-    /// How often the task on the processor was the owner. One reset counts once, however often its tracepoint fired.
+    /// How often the task on the processor was the owner. One reset counts once, however often its
+    /// tracepoint fired.
     ///
     /// # Errors
     ///
@@ -88,7 +91,8 @@ impl Drop for Trace {
     }
 }
 
-/// `COMM-PID [CPU] FLAGS TIME: TRACEPOINT: NAME=VALUE ...`. The names of tasks may hold blanks and dashes.
+/// `COMM-PID [CPU] FLAGS TIME: TRACEPOINT: NAME=VALUE ...`. The names of tasks may hold blanks and
+/// dashes.
 fn parse(line: &str) -> Option<(Flow, u32)> {
     let (task, rest) = line.split_once(" [")?;
     let pid = task.trim_end().rsplit_once('-')?.1.parse().ok()?;

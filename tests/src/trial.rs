@@ -1,4 +1,5 @@
-//! Trials: a connection through a router is torn down by somebody, and the agent on the host that lost it says by whom.
+//! Trials: a connection through a router is torn down by somebody, and the agent on the host that
+//! lost it says by whom.
 
 use std::{
     io::Read,
@@ -29,8 +30,8 @@ const EXCHANGES: usize = 4;
 /// How long after a RST the other end goes on: no synchronisation, but a part of the scenario.
 const OWN_TIME: Duration = Duration::from_millis(20);
 
-/// A silence after which no RST is an answer: longer than the longest delay of an acknowledgement (`TCP_DELACK_MAX`, 200 ms), and than this
-/// many round trips.
+/// A silence after which no RST is an answer: longer than the longest delay of an acknowledgement
+/// (`TCP_DELACK_MAX`, 200 ms), and than this many round trips.
 const QUIET: Duration = Duration::from_millis(300);
 const QUIET_ROUND_TRIPS: f64 = 4.0;
 
@@ -59,7 +60,8 @@ pub const ALL: [(Side, Ip); 4] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6)
 /// The client's view, with every protocol.
 pub const CLIENT: [(Side, Ip); 2] = [(Side::Client, Ip::V4), (Side::Client, Ip::V6)];
 
-/// A client and a server with a router between them, an agent on either host, and what was wrong so far.
+/// A client and a server with a router between them, an agent on either host, and what was wrong so
+/// far.
 #[derive(Debug)]
 pub struct Trial {
     name: &'static str,
@@ -156,7 +158,8 @@ impl Trial {
         Case::of(connection, side, ip)
     }
 
-    /// Waits until the agent on the side that lost a connection tells of the RST it received, and compares that with the truth.
+    /// Waits until the agent on the side that lost a connection tells of the RST it received, and
+    /// compares that with the truth.
     ///
     /// # Errors
     ///
@@ -202,7 +205,8 @@ impl Trial {
         self.judged.push((case.side, case.flow, 0));
     }
 
-    /// Ends the agents, checks their books, and that each told of as many RSTs received on a connection as there were.
+    /// Ends the agents, checks their books, and that each told of as many RSTs received on a
+    /// connection as there were.
     ///
     /// # Errors
     ///
@@ -307,8 +311,8 @@ impl Case {
         peer::send(&mut self.victim()?, MESSAGE)
     }
 
-    /// Lets the other end go on in its own time, which is longer than segments need to overtake one another, and say something that need not
-    /// arrive.
+    /// Lets the other end go on in its own time, which is longer than segments need to overtake one
+    /// another, and say something that need not arrive.
     ///
     /// # Errors
     ///
@@ -374,7 +378,8 @@ impl Drop for Case {
     }
 }
 
-/// One message, seen to arrive, and its acknowledgement too: a delayed one would be a segment that nobody meant to send.
+/// One message, seen to arrive, and its acknowledgement too: a delayed one would be a segment that
+/// nobody meant to send.
 fn say(mut from: &TcpStream, mut to: &TcpStream) -> Result<()> {
     peer::send(&mut from, MESSAGE)?;
     let mut buffer = [0; MESSAGE.len()];

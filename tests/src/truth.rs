@@ -1,7 +1,7 @@
 //! What a host can know of who tore a connection down, to hold an agent's verdict against.
 //!
-//! With `RSTBLAME_TRUTH_FILE` in the environment each verdict is appended to that file, one line each, ended by `\n`, with eight members
-//! between tabs:
+//! With `RSTBLAME_TRUTH_FILE` in the environment each verdict is appended to that file, one line
+//! each, ended by `\n`, with eight members between tabs:
 //!
 //! | member | content |
 //! |---|---|
@@ -43,13 +43,15 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// The host at the peer's address. To accuse a middlebox is wrong, and so is to rule the peer out.
+    /// The host at the peer's address. To accuse a middlebox is wrong, and so is to rule the peer
+    /// out.
     pub const PEER: Self = Self { actual: "remote_peer", open: None, possible: "remote_peer", name: None, address: None };
 
     /// Something in between. To acquit it is wrong.
     pub const MIDDLEBOX: Self = Self { actual: "middlebox", open: None, possible: "middlebox", name: None, address: None };
 
-    /// A machine between the ends that has the address this host talks to, so that it is peer and middlebox at once.
+    /// A machine between the ends that has the address this host talks to, so that it is peer and
+    /// middlebox at once.
     pub const TRANSLATOR: Self = Self { actual: "either", ..Self::MIDDLEBOX };
 
     /// A machine that the agent was told about.
@@ -63,7 +65,8 @@ impl Truth {
         Self { address: Some(address), ..self }
     }
 
-    /// The wire cannot tell, for this reason: `unknown` is right too, as long as it does not rule out who it was.
+    /// The wire cannot tell, for this reason: `unknown` is right too, as long as it does not rule
+    /// out who it was.
     #[must_use]
     pub const fn open(self, why: &'static str) -> Self {
         Self { open: Some(why), ..self }

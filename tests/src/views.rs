@@ -20,7 +20,8 @@ pub struct Views {
     pub server: Agent,
 }
 
-/// All that either host has to say about one connection: its resets in the order they happened, no more and no less.
+/// All that either host has to say about one connection: its resets in the order they happened, no
+/// more and no less.
 #[derive(Debug)]
 pub struct Truth {
     /// The resets the client's host sent or received.
@@ -39,8 +40,9 @@ impl Views {
         Ok(Self { client: Agent::on(&hosts.client).start()?, server: Agent::on(&hosts.server).start()? })
     }
 
-    /// Waits until both agents have written as many resets of the connection as the truth has, stops them, and asserts
-    /// that they told the truth. `flow` is the connection as the client's host sees it.
+    /// Waits until both agents have written as many resets of the connection as the truth has,
+    /// stops them, and asserts that they told the truth. `flow` is the connection as the client's
+    /// host sees it.
     ///
     /// # Errors
     ///
@@ -62,7 +64,8 @@ impl Views {
     }
 }
 
-/// In what a host's record differs from the truth of one connection: exactly these resets in this order, each of which says at least so much.
+/// In what a host's record differs from the truth of one connection: exactly these resets in this
+/// order, each of which says at least so much.
 pub fn findings(scenario: &str, host: &str, record: &Record, flow: Flow, truth: &[Value]) -> Vec<String> {
     let resets = record.resets_of(flow);
     let mut found = Vec::new();

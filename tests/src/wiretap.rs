@@ -1,6 +1,7 @@
 //! What went over the wires of a scenario, for `cargo xtask lab --pcap`: tcpdump on every host.
 //!
-//! With `RSTBLAME_LAB_PCAP` in the environment each host writes all its interfaces see to `<directory>/<namespace>.pcap`.
+//! With `RSTBLAME_LAB_PCAP` in the environment each host writes all its interfaces see to
+//! `<directory>/<namespace>.pcap`.
 
 use std::{
     fs,

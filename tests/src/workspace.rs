@@ -1,4 +1,5 @@
-//! Where things are: the agent under test, the Python of the clients, the artefacts of a failed scenario.
+//! Where things are: the agent under test, the Python of the clients, the artefacts of a failed
+//! scenario.
 
 use std::{
     env,
@@ -21,12 +22,14 @@ pub fn agent_binary() -> PathBuf {
     env::var_os("RSTBLAME_BIN").map_or_else(|| root().join("target/release/rstblame"), PathBuf::from)
 }
 
-/// A Python that has pika: `RSTBLAME_PYTHON`, else the virtual environment `cargo xtask test` makes.
+/// A Python that has pika: `RSTBLAME_PYTHON`, else the virtual environment `cargo xtask test`
+/// makes.
 pub fn python() -> PathBuf {
     env::var_os("RSTBLAME_PYTHON").map_or_else(|| root().join("target/lab/venv/bin/python"), PathBuf::from)
 }
 
-/// The scripts of `RabbitMQ` themselves: `RSTBLAME_RABBITMQ`, else where the packages of Debian and of rabbitmq.com put them.
+/// The scripts of `RabbitMQ` themselves: `RSTBLAME_RABBITMQ`, else where the packages of Debian and
+/// of rabbitmq.com put them.
 pub fn rabbitmq() -> PathBuf {
     env::var_os("RSTBLAME_RABBITMQ").map_or_else(|| "/usr/lib/rabbitmq/bin".into(), PathBuf::from)
 }
@@ -46,13 +49,15 @@ pub fn traefik() -> PathBuf {
     env::var_os("RSTBLAME_TRAEFIK").map_or_else(|| "traefik".into(), PathBuf::from)
 }
 
-/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this machine. What starts it is on the search path.
+/// Where `cargo xtask test` unpacks what cannot be installed beside the syslog daemon of this
+/// machine. What starts it is on the search path.
 fn unpacked(package: &str) -> PathBuf {
     let all = env::var_os("RSTBLAME_UNPACKED").map_or_else(|| root().join("target/lab/unpacked"), PathBuf::from);
     all.join(package)
 }
 
-/// The directory of a package's libraries and modules: `usr/lib/<triple>/<name>` or `usr/lib/<name>/<version>`.
+/// The directory of a package's libraries and modules: `usr/lib/<triple>/<name>` or
+/// `usr/lib/<name>/<version>`.
 ///
 /// # Errors
 ///
@@ -75,7 +80,8 @@ pub fn library(package: &str, file: &str) -> Result<PathBuf> {
     Err(LabError::Client(format!("{package} has no {file}")))
 }
 
-/// `target/lab/<name of the running test>`, created if need be: what a scenario leaves behind when it fails.
+/// `target/lab/<name of the running test>`, created if need be: what a scenario leaves behind when
+/// it fails.
 ///
 /// # Errors
 ///
@@ -88,7 +94,8 @@ pub fn artefacts() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Appends a line, which ends in a newline, to the file that a variable of the environment names, if it names one.
+/// Appends a line, which ends in a newline, to the file that a variable of the environment names,
+/// if it names one.
 ///
 /// # Errors
 ///
@@ -106,7 +113,8 @@ pub fn append(variable: &str, line: impl FnOnce() -> String) -> Result<()> {
         .map_err(|error| LabError::io(format!("append to {}", path.display()), error))
 }
 
-/// So many seconds, or that times `RSTBLAME_LAB_PATIENCE` on a machine that is so much slower, such as an emulated one.
+/// So many seconds, or that times `RSTBLAME_LAB_PATIENCE` on a machine that is so much slower, such
+/// as an emulated one.
 pub fn patience(seconds: u64) -> Duration {
     let factor = env::var("RSTBLAME_LAB_PATIENCE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     Duration::from_secs(seconds.saturating_mul(factor))

@@ -1,5 +1,6 @@
-//! The kernel program that follows AMQP against the agent's own follower: the same segments, cut anywhere, lost, sent again, out of order and
-//! garbled. What the kernel says is never anything else; where nothing was missed, it is all.
+//! The kernel program that follows AMQP against the agent's own follower: the same segments, cut
+//! anywhere, lost, sent again, out of order and garbled. What the kernel says is never anything
+//! else; where nothing was missed, it is all.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -170,7 +171,8 @@ fn cuts() -> impl Strategy<Value = Vec<usize>> {
 
 type Piece = (Role, usize, Vec<u8>);
 
-/// The segments, in the order in which the bytes were written; both ends may have written more than one answer waits for.
+/// The segments, in the order in which the bytes were written; both ends may have written more than
+/// one answer waits for.
 fn pieces(messages: &[(Role, Vec<u8>)], cuts: &[usize]) -> Vec<Piece> {
     let mut lengths = cuts.iter().copied().cycle();
     let mut sent = [0, 0];
@@ -236,7 +238,8 @@ fn holes_and_disorder_add_nothing() {
         let mut connection = bench.connect(isn);
         for piece in &pieces {
             feed(&mut connection, piece);
-            // The follower, which reads short strings to their ends, may give up where the program need not.
+            // The follower, which reads short strings to their ends, may give up where the program
+            // need not.
             let told = connection.told();
             // Whether it is blocked changes on the way.
             let truth = Conversation { blocked: told.as_ref().and_then(|told| told.blocked), ..script.truth.clone() };

@@ -14,7 +14,8 @@ const PASSWORD: &[u8] = b"Tr0ub4dor&3-of-the-lab";
 const BODY: &[u8] = b"what the customer ordered";
 const VHOST: &[u8] = b"orders-of-the-lab";
 
-/// The sizes of the segments that each message is cut into: whatever is read of it, some of it is carried from one to the next.
+/// The sizes of the segments that each message is cut into: whatever is read of it, some of it is
+/// carried from one to the next.
 const CUTS: [usize; 5] = [1, 3, 9, 27, 4096];
 
 #[test]

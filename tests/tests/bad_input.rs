@@ -31,7 +31,8 @@ fn capture(arguments: &[&str]) -> Result<Finished> {
     finish(command, LIMIT)
 }
 
-/// Asserts the exit status, and that stderr is one line by the agent that has each of `words` in it.
+/// Asserts the exit status, and that stderr is one line by the agent that has each of `words` in
+/// it.
 #[track_caller]
 fn assert_one_line(finished: &Finished, status: i32, words: &[&str]) {
     let stderr = &finished.stderr;
@@ -105,7 +106,8 @@ fn output_that_is_full() -> Result<()> {
     Ok(())
 }
 
-/// The reader has gone before the first line: that is how `rstblame capture | head` ends, and no failure.
+/// The reader has gone before the first line: that is how `rstblame capture | head` ends, and no
+/// failure.
 #[test]
 fn closed_pipe() -> Result<()> {
     let mut command = Command::new(workspace::agent_binary());
@@ -149,7 +151,8 @@ fn root_without_capabilities() -> Result<()> {
     Ok(())
 }
 
-/// No BTF to read struct offsets from: the agent works without, or says what it lacks; it never stays up blind.
+/// No BTF to read struct offsets from: the agent works without, or says what it lacks; it never
+/// stays up blind.
 #[test]
 fn no_btf() -> Result<()> {
     let finished = without("/sys/kernel/btf")?;
@@ -173,11 +176,12 @@ fn no_tracefs() -> Result<()> {
     Ok(())
 }
 
-/// A capture that is damaged or breaks off: what came before is told, and the exit status says that this is not all.
+/// A capture that is damaged or breaks off: what came before is told, and the exit status says that
+/// this is not all.
 #[test]
 fn a_damaged_capture() -> Result<()> {
-    // A pcap file (version 2.4, Ethernet) with one frame of 60 bytes: whole, cut in the frame, cut in the frame's head, and with a frame
-    // that is longer than any.
+    // A pcap file (version 2.4, Ethernet) with one frame of 60 bytes: whole, cut in the frame, cut
+    // in the frame's head, and with a frame that is longer than any.
     let mut whole = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
     let head = whole.len();
     whole.extend([1, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 60, 0, 0, 0]);

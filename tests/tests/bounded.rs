@@ -24,7 +24,8 @@ fn what_makes_room_in_the_kernel_is_counted() -> Result<()> {
         let totals = totals(&agent.stop()?)?;
         drop(connections);
         let evicted = totals.fell_out.get("flows").copied().unwrap_or(0);
-        // The client's last acknowledgement of the handshake arrives at the server's end, so that each is one direction at least.
+        // The client's last acknowledgement of the handshake arrives at the server's end, so that
+        // each is one direction at least.
         if room < opened {
             assert!(evicted >= opened - room, "{totals:?}");
         } else {

@@ -63,15 +63,17 @@ fn a_ring_that_overflows_counts_what_it_lost() -> Result<()> {
     Ok(())
 }
 
-/// Stops the agent and shows its last line. That its totals agree with each other and with the lines is checked there.
+/// Stops the agent and shows its last line. That its totals agree with each other and with the
+/// lines is checked there.
 fn totals(agent: Agent) -> Result<Totals> {
     let record = agent.stop()?;
     println!("{}", record.lines().last().map_or("", String::as_str));
     record.totals().ok_or_else(|| LabError::Client("no totals".to_owned()))
 }
 
-/// Opens and aborts connections; how many resets that may be. By the kernel's own counter mostly just one of each: an emulated processor may stand
-/// still for so long that a handshake is sent again, which is answered by one more, and of such a one not every kernel tells.
+/// Opens and aborts connections; how many resets that may be. By the kernel's own counter mostly
+/// just one of each: an emulated processor may stand still for so long that a handshake is sent
+/// again, which is answered by one more, and of such a one not every kernel tells.
 fn abort_connections(host: &Host, count: u64) -> Result<RangeInclusive<u64>> {
     let address = SocketAddr::new(host.v4(), AMQP);
     let listener = host.listen(address)?;

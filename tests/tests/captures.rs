@@ -1,4 +1,5 @@
-//! What `rstblame pcap` reads of real AMQP conversations, captured by tcpdump beside a real `RabbitMQ`.
+//! What `rstblame pcap` reads of real AMQP conversations, captured by tcpdump beside a real
+//! `RabbitMQ`.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -48,7 +49,8 @@ impl Tcpdump {
         poll::until("the RSTs in the capture", PATIENCE, || {
             let mut command = Command::new(workspace::agent_binary());
             command.args(["pcap", "--format", "json"]).arg(&self.file);
-            // While tcpdump writes, the file may break off in a frame, which costs the exit status and nothing else.
+            // While tcpdump writes, the file may break off in a frame, which costs the exit status
+            // and nothing else.
             let events = finish(command, PATIENCE)?.stdout;
             let resets = events.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(|event| is_kind(event, "rst"));
             let resets: Vec<Value> = resets.collect();

@@ -1,4 +1,5 @@
-//! The daemon: its sinks beside each other when one breaks, its configuration read again, a disk that runs full.
+//! The daemon: its sinks beside each other when one breaks, its configuration read again, a disk
+//! that runs full.
 
 use std::{
     fs::{self, File},

@@ -92,8 +92,8 @@ impl Stage {
         }
     }
 
-    /// Waits until the client knows, and the broker's host too: what ends the broker later must not end
-    /// this. Keeps everything else as it is until the agents have ended.
+    /// Waits until the client knows, and the broker's host too: what ends the broker later must not
+    /// end this. Keeps everything else as it is until the agents have ended.
     fn over(&self, mut client: Client) -> Result<()> {
         client.pika.act("ended")?;
         wait_gone(&self.chain.hosts.server, client.halves.broker, SOON)?;

@@ -48,7 +48,8 @@ fn a_reset_and_a_fin_are_told_apart() -> Result<()> {
         "answer": "reset",
         "reset": {"direction": "received", "effect": "connection_reset", "origin": {"kind": ["remote_peer", "unknown"]}},
     });
-    // The broker answers the FIN by closing, and its `linger {true, 0}` makes that a RST of its own.
+    // The broker answers the FIN by closing, and its `linger {true, 0}` makes that a RST of its
+    // own.
     let answer = answer_to(&answers, fin)?;
     rstblame_lab::assert_event!(answer, {
         "log": {"reason": "client_closed_tcp", "level": "warning"},
@@ -63,7 +64,8 @@ fn a_reset_and_a_fin_are_told_apart() -> Result<()> {
     Ok(())
 }
 
-/// Speaks AMQP up to `connection.start`, reads that to its end, and closes: by FIN, since nothing is left unread.
+/// Speaks AMQP up to `connection.start`, reads that to its end, and closes: by FIN, since nothing
+/// is left unread.
 fn close_after_start(host: &Host, broker: SocketAddr) -> Result<Flow> {
     host.inside(|| {
         let spoken = || -> std::io::Result<Flow> {

@@ -1,7 +1,9 @@
-//! Logs that real brokers behind a real proxy wrote, by themselves and through a real rsyslog, explained by the events of the agents beside.
+//! Logs that real brokers behind a real proxy wrote, by themselves and through a real rsyslog,
+//! explained by the events of the agents beside.
 //!
-//! `HAProxy` tells the broker the client's addresses (PROXY protocol), and those are what the log has: the client's host had this connection, and
-//! the broker's host another one, of which the log does not speak.
+//! `HAProxy` tells the broker the client's addresses (PROXY protocol), and those are what the log
+//! has: the client's host had this connection, and the broker's host another one, of which the log
+//! does not speak.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! A port that nobody listens on is scanned, far faster than anybody reads, while real connections are lost beside it.
+//! A port that nobody listens on is scanned, far faster than anybody reads, while real connections
+//! are lost beside it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,8 +39,8 @@ fn target(hosts: &TwoHosts) -> SocketAddrV4 {
     SocketAddrV4::new(address, CLOSED)
 }
 
-/// Scans for a while, and loses connections meanwhile, each of which has to be reported soon and right. Returns what the agent wrote, and how
-/// many connections there were.
+/// Scans for a while, and loses connections meanwhile, each of which has to be reported soon and
+/// right. Returns what the agent wrote, and how many connections there were.
 fn scan(hosts: &TwoHosts, sources: u32, rate: u32, agent: Options) -> Result<(Record, u64)> {
     let before = hosts.server.resets_sent()?;
     let agent = agent.args(&["--port", "5672,5673"]).start()?;

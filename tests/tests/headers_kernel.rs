@@ -1,5 +1,5 @@
-//! The tap's reading of packet headers against the parser of captures: any frame, whole, cut short or garbled, means the same to both, or nothing to
-//! the tap.
+//! The tap's reading of packet headers against the parser of captures: any frame, whole, cut short
+//! or garbled, means the same to both, or nothing to the tap.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -29,7 +29,8 @@ const ACK: u8 = 16;
 #[derive(Clone, Debug)]
 struct Shape {
     v6: bool,
-    /// Options of IPv4 in words, or extension headers of IPv6: kind and length in units of eight bytes, less one.
+    /// Options of IPv4 in words, or extension headers of IPv6: kind and length in units of eight
+    /// bytes, less one.
     options: u8,
     extensions: Vec<(u8, u8)>,
     tos: u8,
@@ -239,8 +240,10 @@ fn what_is_cut_short_or_garbled_adds_nothing() {
     });
 }
 
-/// Whether the headers are of another version than the link says, or of lengths that do not go together. The kernel drops such a packet when it
-/// comes to read it (`ip_rcv_core()`, `tcp_v4_rcv()`), and the tap, which is asked before, does not look for that. And where the TCP header ends.
+/// Whether the headers are of another version than the link says, or of lengths that do not go
+/// together. The kernel drops such a packet when it comes to read it (`ip_rcv_core()`,
+/// `tcp_v4_rcv()`), and the tap, which is asked before, does not look for that. And where the TCP
+/// header ends.
 fn lengths(frame: &[u8]) -> Option<(bool, usize)> {
     let byte = |at: usize| frame.get(at).copied();
     let half = |at: usize| Some(usize::from(u16::from_be_bytes([byte(at)?, byte(at + 1)?])));
@@ -309,7 +312,8 @@ fn a_flow_is_remembered_as_it_was() {
     });
 }
 
-/// What somebody makes up who does not know the numbers of a connection changes nothing that is remembered of it.
+/// What somebody makes up who does not know the numbers of a connection changes nothing that is
+/// remembered of it.
 #[test]
 fn what_is_made_up_is_not_remembered() {
     let far = (1_u32 << 25)..(1 << 31);
@@ -337,8 +341,9 @@ fn what_is_made_up_is_not_remembered() {
                 let client = bench.client();
                 let mut frames: Vec<Shape> = genuine.clone();
                 for (place, (shape, seq, ack, ahead, kind)) in made_up.iter().filter(|_| insert) {
-                    // SYN, FIN, ACK and data; the SYN of somebody else is no reason to forget. A SYN-ACK is: user space
-                    // holds what comes of it against the numbers of the socket.
+                    // SYN, FIN, ACK and data; the SYN of somebody else is no reason to forget. A
+                    // SYN-ACK is: user space holds what comes of it against the numbers of the
+                    // socket.
                     let flags = *kind;
                     let seq = if *ahead { *seq } else { seq.wrapping_neg() };
                     // After two of the connection's, from which on it is one.

@@ -1,7 +1,9 @@
-//! Every way to attach: BTF tracepoints, plain tracepoints with struct layouts from BTF, plain tracepoints alone.
+//! Every way to attach: BTF tracepoints, plain tracepoints with struct layouts from BTF, plain
+//! tracepoints alone.
 //!
-//! The agent runs in a mount namespace of its own with tracefs where it looks for it. A shell knocks on a port where nothing listens: the
-//! kernel answers by a RST without a socket, and a socket in SYN_SENT receives it.
+//! The agent runs in a mount namespace of its own with tracefs where it looks for it. A shell
+//! knocks on a port where nothing listens: the kernel answers by a RST without a socket, and a
+//! socket in SYN_SENT receives it.
 
 use std::{net::TcpListener, process::Command};
 
@@ -19,7 +21,8 @@ fn plain_tracepoints_with_layouts() -> Result<()> {
     tells(&record, true)
 }
 
-/// Without layouts, the state of a socket is known from its last change, and what provoked a RST is not known at all.
+/// Without layouts, the state of a socket is known from its last change, and what provoked a RST is
+/// not known at all.
 #[test]
 fn plain_tracepoints_alone() -> Result<()> {
     let record = knock("tracepoint", "none")?;

@@ -1,5 +1,5 @@
-//! What the daemon tells of itself: metrics that add up and that Prometheus understands, health that is lost when something dies, and clients
-//! that can do no harm.
+//! What the daemon tells of itself: metrics that add up and that Prometheus understands, health
+//! that is lost when something dies, and clients that can do no harm.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -376,7 +376,8 @@ fn systemd_is_told_and_its_watchdog_starves_with_the_session() -> Result<()> {
     wait_told("WATCHDOG=1")?;
 
     let stopped = Stopped::new(agent.pid())?;
-    // What was on its way before it was stopped may still come, but no more after its death was found.
+    // What was on its way before it was stopped may still come, but no more after its death was
+    // found.
     wait_told("STATUS=Dead: session")?;
     wait_told("STATUS=Dead: session")?;
     let starved = {

@@ -1,4 +1,5 @@
-//! Genuine RSTs of every kind, through a router: nobody in between had a part in them, and nobody may be accused.
+//! Genuine RSTs of every kind, through a router: nobody in between had a part in them, and nobody
+//! may be accused.
 
 use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -28,7 +29,8 @@ fn ends(case: &mut Case) -> Result<(std::net::TcpStream, std::net::TcpStream, st
     })
 }
 
-/// Lets the peer of each case do something that ends in a RST, and asserts that nobody else is accused of it.
+/// Lets the peer of each case do something that ends in a RST, and asserts that nobody else is
+/// accused of it.
 fn genuine(name: &'static str, cases: &[(Side, Ip)], act: impl Fn(&Trial, &mut Case) -> Result<()>) -> Result<()> {
     genuine_as(&Truth::PEER, name, cases, act)
 }
@@ -44,7 +46,8 @@ fn genuine_as(truth: &Truth, name: &'static str, cases: &[(Side, Ip)], act: impl
     trial.finish()
 }
 
-/// Makes the peer's host lose its socket without a word, as a reboot does, or a cable that was out at the wrong moment.
+/// Makes the peer's host lose its socket without a word, as a reboot does, or a cable that was out
+/// at the wrong moment.
 fn lose_socket(host: &Host, filter: &str) -> Result<()> {
     host.nft(
         "add table inet lab; \
@@ -92,7 +95,8 @@ fn socket_destroyed_by_an_operator() -> Result<()> {
     })
 }
 
-/// The peer's host came back without the connection; its answer to the next segment is all there is.
+/// The peer's host came back without the connection; its answer to the next segment is all there
+/// is.
 #[test]
 fn peer_rebooted() -> Result<()> {
     genuine("peer rebooted", &ALL, |trial, case| {
@@ -102,8 +106,8 @@ fn peer_rebooted() -> Result<()> {
     })
 }
 
-/// The application chose its own TTL, and the kernel's answer for a socket that is gone has the default. The client's host remembers the
-/// server's handshake, which came with the default too.
+/// The application chose its own TTL, and the kernel's answer for a socket that is gone has the
+/// default. The client's host remembers the server's handshake, which came with the default too.
 fn dead_socket(name: &'static str, ttl: u32, seen_by_server: &Truth) -> Result<()> {
     let mut trial = Trial::new(name)?;
     for (side, ip) in ALL {
@@ -208,8 +212,8 @@ fn peer_killed() -> Result<()> {
 fn time_wait() -> Result<()> {
     genuine("TIME_WAIT", &ALL, |_, case| {
         let (victim, peer, listener) = ends(case)?;
-        // The victim keeps its half open, and the peer's kernel keeps no socket for FIN-WAIT-2 without an owner, but an entry such as for
-        // TIME-WAIT (`tcp_time_wait()`).
+        // The victim keeps its half open, and the peer's kernel keeps no socket for FIN-WAIT-2
+        // without an owner, but an entry such as for TIME-WAIT (`tcp_time_wait()`).
         while_nothing_starts(|| drop(peer));
         peer::wait_end(&victim)?;
         peer::send(&mut &victim, b"still there?")?;
@@ -229,7 +233,8 @@ fn data_after_shutdown() -> Result<()> {
     })
 }
 
-/// The peer's keepalive probes went unanswered for a while; when its kernel gives up, the way is free again for its RST.
+/// The peer's keepalive probes went unanswered for a while; when its kernel gives up, the way is
+/// free again for its RST.
 #[test]
 fn keepalive_of_the_peer() -> Result<()> {
     let mut trial = Trial::new("keepalive of the peer")?;
@@ -255,7 +260,8 @@ fn refused() -> Result<()> {
     trial.finish()
 }
 
-/// The peer's own firewall is part of the peer's host, though neither its process nor its kernel's TCP knows of the RST.
+/// The peer's own firewall is part of the peer's host, though neither its process nor its kernel's
+/// TCP knows of the RST.
 #[test]
 fn firewall_of_the_peers_host() -> Result<()> {
     genuine("peer's firewall", &ALL, |trial, case| {
@@ -267,7 +273,8 @@ fn firewall_of_the_peers_host() -> Result<()> {
     })
 }
 
-/// The same, and the process there, which knows nothing of it, talks on: what looks like proof of a third party is the peer's host still.
+/// The same, and the process there, which knows nothing of it, talks on: what looks like proof of a
+/// third party is the peer's host still.
 #[test]
 fn firewall_of_the_peers_host_while_its_process_talks_on() -> Result<()> {
     let truth = Truth::PEER.open("a box that copies the TTL of the peer's packets and drops what it answers looks the same");

@@ -96,7 +96,8 @@ fn ttl_255() -> Result<()> {
     injected("TTL 255", &[Forgery { ttl: Some(255), ..Forgery::PASSIVE }], When::Busy, &Truth::MIDDLEBOX)
 }
 
-/// An answer as the router's own kernel would make it: all is right but that it has passed no router.
+/// An answer as the router's own kernel would make it: all is right but that it has passed no
+/// router.
 #[test]
 fn ttl_64_from_the_link() -> Result<()> {
     injected("TTL 64 on the link", &[Forgery { ttl: Some(64), ..DISGUISED }], When::Busy, &Truth::MIDDLEBOX)
@@ -151,7 +152,8 @@ fn the_rst_of_another_operating_system() -> Result<()> {
     injected("RST|ACK, TTL 127", &[forgery], When::Busy, &Truth::MIDDLEBOX)
 }
 
-/// Three at once with one identification and sequence numbers that run ahead, in case the first is late.
+/// Three at once with one identification and sequence numbers that run ahead, in case the first is
+/// late.
 #[test]
 fn a_volley_with_rising_sequence_numbers() -> Result<()> {
     let one = Forgery { ttl: Some(90), ip_id: IpId::Fixed(0x4b1d), window: 1503, acknowledges: true, ..Forgery::PASSIVE };
@@ -169,7 +171,8 @@ fn stale_sequence() -> Result<()> {
     ignored("stale sequence", &Forgery { seq: -24, ..Forgery::PASSIVE })
 }
 
-/// In the window but not exact: the kernel answers with a challenge ACK (RFC 5961, section 3.2), and the peer lives.
+/// In the window but not exact: the kernel answers with a challenge ACK (RFC 5961, section 3.2),
+/// and the peer lives.
 #[test]
 fn inexact_sequence() -> Result<()> {
     ignored("inexact sequence", &Forgery { seq: 100, ..Forgery::PASSIVE })
@@ -178,8 +181,9 @@ fn inexact_sequence() -> Result<()> {
 /// The RST is the peer's in every field, and what the peer went on to say came with it.
 const RACE: Truth = Truth::MIDDLEBOX.open("payload so soon after a perfect answer may have been overtaken by it");
 
-/// The injector sees a segment and forges at once, while the peer's next ones are already on their way. Those come within microseconds: an answer
-/// of the peer's, or of its firewall, could have overtaken them.
+/// The injector sees a segment and forges at once, while the peer's next ones are already on their
+/// way. Those come within microseconds: an answer of the peer's, or of its firewall, could have
+/// overtaken them.
 #[test]
 fn a_race_with_the_peers_data() -> Result<()> {
     let mut trial = Trial::new("race with data")?;
@@ -205,7 +209,8 @@ fn a_race_with_the_peers_data() -> Result<()> {
     trial.finish()
 }
 
-/// RSTs without effect that come right before the end, when none of them has been held for its time.
+/// RSTs without effect that come right before the end, when none of them has been held for its
+/// time.
 #[test]
 fn what_had_no_effect_is_told_of_to_the_last() -> Result<()> {
     const RSTS: usize = 5;

@@ -48,7 +48,8 @@ fn proxied(name: &'static str, kind: Kind, fate: Fate, arguments: &[&str], truth
             Fate::TimesOut => {}
             Fate::Killed => proxy.kill()?,
         }
-        // The proxy's kernel closes with a FIN, unless told otherwise, and answers the next segment by a RST.
+        // The proxy's kernel closes with a FIN, unless told otherwise, and answers the next segment
+        // by a RST.
         if kind != Kind::HaproxyAborting {
             peer::wait_end(case.victim()?)?;
             case.victim_speaks()?;

@@ -47,7 +47,8 @@ fn end(trial: &Trial, case: &mut Case, how: End) -> Result<()> {
     Ok(())
 }
 
-/// The way from the server to the client grows in the middle of a connection, and then the server ends it.
+/// The way from the server to the client grows in the middle of a connection, and then the server
+/// ends it.
 fn route_change(name: &'static str, hops: u8, how: End, truth: &Truth) -> Result<()> {
     for (side, ip) in CLIENT {
         let net = routed()?;
@@ -106,8 +107,8 @@ fn asymmetric_return_path() -> Result<()> {
     trial.finish()
 }
 
-/// The client's way out moves to a second router, which has never seen the connection and rejects it. The server's segments came from the
-/// first router, and the RST comes from the second.
+/// The client's way out moves to a second router, which has never seen the connection and rejects
+/// it. The server's segments came from the first router, and the RST comes from the second.
 fn a_second_router_rejects_over(ip: Ip) -> Result<()> {
     let net = routed()?;
     let second = router::second_router(&net)?;
@@ -135,7 +136,8 @@ fn a_second_router_rejects_over_ipv6() -> Result<()> {
     a_second_router_rejects_over(Ip::V6)
 }
 
-/// The server's way moves to the second router, and then the server ends the connection: another MAC address, and nobody in between.
+/// The server's way moves to the second router, and then the server ends the connection: another
+/// MAC address, and nobody in between.
 #[test]
 fn failover_to_a_second_router() -> Result<()> {
     for how in [End::TalksAndAborts, End::Aborts, End::IsGone] {

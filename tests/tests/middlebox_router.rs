@@ -10,7 +10,8 @@ use rstblame_lab::{
     truth::Truth,
 };
 
-/// The router answers the next segment with a RST, and both ends wait: nothing but one hop tells its RST from one of the peer's kernel.
+/// The router answers the next segment with a RST, and both ends wait: nothing but one hop tells
+/// its RST from one of the peer's kernel.
 #[test]
 fn a_router_that_forgot_rejects() -> Result<()> {
     let mut trial = Trial::new("router rejects")?;
@@ -43,7 +44,8 @@ fn a_router_that_forgot_rejects_and_the_peer_talks_on() -> Result<()> {
     trial.finish()
 }
 
-/// The router's firewall refuses new connections in the name of the server. There is nothing to compare its RST with.
+/// The router's firewall refuses new connections in the name of the server. There is nothing to
+/// compare its RST with.
 #[test]
 fn a_router_refuses() -> Result<()> {
     let mut trial = Trial::new("router refuses")?;
@@ -86,8 +88,8 @@ fn a_router_whose_entry_expired_rejects() -> Result<()> {
     trial.finish()
 }
 
-/// A router that translates addresses loses its table. The server's next segment is for an address of the router's own, and the router's
-/// kernel answers it.
+/// A router that translates addresses loses its table. The server's next segment is for an address
+/// of the router's own, and the router's kernel answers it.
 #[test]
 fn a_translating_router_lost_its_table() -> Result<()> {
     let mut trial = Trial::new("NAT lost its table")?;
@@ -119,8 +121,8 @@ fn a_known_translating_router_lost_its_table() -> Result<()> {
     trial.finish()
 }
 
-/// The translation is lost in the middle of the flow, and the client speaks next: it gets another port, to which the server has no connection.
-/// The RST is the server's, translated back.
+/// The translation is lost in the middle of the flow, and the client speaks next: it gets another
+/// port, to which the server has no connection. The RST is the server's, translated back.
 #[test]
 fn a_flow_that_got_another_port_is_refused_by_the_server() -> Result<()> {
     let mut trial = Trial::new("NAT chose another port")?;
@@ -144,7 +146,8 @@ fn a_flow_that_got_another_port_is_refused_by_the_server() -> Result<()> {
     trial.finish()
 }
 
-/// The server's NAT box forgot, and the server's own host answered what came from the client: a genuine RST, behind a router that translates.
+/// The server's NAT box forgot, and the server's own host answered what came from the client: a
+/// genuine RST, behind a router that translates.
 #[test]
 fn a_dead_socket_behind_a_translating_router() -> Result<()> {
     let mut trial = Trial::new("dead socket behind NAT")?;

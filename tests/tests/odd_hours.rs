@@ -1,5 +1,5 @@
-//! The odd hours of an agent: killed at any moment, started while connections are open, twice at once, namespaces that come and go, maps too
-//! small.
+//! The odd hours of an agent: killed at any moment, started while connections are open, twice at
+//! once, namespaces that come and go, maps too small.
 
 use std::{
     collections::BTreeSet,
@@ -45,8 +45,9 @@ fn wait_gone(held: &BTreeSet<Object>) -> Result<()> {
 
 /// Reads the whole lines that were not looked at yet. Says whether half a line follows.
 ///
-/// The kernel may end a write(2) at a page when the writer is killed in it (generic_perform_write(),
-/// <https://github.com/torvalds/linux/blob/v6.12/mm/filemap.c>). The next agent has to cut that off before it goes on.
+/// The kernel may end a write(2) at a page when the writer is killed in it
+/// (generic_perform_write(), <https://github.com/torvalds/linux/blob/v6.12/mm/filemap.c>). The next
+/// agent has to cut that off before it goes on.
 fn check_new_lines(path: &Path, from: &mut usize) -> Result<bool> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),

@@ -13,7 +13,8 @@ const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
 /// Less than `eat` takes within a moment, more than an actor needs to start.
 const MEMORY: u64 = 32 << 20;
 
-/// A server, and a client with unread data in its socket: however the client ends, the kernel resets.
+/// A server, and a client with unread data in its socket: however the client ends, the kernel
+/// resets.
 struct Doomed {
     scene: Scene,
     server: Actor,
@@ -32,7 +33,8 @@ impl Doomed {
         Ok(Self { scene, server, client, link })
     }
 
-    /// Asserts how the client ended (`truth` of its event), and that the server, which lives, is named on its side.
+    /// Asserts how the client ended (`truth` of its event), and that the server, which lives, is
+    /// named on its side.
     fn tells(self, cause: &str, severity: &str, exit: &Value) -> Result<()> {
         let truth = json!({
             "effect": "connection_reset", "severity": severity, "cause": {"id": cause},
@@ -76,7 +78,8 @@ fn terminated_by_another_process() -> Result<()> {
     )
 }
 
-/// An attempt that the process survived does not end it: the one that ends it is the one that is told.
+/// An attempt that the process survived does not end it: the one that ends it is the one that is
+/// told.
 #[test]
 fn killed_by_the_second_of_two() -> Result<()> {
     let mut doomed = Doomed::new(None)?;
@@ -130,7 +133,8 @@ fn gone_before_the_reset() -> Result<()> {
     client.ask("small")?;
     server.ask(&format!("listen {}", scene.address()))?;
     let link = scene.link(&mut client, &mut server)?;
-    // More than the server's window holds: the rest has to wait in the client's kernel, and the FIN behind it.
+    // More than the server's window holds: the rest has to wait in the client's kernel, and the FIN
+    // behind it.
     client.ask("fill 0 1")?;
     let pid = client.pid;
     client.end("exit 0")?;

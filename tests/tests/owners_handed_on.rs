@@ -1,4 +1,5 @@
-//! Sockets that change hands: the owner is the process that held the socket when it was reset, or nobody.
+//! Sockets that change hands: the owner is the process that held the socket when it was reset, or
+//! nobody.
 
 use std::time::Duration;
 
@@ -223,7 +224,8 @@ fn forked_and_the_parent_ended() -> Result<()> {
     scene.stop().map(drop)
 }
 
-/// The parent sends the FIN, and so ended the connection, though the socket stays in the hands of its child.
+/// The parent sends the FIN, and so ended the connection, though the socket stays in the hands of
+/// its child.
 #[test]
 fn forked_and_shut_down_by_the_parent() -> Result<()> {
     let scene = Scene::new(ACTOR)?;
@@ -237,7 +239,8 @@ fn forked_and_shut_down_by_the_parent() -> Result<()> {
     scene.stop().map(drop)
 }
 
-/// A child that is forked after the reset holds the socket too, but it is not the one that lost the connection.
+/// A child that is forked after the reset holds the socket too, but it is not the one that lost the
+/// connection.
 #[test]
 fn forked_after_the_reset() -> Result<()> {
     let scene = Scene::new(ACTOR)?;

@@ -19,7 +19,8 @@ const CONTAINER: &str = "4f1d0a7be2c35b6907d1e8f3a2945c6bd01e7f8a93c2b4d5e6f7081
 
 const POD: &str = "3f1c8a52-6b0e-4d47-9a65-0f2d7c9be111";
 
-/// Two containers of one host that talk to each other, watched by one agent that sees all namespaces.
+/// Two containers of one host that talk to each other, watched by one agent that sees all
+/// namespaces.
 struct Neighbours {
     agent: Agent,
     stage: Stage,
@@ -83,8 +84,8 @@ fn two_namespaces_of_one_host() -> Result<()> {
     scene.agent.stop().map(drop)
 }
 
-/// One client in a container, one that is not, and a server: whose resets are shown depends on the filter, and the totals
-/// are those of what is shown.
+/// One client in a container, one that is not, and a server: whose resets are shown depends on the
+/// filter, and the totals are those of what is shown.
 fn shown(port: u16, filter: impl Fn(&Actor) -> Vec<String>) -> Result<()> {
     const CONNECTIONS: usize = 5;
     let net = two_hosts()?;

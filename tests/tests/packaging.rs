@@ -47,7 +47,8 @@ fn systemd_finds_nothing_wrong_with_the_unit() -> Result<()> {
     Ok(())
 }
 
-/// logrotate as it is packed, again and again while connections are reset. The agent is not told (there is no systemd to do it): it notices.
+/// logrotate as it is packed, again and again while connections are reset. The agent is not told
+/// (there is no systemd to do it): it notices.
 #[test]
 fn rotated_under_it_the_file_loses_no_line() -> Result<()> {
     const ROTATIONS: usize = 4;
@@ -72,7 +73,8 @@ fn rotated_under_it_the_file_loses_no_line() -> Result<()> {
             run(&["logrotate", "--force", "--state", &state.to_string_lossy(), &conf.to_string_lossy()])?;
             resets.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
-        // Something is in the new file before that is moved in its turn: an empty one is not rotated.
+        // Something is in the new file before that is moved in its turn: an empty one is not
+        // rotated.
         site.resets(AMQP, 1)?;
         written(1)?;
     }

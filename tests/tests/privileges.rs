@@ -1,5 +1,5 @@
-//! What the agent may do: the smallest sets of capabilities by which it sees everything, what it says where one of them is missing, and what is
-//! left of them, on every thread, once it is armed.
+//! What the agent may do: the smallest sets of capabilities by which it sees everything, what it
+//! says where one of them is missing, and what is left of them, on every thread, once it is armed.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -19,7 +19,8 @@ use rstblame_lab::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Who sees what happens in every network namespace. `CAP_SYS_ADMIN` contains `CAP_BPF` and `CAP_PERFMON`.
+/// Who sees what happens in every network namespace. `CAP_SYS_ADMIN` contains `CAP_BPF` and
+/// `CAP_PERFMON`.
 const EVERYWHERE: [&str; 4] = ["dac_read_search", "net_raw", "sys_ptrace", "sys_admin"];
 
 /// Who sees what happens in its own.
@@ -55,7 +56,8 @@ fn without<'a>(set: &[&'a str], missing: &str) -> Vec<&'a str> {
     set.iter().copied().filter(|name| *name != missing).collect()
 }
 
-/// A reset that comes in while this process, which is root's, has the connection open: who that is only `/proc` can tell.
+/// A reset that comes in while this process, which is root's, has the connection open: who that is
+/// only `/proc` can tell.
 fn received(agent: &Agent, host: &Host, port: u16) -> Result<Value> {
     let (server, flow) = aborted(host, port)?;
     let event = agent.reset_of(flow, "received")?;
@@ -134,7 +136,8 @@ fn the_smallest_set_sees_every_namespace_and_keeps_what_new_ones_take() -> Resul
     }
     assert_left(&agent, &EVERYWHERE, None)?;
 
-    // A host that was not there when the agent let go of the rest. When the tap has found it, a reset has its packet.
+    // A host that was not there when the agent let go of the rest. When the tap has found it, a
+    // reset has its packet.
     let host = lone_host()?;
     let event = poll::until("a reset of the new namespace with its packet", PATIENCE, || {
         let event = received(&agent, &host, PORT)?;
@@ -189,7 +192,8 @@ fn started_as_root_it_becomes_the_user_it_is_given_and_empties_the_bounding_set(
     agent.stop().map(drop)
 }
 
-/// A capture whose output is open already has no use for root; one that has to make files anew where root alone may, has.
+/// A capture whose output is open already has no use for root; one that has to make files anew
+/// where root alone may, has.
 #[test]
 fn a_capture_of_roots_is_nobodys_once_it_is_armed() -> Result<()> {
     let host = lone_host()?;

@@ -1,4 +1,5 @@
-//! A real `RabbitMQ` with real clients: who resets whom when an application leaves badly, and when it leaves well.
+//! A real `RabbitMQ` with real clients: who resets whom when an application leaves badly, and when
+//! it leaves well.
 
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ fn lapin_goes_away_with_unread_deliveries() -> Result<()> {
     views.tell(left.flow, &truth)
 }
 
-/// `RabbitMQ` listens with `linger {true, 0}`, so about half of all ordinary closes end in its RST. That belongs to
-/// normal operation and must read so.
+/// `RabbitMQ` listens with `linger {true, 0}`, so about half of all ordinary closes end in its RST.
+/// That belongs to normal operation and must read so.
 #[test]
 fn broker_resets_an_ordinary_connection() -> Result<()> {
     let net = two_hosts()?;
@@ -95,8 +96,9 @@ fn broker_resets_an_ordinary_connection() -> Result<()> {
         "process": {"pid": broker.pid()},
     });
 
-    // Who comes first is a race: the broker's RST finds the client's connection open, or closing, or gone; and now and then
-    // the client closes before it has read the broker's last frame, and is the one to send a RST.
+    // Who comes first is a race: the broker's RST finds the client's connection open, or closing,
+    // or gone; and now and then the client closes before it has read the broker's last frame, and
+    // is the one to send a RST.
     let client = views.client.stop()?;
     for event in client.resets() {
         let origin = match event.pointer("/direction") {
@@ -110,7 +112,8 @@ fn broker_resets_an_ordinary_connection() -> Result<()> {
     views.server.stop().map(drop)
 }
 
-/// Opens and closes connections in order, with both clients in turn, until the broker's kernel has sent a RST.
+/// Opens and closes connections in order, with both clients in turn, until the broker's kernel has
+/// sent a RST.
 fn close_in_order_until_reset(net: &TwoHosts) -> Result<()> {
     let address = net.server.v4();
     let before = net.server.resets_sent()?;

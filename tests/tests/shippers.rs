@@ -1,5 +1,6 @@
-//! The configurations under packaging/shippers: those of rsyslog and syslog-ng run in the real programs, a reset goes in and is found on the
-//! other side with its fields; of all of them every field they name is in the schema of the events.
+//! The configurations under packaging/shippers: those of rsyslog and syslog-ng run in the real
+//! programs, a reset goes in and is found on the other side with its fields; of all of them every
+//! field they name is in the schema of the events.
 
 use std::{
     collections::BTreeSet,
@@ -37,7 +38,8 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(LabError::during("find a free port"))?.port())
 }
 
-/// Sends a reset through the agent and a program that listens on `port`, and compares what comes out.
+/// Sends a reset through the agent and a program that listens on `port`, and compares what comes
+/// out.
 fn ships(site: &Site, port: u16, program: &mut Command, json: &str) -> Result<()> {
     let _program = Running(command::spawn(program.stdin(Stdio::null()))?);
     poll::until("the program to listen", PATIENCE, || Ok(TcpStream::connect(("127.0.0.1", port)).ok()))?;

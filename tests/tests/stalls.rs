@@ -1,5 +1,5 @@
-//! What others on the host can make take long holds no reset up: each source of what the agent knows is
-//! stalled in turn, as far as that can be done from outside, while resets go on elsewhere.
+//! What others on the host can make take long holds no reset up: each source of what the agent
+//! knows is stalled in turn, as far as that can be done from outside, while resets go on elsewhere.
 
 use std::{
     collections::HashSet,
@@ -127,7 +127,8 @@ fn processes_with_very_many_descriptors() -> Result<()> {
     Ok(())
 }
 
-/// Sinks whose readers take nothing: sockets that nobody reads from, one that nobody accepts, and a FIFO without its other end.
+/// Sinks whose readers take nothing: sockets that nobody reads from, one that nobody accepts, and a
+/// FIFO without its other end.
 #[test]
 fn sinks_that_take_nothing() -> Result<()> {
     let site = Site::new("stalled-sinks")?;

@@ -42,7 +42,8 @@ impl Cargo {
     }
 }
 
-/// Lets a command build tests without debug information, which takes longer to write than the tests to run, and is not read.
+/// Lets a command build tests without debug information, which takes longer to write than the tests
+/// to run, and is not read.
 pub fn without_debug_info(command: &mut Command) -> &mut Command {
     command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_TEST_DEBUG", "0")
 }

@@ -16,8 +16,8 @@ const LINKER_VERSION: &str = "0.13.0";
 /// The LLVM versions that release can be built for: its features `llvm-21` to `llvm-23`.
 const LINKER_LLVM: RangeInclusive<u32> = 21..=23;
 
-/// Packages that bring a compiler and its library sources. Debian's stable releases carry a current Rust for its
-/// browsers in `rustc-web`; plain `rustc` is current on newer releases only.
+/// Packages that bring a compiler and its library sources. Debian's stable releases carry a current
+/// Rust for its browsers in `rustc-web`; plain `rustc` is current on newer releases only.
 const COMPILER_PACKAGES: [(&str, &str); 2] = [("rustc-web", "rust-web-src"), ("rustc", "rust-src")];
 
 /// Fails when the toolchain is missing, and says nothing otherwise.

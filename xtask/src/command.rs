@@ -21,7 +21,8 @@ pub fn line(command: &Command) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Start`] when there is no such program, [`Error::Failed`] when it ends with anything but success.
+/// [`Error::Start`] when there is no such program, [`Error::Failed`] when it ends with anything but
+/// success.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|source| Error::Start { command: line(command), source })?;
     if status.success() { Ok(()) } else { Err(Error::Failed { command: line(command), status }) }
@@ -58,7 +59,8 @@ pub fn exec(command: &mut Command) -> Result<()> {
 
 /// Whether this process has the privileges of root.
 pub fn is_root() -> bool {
-    // The owner of /proc/self is the effective user: https://man7.org/linux/man-pages/man5/proc_pid.5.html
+    // The owner of /proc/self is the effective user:
+    // https://man7.org/linux/man-pages/man5/proc_pid.5.html
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 

@@ -19,10 +19,12 @@ use crate::{
 /// The release of cargo-llvm-cov that is installed where there is none.
 const VERSION: &str = "0.9.1";
 
-/// Folder of the verdicts, and how much of its regions and branches has to be reached at least, percent.
+/// Folder of the verdicts, and how much of its regions and branches has to be reached at least,
+/// percent.
 const ENGINE: (&str, f64) = ("attribution", 95.0);
 
-/// Runs the agent's tests and prints what they reach. The lab's scenarios do not count: what they reach, they reach in another process.
+/// Runs the agent's tests and prints what they reach. The lab's scenarios do not count: what they
+/// reach, they reach in another process.
 ///
 /// # Errors
 ///

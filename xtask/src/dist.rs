@@ -1,4 +1,5 @@
-//! The static binary that runs on any distribution, packed: a tarball, a `.deb`, a `.rpm`, and their checksums.
+//! The static binary that runs on any distribution, packed: a tarball, a `.deb`, a `.rpm`, and
+//! their checksums.
 
 use std::{
     env, fs,
@@ -67,8 +68,8 @@ fn name() -> String {
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = Cargo::new(workspace, &["build", "--release", "--package", "rstblame"]);
-    // The triple is given although it is this machine's own: without it the flags would apply to build scripts and
-    // procedural macros too, and those must be dynamic.
+    // The triple is given although it is this machine's own: without it the flags would apply to
+    // build scripts and procedural macros too, and those must be dynamic.
     cargo.command().args(["--target", &workspace.host]).env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo.run()?;
     Ok(workspace.target.join(&workspace.host).join("release").join("rstblame"))
@@ -97,8 +98,9 @@ fn pack(workspace: &Workspace, name: &str, tarball: &str) -> Command {
     command
 }
 
-/// What files are dated by, in seconds since the epoch: `SOURCE_DATE_EPOCH` (<https://reproducible-builds.org/specs/source-date-epoch/>), else
-/// the time of the checked out commit; `None` outside git.
+/// What files are dated by, in seconds since the epoch: `SOURCE_DATE_EPOCH`
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>), else the time of the checked out
+/// commit; `None` outside git.
 pub fn commit_time(workspace: &Workspace) -> Option<String> {
     if let Ok(date) = env::var("SOURCE_DATE_EPOCH") {
         return Some(date);

@@ -103,9 +103,9 @@ pub enum Error {
         /// The loader it names.
         interpreter: String,
     },
-    /// Comments that cite the kernel's sources of no release, or without a link.
-    #[error("comments that cite the kernel's sources:\n{0}")]
-    Links(String),
+    /// Comments that are too wide, or cite the kernel's sources of no release or without a link.
+    #[error("comments:\n{0}")]
+    Comments(String),
     /// Code that no test reaches.
     #[error("less than {least} % of the regions or branches of agent/src/{folder} are reached by tests")]
     Coverage {

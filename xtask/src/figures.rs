@@ -1,7 +1,8 @@
 //! Figures as they were measured: of which machine and commit, and the page of them all.
 //!
-//! Benchmarks, the soak, the lab and the virtual machines leave `target/bench/NAME.json` behind: `name`, `run` (what [`run`] tells), `kept` (whether no limit is
-//! broken), and `tables` of `title`, `columns`, `rows`, `plots`, `notes` and `limits`.
+//! Benchmarks, the soak, the lab and the virtual machines leave `target/bench/NAME.json` behind:
+//! `name`, `run` (what [`run`] tells), `kept` (whether no limit is broken), and `tables` of
+//! `title`, `columns`, `rows`, `plots`, `notes` and `limits`.
 
 use std::{
     fmt::Write as _,

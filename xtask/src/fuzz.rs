@@ -1,7 +1,8 @@
 //! Fuzzing: the properties of `tests/fuzz`, each a program of libFuzzer's.
 //!
-//! The compiler is that of the workspace, which is told to accept the one unstable option (the sanitizer's): its runtime comes with it. Laid out as
-//! cargo-fuzz wants it, so that `cargo fuzz` with its own commands works there too.
+//! The compiler is that of the workspace, which is told to accept the one unstable option (the
+//! sanitizer's): its runtime comes with it. Laid out as cargo-fuzz wants it, so that `cargo fuzz`
+//! with its own commands works there too.
 
 use std::{
     fs,
@@ -32,8 +33,9 @@ const TARGETS: [(&str, Option<&str>); 11] = [
     ("wire", None),
 ];
 
-/// Coverage for libFuzzer (<https://llvm.org/docs/LibFuzzer.html>, <https://clang.llvm.org/docs/SanitizerCoverage.html>): the flags that cargo-fuzz
-/// 0.13 gives, and its cfg.
+/// Coverage for libFuzzer (<https://llvm.org/docs/LibFuzzer.html>,
+/// <https://clang.llvm.org/docs/SanitizerCoverage.html>): the flags that cargo-fuzz 0.13 gives, and
+/// its cfg.
 const FLAGS: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -51,12 +53,14 @@ const LONGEST: &str = "-max_len=65536";
 /// An input that takes longer is a finding, seconds.
 const TIMEOUT: &str = "-timeout=10";
 
-/// Fuzzes one target, or all in turn, each for so many seconds, beginning with the corpus. What reaches something new and what breaks a
-/// property goes to the target directory; a finding that was mended belongs into the corpus.
+/// Fuzzes one target, or all in turn, each for so many seconds, beginning with the corpus. What
+/// reaches something new and what breaks a property goes to the target directory; a finding that
+/// was mended belongs into the corpus.
 ///
 /// # Errors
 ///
-/// When there is no such target, something does not build, or a property does not hold: the input that shows it is kept and named.
+/// When there is no such target, something does not build, or a property does not hold: the input
+/// that shows it is kept and named.
 pub fn fuzz(workspace: &Workspace, name: Option<&str>, seconds: u32) -> Result<()> {
     let chosen: Vec<_> = TARGETS.iter().filter(|(target, _)| name.is_none_or(|name| name == *target)).collect();
     if chosen.is_empty() {
@@ -80,7 +84,8 @@ pub fn fuzz(workspace: &Workspace, name: Option<&str>, seconds: u32) -> Result<(
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = Cargo::new(workspace, &["build", "--release", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]);
     let target = workspace.target.join("fuzz");
-    // The triple is given although it is this machine's own: without it the flags would apply to build scripts too.
+    // The triple is given although it is this machine's own: without it the flags would apply to
+    // build scripts too.
     cargo.command().args(["--target", &workspace.host]);
     cargo.command().env("CARGO_TARGET_DIR", &target).env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", FLAGS.join(" "));
     cargo.run()?;

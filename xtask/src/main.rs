@@ -4,6 +4,7 @@ mod agent;
 mod apt;
 mod bpf;
 mod command;
+mod comments;
 mod coverage;
 mod dist;
 #[cfg(test)]
@@ -14,7 +15,6 @@ mod figures;
 mod fresh;
 mod fuzz;
 mod lab;
-mod links;
 mod mutants;
 mod packages;
 mod programs;
@@ -73,7 +73,8 @@ enum Task {
         part: Part,
         /// Run only the tests whose name contains this
         filter: Option<String>,
-        /// With `vm`: only this line of kernels (5.10, 6.1, 6.12, newest); may be given several times
+        /// With `vm`: only this line of kernels (5.10, 6.1, 6.12, newest); may be given several
+        /// times
         #[arg(long = "kernel", value_name = "LINE")]
         kernels: Vec<String>,
     },
@@ -88,7 +89,8 @@ enum Task {
         #[arg(long, default_value_t = 3600, value_name = "N")]
         seconds: u32,
     },
-    /// Write docs/figures.md from what the benchmarks, the lab and the virtual machines measured last
+    /// Write docs/figures.md from what the benchmarks, the lab and the virtual machines measured
+    /// last
     Report,
     /// Set up, build, and play scenarios of the lab by hand
     Lab {
@@ -101,7 +103,8 @@ enum Task {
     Fixtures,
     /// Run the agent's tests instrumented, and print how much of user space they reach
     Coverage,
-    /// Change the code of the verdicts, a little at a time, and list the changes that no test notices
+    /// Change the code of the verdicts, a little at a time, and list the changes that no test
+    /// notices
     Mutants {
         /// Only files below agent/src/attribution that match this: `signals/*.rs`
         file: Option<String>,
@@ -117,9 +120,11 @@ enum Task {
         #[arg(long, default_value_t = 60, value_name = "N")]
         seconds: u32,
     },
-    /// Build the static binary and pack it into target/dist: tarball, deb and rpm, with their checksums
+    /// Build the static binary and pack it into target/dist: tarball, deb and rpm, with their
+    /// checksums
     Dist,
-    /// Check the formatting, that links to the kernel's sources are to releases, then clippy, warnings denied
+    /// Check the formatting, the comments (their width, their links to the kernel), then clippy,
+    /// warnings denied
     Lint,
 }
 
@@ -162,9 +167,10 @@ fn run(task: Task) -> Result<()> {
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
             Cargo::new(&workspace, &["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"]).run()?;
-            // It is a workspace of its own: what the agent depends on since has to be in its lock file too.
+            // It is a workspace of its own: what the agent depends on since has to be in its lock
+            // file too.
             Cargo::new(&workspace, &["fetch", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]).run()?;
-            links::check(&workspace)?;
+            comments::check(&workspace)?;
             bpf::setup(&workspace)?;
             Cargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
         }

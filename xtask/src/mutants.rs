@@ -1,4 +1,5 @@
-//! Mutations of the verdicts: changes to `agent/src/attribution` that the agent's tests should notice, and which of them they did not.
+//! Mutations of the verdicts: changes to `agent/src/attribution` that the agent's tests should
+//! notice, and which of them they did not.
 
 use std::fs;
 
@@ -13,7 +14,8 @@ use crate::{
 /// The release of cargo-mutants that is installed where there is none.
 const VERSION: &str = "27.1.0";
 
-/// Tries mutants of the files that match `file` below `agent/src/attribution`, or of all; with `shard` (`K/N`) only the K-th of N parts.
+/// Tries mutants of the files that match `file` below `agent/src/attribution`, or of all; with
+/// `shard` (`K/N`) only the K-th of N parts.
 ///
 /// # Errors
 ///
@@ -30,7 +32,8 @@ pub fn mutants(workspace: &Workspace, file: Option<&str>, shard: Option<&str>) -
     let mut cargo = Cargo::new(workspace, &["mutants", "--package", "rstblame", "--jobs", "1", "--no-shuffle", "--colors", "never"]);
     cargo.command().args(["--file", &files, "--exclude", "**/tests/**", "--exclude", "**/tests.rs"]).arg("--output").arg(&output);
     cargo.command().args(shard.map(|shard| format!("--shard={shard}")));
-    // The unit tests alone: what they let through is what is looked for. A build directory of its own, since the tree is a copy.
+    // The unit tests alone: what they let through is what is looked for. A build directory of its
+    // own, since the tree is a copy.
     without_debug_info(cargo.command()).env("CARGO_TARGET_DIR", output.join("target")).args(["--", "--lib", "attribution"]);
     cargo.run()
 }

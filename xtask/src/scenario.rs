@@ -35,7 +35,8 @@ pub struct Wishes {
 ///
 /// # Errors
 ///
-/// When something is missing, no scenario has such a name, or one of them fails; the table is printed all the same.
+/// When something is missing, no scenario has such a name, or one of them fails; the table is
+/// printed all the same.
 pub fn play(workspace: &Workspace, name: Option<&str>, wishes: Wishes) -> Result<()> {
     bpf::setup(workspace)?;
     programs::setup(workspace)?;
@@ -60,7 +61,8 @@ pub fn play(workspace: &Workspace, name: Option<&str>, wishes: Wishes) -> Result
     }
     let mut filter = name;
     if let Some(name) = name.filter(|name| !tests.iter().any(|test| test.contains(name))) {
-        // Those that share a broker are no tests of their own, but parts of one: `Stand::play` looks for them.
+        // Those that share a broker are no tests of their own, but parts of one: `Stand::play`
+        // looks for them.
         settings.push(format!("RSTBLAME_LAB_SCENARIO={name}"));
         filter = None;
     }

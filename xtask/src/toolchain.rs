@@ -1,11 +1,12 @@
 //! Which compiler and which linker build the kernel programs, and the command that does it.
 //!
-//! `agent/build.rs` includes this same file, so what `cargo xtask setup` finds good is what the build then uses. For
-//! that reason it needs nothing but the standard library.
+//! `agent/build.rs` includes this same file, so what `cargo xtask setup` finds good is what the
+//! build then uses. For that reason it needs nothing but the standard library.
 //!
 //! The `bpfel-unknown-none` and `bpfeb-unknown-none` targets have no prebuilt `core` (tier 3,
-//! <https://doc.rust-lang.org/rustc/platform-support.html>): the compiler must come with its library sources, and must
-//! accept unstable options, as a nightly does by itself and another one with `RUSTC_BOOTSTRAP=1`.
+//! <https://doc.rust-lang.org/rustc/platform-support.html>): the compiler must come with its
+//! library sources, and must accept unstable options, as a nightly does by itself and another one
+//! with `RUSTC_BOOTSTRAP=1`.
 
 use std::{
     env,
@@ -81,7 +82,8 @@ impl Compiler {
 pub struct Linker {
     /// The program.
     pub path: PathBuf,
-    /// Major version of the LLVM it is linked to; `None` when that is built in and cannot be seen from outside.
+    /// Major version of the LLVM it is linked to; `None` when that is built in and cannot be seen
+    /// from outside.
     pub llvm: Option<u32>,
 }
 
@@ -143,8 +145,8 @@ pub fn choose(facts: &Facts) -> Result<Toolchain, NotSetUp> {
         }
         match &facts.linker {
             None => findings.push("no bpf-linker that starts".to_owned()),
-            // The linker reads the bitcode the compiler wrote, and LLVM reads older bitcode but not newer:
-            // https://llvm.org/docs/DeveloperPolicy.html#ir-backwards-compatibility
+            // The linker reads the bitcode the compiler wrote, and LLVM reads older bitcode but not
+            // newer: https://llvm.org/docs/DeveloperPolicy.html#ir-backwards-compatibility
             Some(Linker { llvm: Some(llvm), path }) if *llvm < compiler.llvm => {
                 findings.push(format!("{} has LLVM {llvm}, older than LLVM {} of {}", path.display(), compiler.llvm, compiler.origin));
             }
@@ -156,7 +158,8 @@ pub fn choose(facts: &Facts) -> Result<Toolchain, NotSetUp> {
     Err(NotSetUp { findings })
 }
 
-/// Looks at what this machine has; starts `rustup`, `rustc`, `bpf-linker` and `ldd`, and changes nothing.
+/// Looks at what this machine has; starts `rustup`, `rustc`, `bpf-linker` and `ldd`, and changes
+/// nothing.
 pub fn probe() -> Facts {
     let mut compilers = Vec::new();
     let listed = output("rustup", ["toolchain", "list"]).unwrap_or_default();
@@ -214,8 +217,9 @@ impl Toolchain {
             // bpf-linker turns the debug information into the BTF that the loader needs.
             "-Cdebuginfo=2",
             "-Clink-arg=--btf",
-            // By its default LLVM makes words only of the copies it knows not to overlap. Of zeros, and of all other copies, it makes calls of
-            // loops over bytes, which the verifier goes through byte by byte: more than half of what it had to do for a program of the tap.
+            // By its default LLVM makes words only of the copies it knows not to overlap. Of zeros,
+            // and of all other copies, it makes calls of loops over bytes, which the verifier goes
+            // through byte by byte: more than half of what it had to do for a program of the tap.
             "-Clink-arg=--disable-expand-memcpy-in-order",
         ]
         .join("\x1f");
@@ -230,8 +234,8 @@ impl Toolchain {
     }
 }
 
-/// A command without what an outer cargo, clippy or rustup left in the environment for its own child: the inner build
-/// has another compiler, other flags and another target.
+/// A command without what an outer cargo, clippy or rustup left in the environment for its own
+/// child: the inner build has another compiler, other flags and another target.
 pub fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -244,8 +248,8 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The `target` directory that `dir` is in: `OUT_DIR` of a build script, or the directory of a built program. `target`
-/// may be followed by the directory of `triple`, as it is under `--target`.
+/// The `target` directory that `dir` is in: `OUT_DIR` of a build script, or the directory of a
+/// built program. `target` may be followed by the directory of `triple`, as it is under `--target`.
 pub fn target_dir(dir: &Path, triple: &str) -> Option<PathBuf> {
     let profile = dir.ancestors().find(|dir| dir.file_name() == Some(OsStr::new("build"))).map_or(Some(dir), Path::parent)?;
     let parent = profile.parent()?;
@@ -331,7 +335,8 @@ fn output<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl IntoIterator
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-// The path is spelt out for the sake of `agent/build.rs`, where rustfmt would look for it elsewhere.
+// The path is spelt out for the sake of `agent/build.rs`, where rustfmt would look for it
+// elsewhere.
 #[cfg(test)]
 #[path = "toolchain/tests.rs"]
 mod tests;

@@ -53,18 +53,20 @@ impl Workspace {
         self.target.join("lab").join("truth.tsv")
     }
 
-    /// Packages that are unpacked and not installed, each with what it needs in a directory of its name.
+    /// Packages that are unpacked and not installed, each with what it needs in a directory of its
+    /// name.
     pub fn unpacked(&self) -> PathBuf {
         self.target.join("lab").join("unpacked")
     }
 
-    /// What starts the programs in [`unpacked`](Self::unpacked) that this machine does not have itself.
+    /// What starts the programs in [`unpacked`](Self::unpacked) that this machine does not have
+    /// itself.
     pub fn starters(&self) -> PathBuf {
         self.target.join("lab").join("bin")
     }
 
-    /// The search path for programs: those that were unpacked, this machine's, and where it has the administrator's, which the PATH of an ordinary
-    /// user on Debian leaves out.
+    /// The search path for programs: those that were unpacked, this machine's, and where it has the
+    /// administrator's, which the PATH of an ordinary user on Debian leaves out.
     pub fn path(&self) -> OsString {
         let own = env::var_os("PATH").unwrap_or_default();
         let all = [self.starters()].into_iter().chain(env::split_paths(&own)).chain(["/usr/sbin".into(), "/sbin".into()]);

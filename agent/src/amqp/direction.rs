@@ -1,4 +1,5 @@
-//! The bytes of one direction, in order, cut into units (a protocol header, frames, TLS records) without keeping what they hold.
+//! The bytes of one direction, in order, cut into units (a protocol header, frames, TLS records)
+//! without keeping what they hold.
 
 use super::{Chunk, frame, method};
 use crate::flow::wire::seq_after;
@@ -50,7 +51,8 @@ pub(super) struct Direction {
     /// Sequence number of the first byte of the unit that is being read, or comes next.
     at: u32,
     first: u32,
-    /// The beginning of that unit, where a segment ended within the bytes that are looked at. Else empty and without memory.
+    /// The beginning of that unit, where a segment ended within the bytes that are looked at. Else
+    /// empty and without memory.
     carry: Vec<u8>,
     /// The last octet of the unit before `at` has to be [`FRAME_END`] and has not gone by.
     end_due: bool,
@@ -89,7 +91,8 @@ impl Direction {
         self.carry = Vec::new();
     }
 
-    /// The first byte of the unit that is being read, where a segment ended within the bytes that are looked at.
+    /// The first byte of the unit that is being read, where a segment ended within the bytes that
+    /// are looked at.
     pub(super) fn carried_first(&self) -> Option<u8> {
         self.carry.first().copied()
     }
@@ -165,7 +168,8 @@ impl Direction {
     }
 }
 
-/// Whether the octet at this sequence number has gone by with the chunk. If it was captured, it has to be [`FRAME_END`].
+/// Whether the octet at this sequence number has gone by with the chunk. If it was captured, it has
+/// to be [`FRAME_END`].
 fn is_past(chunk: &Chunk, octet: u32) -> Result<bool, Malformed> {
     let offset = octet.wrapping_sub(chunk.seq);
     match usize::try_from(offset).ok().and_then(|offset| chunk.captured.get(offset)) {

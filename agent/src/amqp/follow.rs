@@ -2,41 +2,53 @@
 //!
 //! # The rules
 //!
-//! The kernel program keeps the same ones; a test runs the same segments through both. A follower that has less room (frames a segment, bytes
-//! carried) may call a direction lost where this one goes on, and says less then, never something else.
+//! The kernel program keeps the same ones; a test runs the same segments through both. A follower
+//! that has less room (frames a segment, bytes carried) may call a direction lost where this one
+//! goes on, and says less then, never something else.
 //!
-//! **A direction** is the payload that one end sends. It is followed from its first byte on, whose sequence number is that of the SYN or SYN-ACK
-//! plus one (or the acknowledgement number of the other end's SYN-ACK), or not at all. It consists of units: the client's protocol header, then
-//! frames; or TLS records. Two numbers describe where it stands: the sequence number of the unit that is being read, and how many of its first
-//! bytes were carried over from earlier segments. Their sum is the byte that is needed next.
+//! **A direction** is the payload that one end sends. It is followed from its first byte on, whose
+//! sequence number is that of the SYN or SYN-ACK plus one (or the acknowledgement number of the
+//! other end's SYN-ACK), or not at all. It consists of units: the client's protocol header, then
+//! frames; or TLS records. Two numbers describe where it stands: the sequence number of the unit
+//! that is being read, and how many of its first bytes were carried over from earlier segments.
+//! Their sum is the byte that is needed next.
 //!
-//! 1. A segment that ends at or before the byte that is needed is old, or lies within a body, and is ignored. Of one that begins before it, the
-//!    part from there on counts. A segment that begins after it leaves a hole: the direction is *lost*, for good. Nobody looks for the next frame
-//!    by guessing.
-//! 2. Of a unit, only its first bytes are needed: the head (7 of a frame, 5 of a record); 11 of a method frame on channel 0; and all of it, with
-//!    the octet at its end, of the methods whose size is in the table below; 11 of a method frame on another channel that is as long as
-//!    `channel.close` may be, and all of it where it is one. The next unit is as many bytes further on as the head says. What
-//!    lies between is not looked at, so that a hole there does no harm.
-//! 3. The last octet of a frame is 0xCE. If a segment brings another value there, the direction is lost, and a frame whose needed bytes were
-//!    completed by that very segment is not taken. The octet is looked at when it goes by for the first time only, since TCP keepalives may
-//!    repeat the last byte with any value (RFC 1122, section 4.2.3.6). Where it is not needed and was not captured, it is taken for right.
-//! 4. Bytes that are needed and were not captured (a short snapshot length) make the direction lost.
+//! 1. A segment that ends at or before the byte that is needed is old, or lies within a body, and
+//!    is ignored. Of one that begins before it, the part from there on counts. A segment that
+//!    begins after it leaves a hole: the direction is *lost*, for good. Nobody looks for the next
+//!    frame by guessing.
+//! 2. Of a unit, only its first bytes are needed: the head (7 of a frame, 5 of a record); 11 of a
+//!    method frame on channel 0; and all of it, with the octet at its end, of the methods whose
+//!    size is in the table below; 11 of a method frame on another channel that is as long as
+//!    `channel.close` may be, and all of it where it is one. The next unit is as many bytes further
+//!    on as the head says. What lies between is not looked at, so that a hole there does no harm.
+//! 3. The last octet of a frame is 0xCE. If a segment brings another value there, the direction is
+//!    lost, and a frame whose needed bytes were completed by that very segment is not taken. The
+//!    octet is looked at when it goes by for the first time only, since TCP keepalives may repeat
+//!    the last byte with any value (RFC 1122, section 4.2.3.6). Where it is not needed and was not
+//!    captured, it is taken for right.
+//! 4. Bytes that are needed and were not captured (a short snapshot length) make the direction
+//!    lost.
 //!
-//! **The protocol** is what the client's first bytes say: the head of a TLS record of type 22, or what
-//! [`first_bytes`](rstblame_ebpf::amqp::first_bytes) takes eight bytes for. As long as there are fewer than eight it is other, but for those that
-//! begin with 22 or `A`, which do not tell before the fifth and the eighth. Where the broker's direction is ahead of the client's, its first unit
-//! decides: a `connection.start`, or a TLS record of type 22. A direction that contradicts the protocol is lost. Neither direction is followed in
-//! what is neither AMQP 0-9-1 nor TLS.
+//! **The protocol** is what the client's first bytes say: the head of a TLS record of type 22, or
+//! what [`first_bytes`](rstblame_ebpf::amqp::first_bytes) takes eight bytes for. As long as there
+//! are fewer than eight it is other, but for those that begin with 22 or `A`, which do not tell
+//! before the fifth and the eighth. Where the broker's direction is ahead of the client's, its
+//! first unit decides: a `connection.start`, or a TLS record of type 22. A direction that
+//! contradicts the protocol is lost. Neither direction is followed in what is neither AMQP 0-9-1
+//! nor TLS.
 //!
-//! **The answer** is what the broker's first bytes say where they are no part of that protocol: a TLS record of type 21 to a client that does not
-//! speak TLS; or anything but a frame and a TLS record, of which eight bytes are needed. The broker's direction is lost with it. Where a
-//! broker begins with a method frame to a client that does not speak AMQP 0-9-1, or with the hello of TLS to one that does not speak that, nothing is
-//! told: that client may have, behind a PROXY header.
+//! **The answer** is what the broker's first bytes say where they are no part of that protocol: a
+//! TLS record of type 21 to a client that does not speak TLS; or anything but a frame and a TLS
+//! record, of which eight bytes are needed. The broker's direction is lost with it. Where a broker
+//! begins with a method frame to a client that does not speak AMQP 0-9-1, or with the hello of TLS
+//! to one that does not speak that, nothing is told: that client may have, behind a PROXY header.
 //!
-//! **A frame** has a type, a channel and a size of at most 2^30. There are methods (1) of at least 4 bytes, content headers (2) and bodies (3) on
-//! channels other than 0, and heartbeats (8) on channel 0 and without payload. Anything else makes the direction lost. Of methods, those of
-//! channel 0 and class 10 count, and on other channels `channel.close` (class 20, method 40; 11 bytes and the length of its text), if its code is
-//! neither 0 nor 200; all others are skipped.
+//! **A frame** has a type, a channel and a size of at most 2^30. There are methods (1) of at least
+//! 4 bytes, content headers (2) and bodies (3) on channels other than 0, and heartbeats (8) on
+//! channel 0 and without payload. Anything else makes the direction lost. Of methods, those of
+//! channel 0 and class 10 count, and on other channels `channel.close` (class 20, method 40; 11
+//! bytes and the length of its text), if its code is neither 0 nor 200; all others are skipped.
 //!
 //! | method | from | size of the payload | what is taken |
 //! |---|---|---|---|
@@ -51,13 +63,17 @@
 //! | `blocked` 60 | broker | 5 and the length of its string | time |
 //! | `unblocked` 61 | broker | 4 | time |
 //!
-//! One from the wrong end, or of another size than its arguments have, makes the direction lost. The phase only ever grows. Of values that come twice, the first stands;
-//! of `blocked` and `unblocked`, the last, and of `channel.close` the last of each end, of which the broker's is told, if there is one.
+//! One from the wrong end, or of another size than its arguments have, makes the direction lost.
+//! The phase only ever grows. Of values that come twice, the first stands; of `blocked` and
+//! `unblocked`, the last, and of `channel.close` the last of each end, of which the broker's is
+//! told, if there is one.
 //!
-//! **A TLS record** has a type from 20 to 24, major version 3, and at most 2^14 + 2048 bytes; anything else makes the direction lost. The first
-//! record of type 22 of the client and that of the broker are the hellos; type 21 is an alert, type 23 application data.
+//! **A TLS record** has a type from 20 to 24, major version 3, and at most 2^14 + 2048 bytes;
+//! anything else makes the direction lost. The first record of type 22 of the client and that of
+//! the broker are the hellos; type 21 is an alert, type 23 application data.
 //!
-//! What would go stale once a direction is lost is not told: when it last sent a heartbeat, and that the broker has blocked the connection.
+//! What would go stale once a direction is lost is not told: when it last sent a heartbeat, and
+//! that the broker has blocked the connection.
 
 use std::time::Duration;
 
@@ -140,15 +156,18 @@ enum Unit {
     Record(Record),
 }
 
-/// Follows one connection. Its size is fixed but for a vhost and the texts of closes, and the bytes carried from one segment to the next: 525 at most for
-/// each direction, and none while nothing is split.
+/// Follows one connection. Its size is fixed but for a vhost and the texts of closes, and the bytes
+/// carried from one segment to the next: 525 at most for each direction, and none while nothing is
+/// split.
 #[derive(Clone, Debug, Default)]
 pub struct Follower {
     protocol: Option<Protocol>,
-    /// The client began with what is nothing that is followed, and too little of it has come to tell what.
+    /// The client began with what is nothing that is followed, and too little of it has come to
+    /// tell what.
     begins_otherwise: bool,
     answer: Option<Protocol>,
-    /// The broker speaks AMQP 0-9-1 to a client that does not, as far as can be seen: behind a PROXY header it may.
+    /// The broker speaks AMQP 0-9-1 to a client that does not, as far as can be seen: behind a
+    /// PROXY header it may.
     contradicted: bool,
     client: Direction,
     broker: Direction,
@@ -166,8 +185,9 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// One end's SYN or SYN-ACK had this sequence number, or the SYN-ACK that answers it acknowledged the one after it. A client's SYN with
-    /// another number than before begins another connection; a broker's contradicts the first, and its direction is lost.
+    /// One end's SYN or SYN-ACK had this sequence number, or the SYN-ACK that answers it
+    /// acknowledged the one after it. A client's SYN with another number than before begins another
+    /// connection; a broker's contradicts the first, and its direction is lost.
     pub fn open(&mut self, from: Role, syn: u32) {
         let first = syn.wrapping_add(1);
         match (from, self.direction(from).opened_at()) {
@@ -181,8 +201,9 @@ impl Follower {
         }
     }
 
-    /// Takes the conversation up in its midst: this segment consists of whole frames, and speaks AMQP 0-9-1 beyond doubt
-    /// ([`whole_frames`](super::frame::whole_frames)). Gives back whether it does. A direction that was followed before, or lost, stays as it is.
+    /// Takes the conversation up in its midst: this segment consists of whole frames, and speaks
+    /// AMQP 0-9-1 beyond doubt ([`whole_frames`](super::frame::whole_frames)). Gives back whether
+    /// it does. A direction that was followed before, or lost, stays as it is.
     pub fn resume(&mut self, from: Role, chunk: &Chunk) -> bool {
         let whole = u32::try_from(chunk.captured.len()).is_ok_and(|captured| captured == chunk.length);
         if !whole || self.direction(from).opened_at().is_some() || !frame::whole_frames(chunk.captured) {
@@ -205,7 +226,8 @@ impl Follower {
         self.protocol.is_some_and(|protocol| !protocol.is_followed()) && !self.broker.followed()
     }
 
-    /// Takes in the payload of one segment, in the order of arrival. Segments without payload may be left out.
+    /// Takes in the payload of one segment, in the order of arrival. Segments without payload may
+    /// be left out.
     pub fn segment(&mut self, from: Role, chunk: &Chunk) {
         if chunk.length == 0 {
             return;
@@ -227,7 +249,8 @@ impl Follower {
         }
     }
 
-    /// What is known at this time, on the clock of [`Chunk::time_ns`]; `None` while the protocol is not. `local`: which end this host is.
+    /// What is known at this time, on the clock of [`Chunk::time_ns`]; `None` while the protocol is
+    /// not. `local`: which end this host is.
     pub fn conversation(&self, at_ns: u64, local: Role) -> Option<Conversation> {
         let before = |time_ns: u64| Duration::from_nanos(at_ns.saturating_sub(time_ns));
         let last_seen = |times: Ends<Option<u64>>| {

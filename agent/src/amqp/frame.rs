@@ -10,8 +10,9 @@ use super::{
 /// Type, channel, size.
 pub(super) const HEAD: usize = 7;
 
-/// Longest payload of a frame that is followed, bytes. Sequence numbers can be compared over 2^31 only (RFC 9293, section 3.4), and no client
-/// sends frames of this size: the broker's default `frame_max` is 128 KiB.
+/// Longest payload of a frame that is followed, bytes. Sequence numbers can be compared over 2^31
+/// only (RFC 9293, section 3.4), and no client sends frames of this size: the broker's default
+/// `frame_max` is 128 KiB.
 const LONGEST: u32 = 1 << 30;
 
 pub(super) const METHOD: u8 = 1;
@@ -74,8 +75,9 @@ const END: u8 = 0xce;
 /// Classes of AMQP 0-9-1 and RabbitMQ's `confirm`.
 const CLASSES: [u16; 7] = [10, 20, 40, 50, 60, 85, 90];
 
-/// Whether the bytes are frames of AMQP 0-9-1, from the first byte of the first to the last of the last, and cannot be
-/// anything else: type, channel, length, class and end octet of each fit, and one of them at least is a heartbeat or a method.
+/// Whether the bytes are frames of AMQP 0-9-1, from the first byte of the first to the last of the
+/// last, and cannot be anything else: type, channel, length, class and end octet of each fit, and
+/// one of them at least is a heartbeat or a method.
 pub(super) fn whole_frames(mut bytes: &[u8]) -> bool {
     let mut certain = false;
     while !bytes.is_empty() {

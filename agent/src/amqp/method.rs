@@ -1,5 +1,6 @@
-//! Methods of the class `connection` (AMQP 0-9-1, section 1.4) and `channel.close`, as far as their arguments count. Of `start`, `start-ok`, `secure` and `secure-ok`
-//! nothing is read past the method id: the answers hold credentials.
+//! Methods of the class `connection` (AMQP 0-9-1, section 1.4) and `channel.close`, as far as their
+//! arguments count. Of `start`, `start-ok`, `secure` and `secure-ok` nothing is read past the
+//! method id: the answers hold credentials.
 
 use rstblame_ebpf::amqp::{CHANNEL_CLOSE, is_success};
 
@@ -57,8 +58,8 @@ pub(super) struct ChannelClose {
     pub method: Option<(u16, u16)>,
 }
 
-/// Looks at a method frame of another channel, of the size that `channel.close` may have, from the class id on. `None`: it is another one, or
-/// names no error.
+/// Looks at a method frame of another channel, of the size that `channel.close` may have, from the
+/// class id on. `None`: it is another one, or names no error.
 ///
 /// # Errors
 ///
@@ -85,11 +86,13 @@ pub(super) fn channel_close(bytes: &[u8], channel: u16, size: u32) -> Result<Par
     }
 }
 
-/// Looks at a method frame of channel 0 from the class id on. `None`: a method that does not count. `size` is that of the payload.
+/// Looks at a method frame of channel 0 from the class id on. `None`: a method that does not count.
+/// `size` is that of the payload.
 ///
 /// # Errors
 ///
-/// When the size of the frame and that of the arguments contradict each other, or the frame does not end where it has to.
+/// When the size of the frame and that of the arguments contradict each other, or the frame does
+/// not end where it has to.
 pub(super) fn parse(bytes: &[u8], size: u32) -> Result<Parsed<Option<Method>>, Malformed> {
     let size_in_memory = usize::try_from(size).map_err(|_| Malformed)?;
     if size_in_memory < IDS {

@@ -1,6 +1,8 @@
-//! What an AMQP conversation gave away before its connection was reset: plain values, bounded, without credentials or content.
+//! What an AMQP conversation gave away before its connection was reset: plain values, bounded,
+//! without credentials or content.
 //!
-//! The live tap and a capture file fill the same values. What could not be followed is absent, never guessed.
+//! The live tap and a capture file fill the same values. What could not be followed is absent,
+//! never guessed.
 
 mod direction;
 mod follow;
@@ -62,7 +64,8 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What eight first bytes are that begin neither a frame nor a TLS record, by [`first_bytes`](rstblame_ebpf::amqp::first_bytes).
+    /// What eight first bytes are that begin neither a frame nor a TLS record, by
+    /// [`first_bytes`](rstblame_ebpf::amqp::first_bytes).
     pub(crate) const fn of_first_bytes(class: u8) -> Option<Self> {
         match class {
             protocol::AMQP_091 => Some(Self::Amqp091),
@@ -85,7 +88,8 @@ impl Protocol {
     }
 }
 
-/// How far an AMQP 0-9-1 connection had come, in the order of the handshake (AMQP 0-9-1, section 2.2.4).
+/// How far an AMQP 0-9-1 connection had come, in the order of the handshake (AMQP 0-9-1, section
+/// 2.2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The client's protocol header was sent.
@@ -116,13 +120,15 @@ pub struct Close {
     pub code: u16,
     /// `reply-text`, invalid UTF-8 replaced; cut after 127 bytes.
     pub text: String,
-    /// The method that failed, as class and method id; `None` when the close was not about one (both zero).
+    /// The method that failed, as class and method id; `None` when the close was not about one
+    /// (both zero).
     pub method: Option<(u16, u16)>,
     /// How long before the reset.
     pub before: Duration,
 }
 
-/// `channel.close` that names an error. It ends a channel and no connection; what its client does next may end that.
+/// `channel.close` that names an error. It ends a channel and no connection; what its client does
+/// next may end that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelClose {
     pub from: Side,
@@ -131,7 +137,8 @@ pub struct ChannelClose {
     pub code: u16,
     /// `reply-text`, invalid UTF-8 replaced; cut after 127 bytes.
     pub text: String,
-    /// The method that failed, as class and method id; `None` when the close was not about one (both zero).
+    /// The method that failed, as class and method id; `None` when the close was not about one
+    /// (both zero).
     pub method: Option<(u16, u16)>,
     /// How long before the reset.
     pub before: Duration,
@@ -154,7 +161,8 @@ pub struct Tls {
     pub server_hello: bool,
     /// A record of application data, or of anything that TLS 1.3 hides as such.
     pub application_data: bool,
-    /// An alert in a record that says so: up to TLS 1.2, or before keys exist. TLS 1.3 hides its `close_notify`.
+    /// An alert in a record that says so: up to TLS 1.2, or before keys exist. TLS 1.3 hides its
+    /// `close_notify`.
     pub alert_from_local: bool,
     pub alert_from_peer: bool,
 }
@@ -171,8 +179,9 @@ pub struct LastSeen {
 pub struct Conversation {
     /// What the client speaks; the broker, where the client's first bytes were not seen.
     pub protocol: Protocol,
-    /// What the broker's first bytes say, where they do not belong to what the client speaks: it was refused by the header or the alert of
-    /// what is spoken there, or by something that is no broker.
+    /// What the broker's first bytes say, where they do not belong to what the client speaks: it
+    /// was refused by the header or the alert of what is spoken there, or by something that is no
+    /// broker.
     pub answer: Option<Protocol>,
     /// Of AMQP 0-9-1 only.
     pub phase: Option<Phase>,
@@ -193,7 +202,8 @@ pub struct Conversation {
     pub last_payload: LastSeen,
     /// Only with [`Protocol::Tls`].
     pub tls: Option<Tls>,
-    /// Frames of this host's end were followed up to the reset: what it is not said to have sent, it did not send.
+    /// Frames of this host's end were followed up to the reset: what it is not said to have sent,
+    /// it did not send.
     pub followed_local: bool,
     /// The same of the peer's end.
     pub followed_peer: bool,
@@ -205,8 +215,8 @@ impl Conversation {
         self.phase == Some(Phase::Open) && self.close.is_none()
     }
 
-    /// It was open, and this end took no leave: it sent no `connection.close`, and answered none. Where it was not followed to
-    /// its end that is not known.
+    /// It was open, and this end took no leave: it sent no `connection.close`, and answered none.
+    /// Where it was not followed to its end that is not known.
     pub fn left_open_by(&self, side: Side) -> bool {
         let followed = match side {
             Side::Local => self.followed_local,

@@ -203,7 +203,8 @@ fn methods_of_other_classes_and_channels_do_not_count() {
     assert!(conversation.followed_local && conversation.followed_peer);
 }
 
-/// Its connection.open-ok is not the only sign of an open connection: without it, an end after hours of use would be one in the handshake.
+/// Its connection.open-ok is not the only sign of an open connection: without it, an end after
+/// hours of use would be one in the handshake.
 #[test]
 fn what_goes_over_a_channel_shows_that_the_connection_is_open() {
     let kinds: [(u8, u16, Phase); 4] = [(1, 0, Phase::Opening), (1, 1, Phase::Open), (2, 1, Phase::Open), (3, 1, Phase::Open)];
@@ -324,7 +325,8 @@ fn a_new_syn_is_a_new_connection() {
     assert_eq!(wire.conversation(), None);
 }
 
-/// Whether a part of the password that is no coincidence is anywhere in memory, as text or as bytes.
+/// Whether a part of the password that is no coincidence is anywhere in memory, as text or as
+/// bytes.
 fn holds_password(follower: &Follower) -> bool {
     let memory = format!("{follower:?}");
     let mut parts = PASSWORD.as_bytes().windows(6);

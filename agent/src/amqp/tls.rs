@@ -1,4 +1,5 @@
-//! TLS records by their headers (RFC 8446, section 5.1): type, version, length. What they hold is not looked at.
+//! TLS records by their headers (RFC 8446, section 5.1): type, version, length. What they hold is
+//! not looked at.
 
 use super::direction::{Malformed, Parsed};
 

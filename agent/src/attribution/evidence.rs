@@ -1,4 +1,5 @@
-//! The signals the two tracepoints give. A signal is one function: what it looks at, what it is worth, how it can mislead.
+//! The signals the two tracepoints give. A signal is one function: what it looks at, what it is
+//! worth, how it can mislead.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,8 @@ pub(super) fn evidence(name: &'static str, points_to: OriginKind, strength: Stre
     Evidence { signal: name.into(), points_to, strength, detail: detail.into() }
 }
 
-/// Who ended the connection before the RST, or instead of it. Proof: `inet_sock_set_state` fired for it.
+/// Who ended the connection before the RST, or instead of it. Proof: `inet_sock_set_state` fired
+/// for it.
 pub fn first_act(reset: &Reset) -> Option<Evidence> {
     let first = reset.first_act.as_deref()?;
     let (who, points_to) = match first.act {
@@ -33,13 +35,15 @@ pub fn first_act(reset: &Reset) -> Option<Evidence> {
     Some(evidence("first_act", points_to, Strength::Proof, format!("{who}{before}{silent}")))
 }
 
-/// The kernel made the RST for a socket of its own accord. Proof that this host sent it: `tcp_send_reset` fired without a packet.
+/// The kernel made the RST for a socket of its own accord. Proof that this host sent it:
+/// `tcp_send_reset` fired without a packet.
 pub fn active_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
     let state = reset.state.map_or("an unrecorded state", TcpState::name);
     evidence("active_reset", points_to, Strength::Proof, format!("this kernel sent the RST unasked, for a socket in {state}"))
 }
 
-/// The kernel answered a segment with a RST. Proof that this host's kernel, and no process, decided at that moment.
+/// The kernel answered a segment with a RST. Proof that this host's kernel, and no process, decided
+/// at that moment.
 pub fn passive_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
     let socket = match reset.socket_kind {
         SocketKind::None => "no socket",
@@ -55,7 +59,8 @@ pub fn passive_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
     evidence("answer_to_segment", points_to, Strength::Proof, format!("{trigger} met {socket}"))
 }
 
-/// The kernel's own name for the reason (`enum sk_rst_reason`, complete since Linux 6.12). It names the code path, not a person.
+/// The kernel's own name for the reason (`enum sk_rst_reason`, complete since Linux 6.12). It names
+/// the code path, not a person.
 pub fn kernel_reason(reset: &Reset, points_to: OriginKind) -> Option<Evidence> {
     let reason = reset.reason.as_ref()?;
     let name = reason.name.as_deref().filter(|name| *name != "NOT_SPECIFIED")?;
@@ -97,7 +102,8 @@ pub fn closed_by(reset: &Reset) -> Option<Evidence> {
     })
 }
 
-/// The processes that hold the socket: several, as after fork(2), or others than the one that shut it down.
+/// The processes that hold the socket: several, as after fork(2), or others than the one that shut
+/// it down.
 pub fn shared_socket(reset: &Reset) -> Option<Evidence> {
     let holders: Vec<String> = reset.shared_by.iter().map(|facts| format!("{} (pid {})", facts.executable_name, facts.pid)).collect();
     let detail = format!("held by {} when it was looked for: {}", holders.len(), holders.join(", "));
@@ -136,7 +142,8 @@ pub fn fin_sent(reset: &Reset) -> Option<Evidence> {
     })
 }
 
-/// The peer spoke a moment before this host's owner closed: what an orderly close over AMQP looks like from outside.
+/// The peer spoke a moment before this host's owner closed: what an orderly close over AMQP looks
+/// like from outside.
 pub fn peer_spoke_just_before(reset: &Reset) -> Option<Evidence> {
     let since = reset.tcp.as_ref()?.since_received?;
     Some(evidence(
@@ -160,13 +167,15 @@ pub fn silence(reset: &Reset) -> Option<Evidence> {
     })
 }
 
-/// A RST was accepted by the socket. That is certain, and weak all the same: the tracepoint has no packet, so it does not tell who made it.
+/// A RST was accepted by the socket. That is certain, and weak all the same: the tracepoint has no
+/// packet, so it does not tell who made it.
 pub fn accepted_rst(reset: &Reset) -> Evidence {
     let state = reset.state.map_or("an unrecorded state", TcpState::name);
     evidence("accepted_rst", OriginKind::Unknown, Strength::Weak, format!("tcp_reset() ended a socket in {state}"))
 }
 
-/// The owner was ending, by a signal or by itself, when its socket was closed (`PF_EXITING` and `exit_code` of the task).
+/// The owner was ending, by a signal or by itself, when its socket was closed (`PF_EXITING` and
+/// `exit_code` of the task).
 pub fn owner_ended(reset: &Reset) -> Option<Evidence> {
     let end = reset.owner_end()?;
     let owner = reset.holder().map_or_else(String::new, |task| format!("{} (pid {})", task.comm, task.pid));
@@ -185,8 +194,9 @@ pub fn configured_middlebox(peer: IpAddr, name: &str) -> Evidence {
     evidence("configured_middlebox", OriginKind::Middlebox, Strength::Strong, format!("{peer} is {name}, by --middlebox"))
 }
 
-/// The other end of the connection is on this host too, and the reset was seen there as well. Proof of who sent it; it can mislead only where
-/// two network namespaces use the same addresses and ports within the same 20 ms.
+/// The other end of the connection is on this host too, and the reset was seen there as well. Proof
+/// of who sent it; it can mislead only where two network namespaces use the same addresses and
+/// ports within the same 20 ms.
 pub fn pair(reset: &Reset, sender: OriginKind) -> Option<Evidence> {
     let pair = reset.pair.as_ref()?;
     let owner = pair.process.as_ref().map_or_else(|| "an unknown process".to_owned(), |(pid, name, _)| format!("{name} (pid {pid})"));

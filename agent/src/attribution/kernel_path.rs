@@ -1,9 +1,9 @@
 //! The code path that this host's kernel took to a RST.
 //!
-//! Linux 6.12 and later name the path (`enum sk_rst_reason`). Older kernels do not; there the socket's own facts stand in for it, with less
-//! confidence. The paths and what each looks like are those of <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>, tcp_ipv4.c,
-//! tcp_timer.c and tcp_minisocks.c
-//! (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
+//! Linux 6.12 and later name the path (`enum sk_rst_reason`). Older kernels do not; there the
+//! socket's own facts stand in for it, with less confidence. The paths and what each looks like are
+//! those of <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>, tcp_ipv4.c, tcp_timer.c
+//! and tcp_minisocks.c (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>).
 
 use std::time::Duration;
 
@@ -135,7 +135,8 @@ impl Path {
             (Some("TCP_ABORT_ON_DATA"), _) => (Self::AbortOnData, NAMED),
             (Some("INVALID_SYN"), SocketKind::Listener) if !opens => (Self::AcceptQueueFull, 0.9),
             (_, SocketKind::Listener) => (Self::MetListener, 0.9),
-            // Without a reason, this is the order that tcp_rcv_state_process() leaves behind: torn down first, then answered.
+            // Without a reason, this is the order that tcp_rcv_state_process() leaves behind: torn
+            // down first, then answered.
             (None | Some("NOT_SPECIFIED"), SocketKind::Connection) if reset.closed_first => (Self::AbortOnData, INFERRED),
             (_, SocketKind::Connection) if reset.state.is_some_and(TcpState::in_handshake) => (Self::BadHandshake, 0.9),
             _ => (Self::UnnamedAnswer, NAMED),

@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// `reply-code`s by which a broker turns a client away before the connection is open: access-refused and not-allowed (AMQP 0-9-1, section 1.3).
+/// `reply-code`s by which a broker turns a client away before the connection is open:
+/// access-refused and not-allowed (AMQP 0-9-1, section 1.3).
 const TURNED_AWAY: [u16; 2] = [403, 530];
 
 /// The memory of one stream of resets, in the order in which they happened.
@@ -40,7 +41,8 @@ impl Memory {
     }
 }
 
-/// A reset as the patterns take it; `None` for what belongs to normal operation, ended nothing, or was seen at its other end.
+/// A reset as the patterns take it; `None` for what belongs to normal operation, ended nothing, or
+/// was seen at its other end.
 fn sighting(reset: &Reset, verdict: &Verdict) -> Option<Sighting> {
     let ended = matches!(
         verdict.effect,

@@ -1,7 +1,9 @@
-//! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no clock, no globals.
+//! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no
+//! clock, no globals.
 //!
-//! Who sent a RST of this host is decided by what its own kernel says ([`sent`]). A RST that arrived is another matter: the two tracepoints prove
-//! that a connection died of it, not who made it ([`received`]). Where the wire was seen, it testifies ([`wire`]). Why is for the rules in
+//! Who sent a RST of this host is decided by what its own kernel says ([`sent`]). A RST that
+//! arrived is another matter: the two tracepoints prove that a connection died of it, not who made
+//! it ([`received`]). Where the wire was seen, it testifies ([`wire`]). Why is for the rules in
 //! [`causes`].
 
 mod causes;
@@ -55,7 +57,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Its name from the configuration.
     pub name: Option<String>,
-    /// Estimated distance of the sender in hops, from the return path: routers passed, and 1 for a sender on the link.
+    /// Estimated distance of the sender in hops, from the return path: routers passed, and 1 for a
+    /// sender on the link.
     pub hops: Option<u8>,
 }
 
@@ -83,11 +86,12 @@ pub fn attribute(reset: &Reset) -> Verdict {
     verdict
 }
 
-/// What this host's own kernel and processes did, its tracepoints saw: nothing on the wire can forge it.
+/// What this host's own kernel and processes did, its tracepoints saw: nothing on the wire can
+/// forge it.
 const SEEN_HERE: f64 = 0.99;
 
-/// How sure it is that a FIN was the peer's own where nothing speaks for a proxy in its place: one that the agent was not told
-/// of bears the peer's address as well.
+/// How sure it is that a FIN was the peer's own where nothing speaks for a proxy in its place: one
+/// that the agent was not told of bears the peer's address as well.
 const PEER: f64 = 0.85;
 
 /// How sure it is that the configuration is right about an address.
@@ -98,7 +102,8 @@ fn acted_locally(reset: &Reset) -> bool {
     reset.act().is_some_and(Act::is_local_close) && (reset.ended || !in_order(reset))
 }
 
-/// AMQP had taken leave: nobody ended anything but the sockets, and who sent the RST is all there is to say.
+/// AMQP had taken leave: nobody ended anything but the sockets, and who sent the RST is all there
+/// is to say.
 fn in_order(reset: &Reset) -> bool {
     reset.amqp.as_deref().is_some_and(Conversation::was_closed)
 }
@@ -110,8 +115,9 @@ fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
     match verdict.cause.id {
         // A proxy that nobody told of bears the peer's address.
         CauseId::IdleTimeout if peer_acted || reset.act().is_none() && by_wire => verdict.origin = proxied(reset, verdict),
-        // What the packets of a RST say of its sender stands. Where there was none, or it was this host's, only the FIN speaks;
-        // that of a client may be a proxy's, and one from where a broker should be is so as well as not: RabbitMQ ends by RST.
+        // What the packets of a RST say of its sender stands. Where there was none, or it was this
+        // host's, only the FIN speaks; that of a client may be a proxy's, and one from where a
+        // broker should be is so as well as not: RabbitMQ ends by RST.
         CauseId::PeerGone if peer_acted && (reset.ended || reset.direction == Direction::Sent) => {
             verdict.origin = match reset.role {
                 Role::Broker => Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) },
@@ -125,8 +131,8 @@ fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
     }
 }
 
-/// Who is at the peer's address where a timer ended the silence. No broker and no client ends a connection because it was idle
-/// while AMQP is open, but by heartbeats: a proxy in its place does.
+/// Who is at the peer's address where a timer ended the silence. No broker and no client ends a
+/// connection because it was idle while AMQP is open, but by heartbeats: a proxy in its place does.
 fn proxied(reset: &Reset, verdict: &Verdict) -> Origin {
     let sure = verdict.cause.confidence.unwrap_or(0.0);
     if sure < wire::ACCUSED {
@@ -136,8 +142,8 @@ fn proxied(reset: &Reset, verdict: &Verdict) -> Origin {
     Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
 }
 
-/// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by something between; by the client
-/// or broker behind it in neither case.
+/// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by
+/// something between; by the client or broker behind it in neither case.
 fn name_middlebox(reset: &Reset, name: &str, verdict: &mut Verdict) {
     let peer = reset.tuple.peer.ip();
     verdict.evidence.push(evidence::configured_middlebox(peer, name));

@@ -1,7 +1,7 @@
 //! RSTs that arrived.
 //!
-//! `tcp_receive_reset` proves that a socket accepted a RST with the peer's address on it. It carries no packet, so whether the peer made it or
-//! something between stays open here.
+//! `tcp_receive_reset` proves that a socket accepted a RST with the peer's address on it. It
+//! carries no packet, so whether the peer made it or something between stays open here.
 
 use super::{
     Cause, Origin, SEEN_HERE, Verdict,
@@ -51,7 +51,8 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     verdict
 }
 
-/// The RST ended nothing: its sequence number was stale or not exactly the expected one (RFC 5961, section 3), or there was no connection left.
+/// The RST ended nothing: its sequence number was stale or not exactly the expected one (RFC 5961,
+/// section 3), or there was no connection left.
 fn ignored(verdict: &mut Verdict) {
     verdict.effect = Effect::Ignored;
     verdict.severity = Severity::Info;

@@ -11,9 +11,9 @@ use crate::{
     flow::Reset,
 };
 
-/// Confidence where the task that closed is of another user than the socket's maker. A descriptor on its
-/// way through a unix socket (`SCM_RIGHTS`) is closed in the context of whoever closes that socket, or
-/// of whoever happens to collect the garbage, without ever having been theirs
+/// Confidence where the task that closed is of another user than the socket's maker. A descriptor
+/// on its way through a unix socket (`SCM_RIGHTS`) is closed in the context of whoever closes that
+/// socket, or of whoever happens to collect the garbage, without ever having been theirs
 /// (<https://github.com/torvalds/linux/blob/v6.12/net/unix/garbage.c>).
 const FOREIGN_CLOSER: f64 = 0.6;
 
@@ -22,7 +22,8 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     let kind = path.kind(reset);
     let origin = match kind {
         OriginKind::Unknown => Origin::unknown(&[OriginKind::LocalProcess, OriginKind::LocalHost]),
-        // An answer proves the origin by itself, and so does a socket that was CLOSE already, even where the path is inferred.
+        // An answer proves the origin by itself, and so does a socket that was CLOSE already, even
+        // where the path is inferred.
         settled => Origin::settled(settled, if reset.closed_first || !reset.active { NAMED } else { sure }),
     };
     let mut verdict = Verdict::undecided(path.effect(), origin, found(reset, kind));

@@ -1,4 +1,5 @@
-//! RSTs that the local end of a capture sent: the packets are all there is, so the kernel's path follows from the RST's shape.
+//! RSTs that the local end of a capture sent: the packets are all there is, so the kernel's path
+//! follows from the RST's shape.
 
 use super::{
     Origin, Verdict,

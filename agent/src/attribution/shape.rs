@@ -1,10 +1,12 @@
 //! What kind of code built a RST, by its header alone.
 //!
-//! Linux has two ways. `tcp_send_active_reset()` sends RST|ACK from a socket, with its window, its timestamps and its IP-ID counter.
-//! `tcp_v4_send_reset()` and `nf_send_reset()` answer a segment: no socket's header, window 0, no options, IP-ID 0, DF
-//! (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c>, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_output.c>,
-//! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/netfilter/nf_reject_ipv4.c>). Windows and the BSDs answer as bare, with an IP-ID of
-//! their own.
+//! Linux has two ways. `tcp_send_active_reset()` sends RST|ACK from a socket, with its window, its
+//! timestamps and its IP-ID counter. `tcp_v4_send_reset()` and `nf_send_reset()` answer a segment:
+//! no socket's header, window 0, no options, IP-ID 0, DF
+//! (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_ipv4.c>,
+//! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_output.c>,
+//! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/netfilter/nf_reject_ipv4.c>). Windows and
+//! the BSDs answer as bare, with an IP-ID of their own.
 
 use crate::flow::wire::{Flags, Segment, Wire};
 
@@ -13,7 +15,8 @@ use crate::flow::wire::{Flags, Segment, Wire};
 pub enum Shape {
     /// From a living socket: an application or its kernel aborted.
     Active,
-    /// An answer to a segment, as bare as Linux builds it: a kernel without the socket, or netfilter, on any host.
+    /// An answer to a segment, as bare as Linux builds it: a kernel without the socket, or
+    /// netfilter, on any host.
     Answer,
     /// An answer as bare, with an IP-ID: Windows, a BSD, an appliance.
     OtherAnswer,
@@ -29,7 +32,8 @@ impl Shape {
         if !plain {
             return Self::Foreign;
         }
-        // A RST that is the next packet of its host's counter is of that host, whatever it does with DF.
+        // A RST that is the next packet of its host's counter is of that host, whatever it does
+        // with DF.
         let counted = counts_on(wire);
         let fragmentable = rst.dont_fragment == Some(false) && wire.sender.sets_dont_fragment() != Some(false) && !counted;
         if repeats_window(wire) && !fragmentable {
@@ -52,7 +56,8 @@ impl Shape {
     }
 }
 
-/// RST|ACK with sequence number 0: the answer to a segment without ACK, which is a SYN (RFC 9293, section 3.10.7.1).
+/// RST|ACK with sequence number 0: the answer to a segment without ACK, which is a SYN (RFC 9293,
+/// section 3.10.7.1).
 pub const fn answers_syn(rst: &Segment) -> bool {
     rst.flags.ack() && rst.seq == 0
 }
@@ -60,7 +65,8 @@ pub const fn answers_syn(rst: &Segment) -> bool {
 /// Steps of the IP-ID that count as the next packets of one host: some may not have been seen.
 pub const NEXT: u16 = 4;
 
-/// Whether the RST's IP-ID is the next of what the peer's packets, and its RSTs before this one, count up.
+/// Whether the RST's IP-ID is the next of what the peer's packets, and its RSTs before this one,
+/// count up.
 pub fn counts_on(wire: &Wire) -> bool {
     let Some(id) = wire.rst.ip_id.filter(|id| *id != 0) else { return false };
     let Some(mut last) = wire.sender.ip_ids.last.or(wire.sender.handshake_ip_id).filter(|last| *last != 0) else { return false };
@@ -71,9 +77,9 @@ pub fn counts_on(wire: &Wire) -> bool {
     follows(id, last)
 }
 
-/// A RST without ACK and options that bears the window of the peer's latest segment: a stack that makes all its
-/// segments from what it knows of the connection, as those of Mentat's heirs (Solaris, HP-UX) and IOS do. Linux,
-/// Windows and the BSDs send 0 there.
+/// A RST without ACK and options that bears the window of the peer's latest segment: a stack that
+/// makes all its segments from what it knows of the connection, as those of Mentat's heirs
+/// (Solaris, HP-UX) and IOS do. Linux, Windows and the BSDs send 0 there.
 pub fn repeats_window(wire: &Wire) -> bool {
     let (rst, sender) = (&wire.rst, &wire.sender);
     !rst.flags.ack() && rst.options.is_empty() && rst.window != 0 && sender.window == Some(rst.window) && sender.ttl.count > 0

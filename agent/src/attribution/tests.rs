@@ -22,7 +22,8 @@ use crate::{
     testing,
 };
 
-/// One reset: its name, what was reported, and what is expected: effect, origin, cause and severity in the words of the contract.
+/// One reset: its name, what was reported, and what is expected: effect, origin, cause and severity
+/// in the words of the contract.
 type Row = (&'static str, Reset, &'static str);
 
 fn check(rows: impl IntoIterator<Item = Row>) {
@@ -70,7 +71,8 @@ fn beam() -> Task {
     Task { pid: 4312, start_boottime_ns: Some(1), comm: "beam.smp".to_owned(), uid: 105, end: None }
 }
 
-/// A RST that a `close()` made: the socket is CLOSE before it goes out, in the context of the task that closes.
+/// A RST that a `close()` made: the socket is CLOSE before it goes out, in the context of the task
+/// that closes.
 fn closed(socket: SocketFacts, tcp: TcpFacts) -> Reset {
     Reset { active: true, closed_first: true, socket: Some(socket), tcp: Some(tcp), actor: Some(beam()), ..testing::reset() }
 }

@@ -17,11 +17,12 @@ use crate::{
     flow::{LocalKnown, Reset, TcpState, wire::Wire},
 };
 
-/// Probability of a middlebox from which it is called one: an accusation that sends somebody to search a network must not be wrong.
+/// Probability of a middlebox from which it is called one: an accusation that sends somebody to
+/// search a network must not be wrong.
 pub(super) const ACCUSED: f64 = 0.9;
 
-/// Probability of a middlebox up to which the peer is named. To name it costs a look at its logs, and `confidence` says how sure it is; between
-/// the two lies `unknown`.
+/// Probability of a middlebox up to which the peer is named. To name it costs a look at its logs,
+/// and `confidence` says how sure it is; between the two lies `unknown`.
 const ACQUITTED: f64 = 0.2;
 
 /// Probability beyond which the other side is excluded, if nothing structural keeps it possible.
@@ -50,7 +51,8 @@ pub(super) fn testify(reset: &Reset, wire: &Wire, verdict: &mut Verdict) {
 
 fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
     let mut origin = if probability >= ACCUSED {
-        // What an answer of the peer's own firewall would look like stays possible unless something proves more.
+        // What an answer of the peer's own firewall would look like stays possible unless something
+        // proves more.
         let settled = probability >= SETTLED
             && !translates(scene, findings)
             && (findings.proven() || scene.shape == Shape::Foreign && path::distance(scene.wire) != path::Distance::Same);
@@ -60,8 +62,9 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
         && findings.find("peer_kept_talking").is_none()
         && !(scene.wire.strangers && scene.shape != Shape::Active)
     {
-        // Who wiped out what was known of the peer shall not have acquitted anything by it.
-        // A bare answer is the same from any Linux box at the peer's distance. A full proxy that is the endpoint bears the peer's address.
+        // Who wiped out what was known of the peer shall not have acquitted anything by it. A bare
+        // answer is the same from any Linux box at the peer's distance. A full proxy that is the
+        // endpoint bears the peer's address.
         let settled = probability <= 1.0 - SETTLED && scene.shape == Shape::Active;
         let possible = if settled { vec![OriginKind::RemotePeer] } else { EITHER.to_vec() };
         Origin { possible, ..Origin::settled(OriginKind::RemotePeer, (1.0 - probability).min(CEILING)) }
@@ -77,14 +80,14 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
     origin
 }
 
-/// Whether the RST came from the machine at the peer's address itself, which is on the link, while the peer's packets come from beyond it: a
-/// translating router is peer and middlebox at once.
+/// Whether the RST came from the machine at the peer's address itself, which is on the link, while
+/// the peer's packets come from beyond it: a translating router is peer and middlebox at once.
 fn translates(scene: &Scene, findings: &Findings) -> bool {
     findings.find("passed_no_router").is_some() && scene.wire.way.as_ref().is_some_and(|way| way.gateway.is_none())
 }
 
-/// Address and configured name of the box: the other end of another tunnel; or the machine on the link, where it made the RST and did not only
-/// hand it on.
+/// Address and configured name of the box: the other end of another tunnel; or the machine on the
+/// link, where it made the RST and did not only hand it on.
 fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<String>) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     let tunnel = rst.outer_source.filter(|its| sender.outer_source.is_some_and(|theirs| theirs != *its));
@@ -97,7 +100,8 @@ fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<St
     (way.and_then(|way| way.sender).or(own), way.and_then(|way| way.sender_name.clone()))
 }
 
-/// Whether a TCP acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3).
+/// Whether a TCP acts on such a RST: exactly the expected sequence number, or one before it after a
+/// FIN (RFC 5961, section 3).
 fn acceptable(reset: &Reset, wire: &Wire) -> bool {
     if reset.state == Some(TcpState::SynSent) {
         return wire.rst.flags.ack();

@@ -1,5 +1,5 @@
-//! The thread beside the session that serves metrics and feeds the watchdog. It judges the session from outside, so that one that is stuck
-//! is seen to be.
+//! The thread beside the session that serves metrics and feeds the watchdog. It judges the session
+//! from outside, so that one that is stuck is seen to be.
 
 use std::{io, sync::Arc, thread, time::Duration};
 

@@ -63,7 +63,8 @@ const HELD: usize = 65_536;
 /// Ends of connections remembered at once.
 const ENDINGS: usize = 100_000;
 
-/// How much longer than its reset a RST of the wire is kept: it comes first, and its reset may be put off for its owner.
+/// How much longer than its reset a RST of the wire is kept: it comes first, and its reset may be
+/// put off for its owner.
 const WIRE_GRACE: Duration = Duration::from_millis(500);
 
 /// How often namespaces that came and went are looked for.
@@ -105,7 +106,8 @@ pub struct Session {
     found: Arc<Notify>,
     /// Resets that may go on, but for their owner.
     ready: Vec<Reset>,
-    /// Who closed which socket while resets wait for a search, or for their turn: they are not held back any more, and may be about it.
+    /// Who closed which socket while resets wait for a search, or for their turn: they are not held
+    /// back any more, and may be about it.
     closed: HashMap<u64, Task>,
     tally: Tally,
     /// Resets that may still be written.
@@ -191,7 +193,8 @@ impl Session {
             }
             let nap = self.next_wake();
             tokio::select! {
-                // In order: stopping first, then answering, which is seldom, then making room, then taking more in.
+                // In order: stopping first, then answering, which is seldom, then making room, then
+                // taking more in.
                 biased;
                 stop = stops.next() => return Ok(stop),
                 question = question(&mut self.attended) => self.asked(question),
@@ -245,7 +248,8 @@ impl Session {
             Ok(Record::Reset(mut reset, firing)) => {
                 self.taken += 1;
                 self.note_read(reset.boottime_ns);
-                // Now, and not when it is written: a process that just closed may be gone in a moment.
+                // Now, and not when it is written: a process that just closed may be gone in a
+                // moment.
                 self.owners.name(&mut reset);
                 self.name_netns(&mut reset);
                 reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);

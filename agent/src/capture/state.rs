@@ -116,8 +116,8 @@ impl StateDir {
     }
 }
 
-/// The state on its way to its file. What is half written when the agent ends is in a file of another
-/// name, and counts for nothing.
+/// The state on its way to its file. What is half written when the agent ends is in a file of
+/// another name, and counts for nothing.
 pub struct Saving {
     path: PathBuf,
     began: Instant,

@@ -77,8 +77,8 @@ impl Stops {
         })
     }
 
-    /// Starts a shell command in a process group of its own, whose end will stop the capture. Standard
-    /// output belongs to the events, so the command writes to standard error.
+    /// Starts a shell command in a process group of its own, whose end will stop the capture.
+    /// Standard output belongs to the events, so the command writes to standard error.
     pub fn run(&mut self, command: &str) -> io::Result<()> {
         let stderr = Stdio::from(io::stderr());
         let mut shell = Command::new("sh");

@@ -52,7 +52,8 @@ impl Endings {
 
     /// The books, with what the kernel side counted; `superseded`: ends that RSTs told of.
     pub const fn totals(&self, counters: &Counters, superseded: u64) -> EndingTotals {
-        // Whatever was submitted and did not come out was not readable; what found no room was never submitted.
+        // Whatever was submitted and did not come out was not readable; what found no room was
+        // never submitted.
         let not_read = counters.endings.saturating_sub(self.taken);
         let aside = self.ordinary + superseded + self.filtered;
         EndingTotals {

@@ -65,7 +65,8 @@ pub(super) fn tracefs(needed: bool) -> Line {
     let Some(root) = tracefs_root() else {
         return lacking("not mounted".to_owned(), needed).fix(MOUNT);
     };
-    // Where the attaching library looks. The type of a file system can be asked for without the right to read it.
+    // Where the attaching library looks. The type of a file system can be asked for without the
+    // right to read it.
     let is_tracefs = |path: &str| rustix::fs::statfs(path).is_ok_and(|found| found.f_type == TRACEFS_MAGIC);
     if !["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].into_iter().any(is_tracefs) {
         return lacking(format!("mounted at {}, and not where it is looked for", root.display()), needed).fix(MOUNT);
@@ -85,7 +86,8 @@ fn lacking(found: String, needed: bool) -> Line {
     }
 }
 
-/// Capabilities inside a user namespace do not count for BPF (`bpf_capable()` asks the initial one).
+/// Capabilities inside a user namespace do not count for BPF (`bpf_capable()` asks the initial
+/// one).
 pub(super) fn user_namespace() -> Line {
     match fs::read_to_string("/proc/self/uid_map") {
         Ok(map) if is_initial(&map) => Line::ok("user namespace", "the host's own"),
@@ -123,7 +125,8 @@ fn lockdown_mode(text: &str) -> Line {
     }
 }
 
-/// For the record only: this setting stops those without capabilities, for whom the programs would not load anyway.
+/// For the record only: this setting stops those without capabilities, for whom the programs would
+/// not load anyway.
 pub(super) fn unprivileged_bpf() -> Line {
     let path = "/proc/sys/kernel/unprivileged_bpf_disabled";
     match fs::read_to_string(path) {

@@ -21,7 +21,8 @@ pub(super) fn lines(held: CapabilitySet, without_btf: bool, release: &str) -> Ve
             if capability.bit == CapabilitySet::SYS_RESOURCE && !charged {
                 return Line::ok(*name, format!("not held, and not needed on this kernel: {serves}"));
             }
-            // Without BTF there is no other way than plain tracepoints, but root needs no capability to read tracefs.
+            // Without BTF there is no other way than plain tracepoints, but root needs no
+            // capability to read tracefs.
             let needed_for_tracefs =
                 capability.bit == CapabilitySet::DAC_READ_SEARCH && without_btf && !rustix::process::geteuid().is_root();
             let status = if needed_for_tracefs || capability.essential { Status::Fail } else { Status::Note };

@@ -11,7 +11,8 @@ use crate::{
 /// What `listen` is where there is no address.
 pub(super) const OFF: &str = "off";
 
-/// How many of a kind may have a counter of their own: each takes about 200 bytes of memory, and a line of every scrape.
+/// How many of a kind may have a counter of their own: each takes about 200 bytes of memory, and a
+/// line of every scrape.
 const SERIES: RangeInclusive<u64> = 1..=100_000;
 
 const HINT: &str =
@@ -36,8 +37,8 @@ impl Default for MetricsConfig {
 }
 
 impl MetricsConfig {
-    /// Which names requests may give this host, `node` among them. An address for other hosts may be
-    /// called anything, unless there is a list.
+    /// Which names requests may give this host, `node` among them. An address for other hosts may
+    /// be called anything, unless there is a list.
     pub fn admitted(&self, node: &str) -> Hosts {
         let any = match &self.listen {
             Some(Address::Tcp(_)) => self.allow_remote && self.hosts.is_empty(),

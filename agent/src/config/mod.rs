@@ -1,4 +1,5 @@
-//! The configuration of the daemon: one TOML file, every key optional. `packaging/rstblame.toml` documents each.
+//! The configuration of the daemon: one TOML file, every key optional. `packaging/rstblame.toml`
+//! documents each.
 //!
 //! Whatever is wrong with a file is one line: `FILE:LINE: what is wrong; hint`.
 
@@ -99,7 +100,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the file the command line names. That there is none at the default place means the defaults.
+    /// Reads the file the command line names. That there is none at the default place means the
+    /// defaults.
     ///
     /// # Errors
     ///

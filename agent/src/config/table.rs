@@ -1,4 +1,5 @@
-//! TOML values that know where they stand, so that whatever is wrong with one can be said with its line.
+//! TOML values that know where they stand, so that whatever is wrong with one can be said with its
+//! line.
 
 use std::{ops::RangeInclusive, path::Path, time::Duration};
 
@@ -10,7 +11,8 @@ use toml::{
 use super::ConfigError;
 use crate::units;
 
-/// How alike two words must be for one to be a misspelling of the other; clap uses the same measure for flags.
+/// How alike two words must be for one to be a misspelling of the other; clap uses the same measure
+/// for flags.
 const ALIKE: f64 = 0.7;
 
 /// A file and what is in it.
@@ -86,7 +88,8 @@ impl<'a> Table<'a> {
         self.get(key).map(|value| value.table(name)).transpose()
     }
 
-    /// The tables under a key, one for each `[[key]]`; `None` where there is not even an empty array.
+    /// The tables under a key, one for each `[[key]]`; `None` where there is not even an empty
+    /// array.
     pub fn tables(&self, key: &'static str, name: &'static str) -> Result<Option<Vec<Table<'a>>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let wrong = || value.wrong(&format!("write {name} above each"));

@@ -213,7 +213,8 @@ proptest! {
         let _ = parse(&text);
     }
 
-    /// A good file with one line replaced is read, or refused in one line that names an existing one.
+    /// A good file with one line replaced is read, or refused in one line that names an existing
+    /// one.
     #[test]
     fn any_damage_is_one_line(at in 0_usize..120, line in "[ -~]{0,40}") {
         let text = full_example();

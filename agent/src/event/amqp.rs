@@ -25,7 +25,8 @@ pub struct Amqp {
     pub blocked: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close: Option<AmqpClose>,
-    /// The broker's last `channel.close` that named an error, or the client's. It ended a channel; what came after may have ended the connection.
+    /// The broker's last `channel.close` that named an error, or the client's. It ended a channel;
+    /// what came after may have ended the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_close: Option<AmqpChannelClose>,
     /// Since the last heartbeat frame of either end.

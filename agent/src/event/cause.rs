@@ -127,7 +127,8 @@ pub enum CauseId {
 macro_rules! words {
     ($($cause:ident => $word:literal,)*) => {
         impl CauseId {
-            /// The word of the contract, which is the heading of the cause in docs/causes.md as well.
+            /// The word of the contract, which is the heading of the cause in docs/causes.md as
+            /// well.
             pub const fn token(self) -> &'static str {
                 match self {
                     $(Self::$cause => $word,)*

@@ -39,7 +39,8 @@ pub struct ResetEvent {
     pub tcp: Option<Tcp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet: Option<Box<Packet>>,
-    /// The process that ended the connection, where one of this host did; else the one that owned it.
+    /// The process that ended the connection, where one of this host did; else the one that owned
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Box<Process>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +89,8 @@ pub struct Network {
     #[serde(rename = "type")]
     pub kind: NetworkType,
     pub transport: Transport,
-    /// What the client speaks, by its first bytes; the broker, where those were not seen. Absent where they are none that is known.
+    /// What the client speaks, by its first bytes; the broker, where those were not seen. Absent
+    /// where they are none that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<NetworkProtocol>,
     /// Community ID 1, seed 0: the same on both ends and in other tools.
@@ -105,8 +107,8 @@ pub struct Network {
     pub peer: Endpoint,
 }
 
-/// `network.protocol` of OpenTelemetry. `amqp` and `tls` of the line tell what was seen of those two; this is where a filter finds what
-/// else was spoken on a port of AMQP.
+/// `network.protocol` of OpenTelemetry. `amqp` and `tls` of the line tell what was seen of those
+/// two; this is where a filter finds what else was spoken on a port of AMQP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkProtocol {
     /// `amqp`, `tls`, `http`, `proxy`, `mqtt` or `stomp`.
@@ -404,7 +406,8 @@ pub struct Related {
     /// The `connection_ended` line that has told of this connection already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<String>,
-    /// The end of the other connection of the same process: it is a proxy, and the two are its legs.
+    /// The end of the other connection of the same process: it is a proxy, and the two are its
+    /// legs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_leg: Option<String>,
 }

@@ -13,7 +13,16 @@ use super::Event;
 pub fn schema() -> Schema {
     let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Event>();
     RecursiveTransform(forbid_null).transform(&mut schema);
+    RecursiveTransform(join_lines).transform(&mut schema);
     schema
+}
+
+/// A description's lines are those of a comment in the source; its paragraphs stay.
+fn join_lines(schema: &mut Schema) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        let paragraphs: Vec<String> = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *description = paragraphs.join("\n\n");
+    }
 }
 
 /// An `Option` is an absent field in this contract, never a null.

@@ -27,8 +27,8 @@ pub struct Suppressed {
     pub first: Timestamp,
     /// The last of them.
     pub last: Timestamp,
-    /// One of them, or, where the kernel programs only counted, one of the same peer and port that was reported whole. Absent where there was
-    /// none.
+    /// One of them, or, where the kernel programs only counted, one of the same peer and port that
+    /// was reported whole. Absent where there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<ResetEvent>>,
 }

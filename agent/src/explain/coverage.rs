@@ -90,7 +90,8 @@ impl Coverage {
     pub fn lost(&mut self, lost: &EventsLost) {
         self.line(lost.timestamp);
         if let Some(run) = self.runs.last_mut() {
-            // Which of a daemon's sinks wrote this file is not known: as much may be missing as the worst of them lost.
+            // Which of a daemon's sinks wrote this file is not known: as much may be missing as the
+            // worst of them lost.
             run.lost = lost.lost.total().saturating_add(lost.sinks.values().map(|sink| sink.lost).max().unwrap_or(0));
         }
     }
@@ -104,7 +105,8 @@ impl Coverage {
         }
     }
 
-    /// What can be known of `at`, or as much later as `slack`, for a connection whose reset may have come as early as `earliest`.
+    /// What can be known of `at`, or as much later as `slack`, for a connection whose reset may
+    /// have come as early as `earliest`.
     pub fn sight(&self, earliest: Timestamp, at: Timestamp, slack: SignedDuration, connection: Tuple) -> Sight {
         let latest = at.checked_add(slack).unwrap_or(at);
         let next = self.runs.iter().position(|run| run.from > latest).unwrap_or(self.runs.len());

@@ -1,14 +1,18 @@
 //! Reports of the broker and ends of connections that agents saw, put together.
 //!
-//! An event belongs to a report when it has the same addresses and ports, whichever host saw it, and happened close enough in time. Across NAT on
-//! the agent's host the translated addresses count as well (`network.nat`), and across NAT elsewhere the initial sequence numbers, where another
-//! event has the log's addresses and the same numbers. Of several, one that ended a connection goes before one that the kernel did not act on;
-//! then the nearest in time is taken, since a client may use its port again.
+//! An event belongs to a report when it has the same addresses and ports, whichever host saw it,
+//! and happened close enough in time. Across NAT on the agent's host the translated addresses count
+//! as well (`network.nat`), and across NAT elsewhere the initial sequence numbers, where another
+//! event has the log's addresses and the same numbers. Of several, one that ended a connection goes
+//! before one that the kernel did not act on; then the nearest in time is taken, since a client may
+//! use its port again.
 //!
-//! How close: RabbitMQ reports what it reads from its socket at once, and closes right after it has reported. Where the client's close is awaited
-//! (30 s, `CLOSING_TIMEOUT` in `rabbit_reader.erl`) a second report follows at the end of it. That, and clocks that differ a little where the
-//! events come from another host, is within [`BEFORE`] and [`AFTER`]. A missed heartbeat is another matter: the connection may have been reset
-//! towards the client alone, by something between, and RabbitMQ notices two to three intervals after the last byte.
+//! How close: RabbitMQ reports what it reads from its socket at once, and closes right after it has
+//! reported. Where the client's close is awaited (30 s, `CLOSING_TIMEOUT` in `rabbit_reader.erl`) a
+//! second report follows at the end of it. That, and clocks that differ a little where the events
+//! come from another host, is within [`BEFORE`] and [`AFTER`]. A missed heartbeat is another
+//! matter: the connection may have been reset towards the client alone, by something between, and
+//! RabbitMQ notices two to three intervals after the last byte.
 
 mod near;
 mod sight;
@@ -210,7 +214,8 @@ impl Joiner {
         Some((report, answer))
     }
 
-    /// The best event, or one that has the same initial sequence numbers and knows more; and what other hosts saw.
+    /// The best event, or one that has the same initial sequence numbers and knows more; and what
+    /// other hosts saw.
     fn found(&self, best: &Rc<Found>, how: How, all: &[Indexed]) -> Answer {
         let linked = best.isn.and_then(|isn| self.by_isn.get(&isn)).into_iter().flatten();
         let mut views: Vec<Indexed> =
@@ -300,7 +305,8 @@ impl Joiner {
     }
 }
 
-/// Holds an event against the reports that wait for one like it, by their numbers; `first` is that of the first pending one.
+/// Holds an event against the reports that wait for one like it, by their numbers; `first` is that
+/// of the first pending one.
 fn consider(pending: &mut VecDeque<Pending>, first: u64, waiting: Option<&Vec<u64>>, indexed: &Indexed) {
     for number in waiting.into_iter().flatten() {
         let index = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());

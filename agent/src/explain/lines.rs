@@ -10,7 +10,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes in bytes and hands on each line that they complete, without its end. What a line has beyond the longest is dropped.
+    /// Takes in bytes and hands on each line that they complete, without its end. What a line has
+    /// beyond the longest is dropped.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);

@@ -17,10 +17,12 @@ use super::{
     take,
 };
 
-/// How long a report of a live log waits for its reset, which the agent holds back for its settle window (`--settle`, 1 s).
+/// How long a report of a live log waits for its reset, which the agent holds back for its settle
+/// window (`--settle`, 1 s).
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a line of a live log may wait for the one that holds the reason. RabbitMQ writes both at once.
+/// How long a line of a live log may wait for the one that holds the reason. RabbitMQ writes both
+/// at once.
 const SECOND_LINE: Duration = Duration::from_millis(250);
 
 /// Lines that are handed over at once.

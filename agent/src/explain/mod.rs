@@ -1,9 +1,11 @@
-//! `rstblame explain`: the broker's log with the verdict under each report of a connection that ended.
+//! `rstblame explain`: the broker's log with the verdict under each report of a connection that
+//! ended.
 //!
-//! The events are read first and kept, as far as they are not too many; then a log that is a file is answered line by line. Where there are too many
-//! events, reports are gathered and the events are searched for them in passes, so that neither has to fit into memory. A log on standard input is
-//! answered while it comes: each report at once if its reset is known, else when the reset appears among the events, and at the latest after
-//! [`live::PATIENCE`].
+//! The events are read first and kept, as far as they are not too many; then a log that is a file
+//! is answered line by line. Where there are too many events, reports are gathered and the events
+//! are searched for them in passes, so that neither has to fit into memory. A log on standard input
+//! is answered while it comes: each report at once if its reset is known, else when the reset
+//! appears among the events, and at the latest after [`live::PATIENCE`].
 
 mod coverage;
 mod error;
@@ -56,7 +58,8 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 
 fn explain(args: &ExplainArgs) -> Result<(), ExplainError> {
     let format = args.format.unwrap_or(if io::stdout().is_terminal() { Format::Pretty } else { Format::Json });
-    // A host without a zone has UTC; a name in TZ that is not known would shift every time of the log in silence.
+    // A host without a zone has UTC; a name in TZ that is not known would shift every time of the
+    // log in silence.
     let zone = match TimeZone::try_system() {
         Err(error) if std::env::var_os("TZ").is_some_and(|zone| !zone.is_empty()) => return Err(ExplainError::Zone(error)),
         zone => zone.unwrap_or(TimeZone::UTC),
@@ -100,7 +103,8 @@ impl<W: Write> Explainer<W> {
         }
     }
 
-    /// Explains logs that are complete, one after the other. What is wrong with one keeps none of the others from being explained.
+    /// Explains logs that are complete, one after the other. What is wrong with one keeps none of
+    /// the others from being explained.
     fn files(&mut self, logs: &[String]) -> Result<(), ExplainError> {
         self.read_events()?;
         let mut wrong = Ok(());
@@ -186,7 +190,8 @@ impl<W: Write> Explainer<W> {
         }
     }
 
-    /// Says what all came to: under the log for people, else on standard error, where it is in no program's way.
+    /// Says what all came to: under the log for people, else on standard error, where it is in no
+    /// program's way.
     fn end(&mut self) -> Result<(), ExplainError> {
         if self.unreadable > 0 {
             let names = self.events.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");

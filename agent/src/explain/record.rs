@@ -1,4 +1,5 @@
-//! Lines of events, read tolerantly: kinds, causes and members that a later version has added are no reason to leave a line out.
+//! Lines of events, read tolerantly: kinds, causes and members that a later version has added are
+//! no reason to leave a line out.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -32,7 +33,8 @@ pub enum Record {
 #[derive(Debug)]
 pub struct Ended {
     pub found: Found,
-    /// How its connection looks before and after translation on that host (`network.nat`), either way around.
+    /// How its connection looks before and after translation on that host (`network.nat`), either
+    /// way around.
     pub translated: Vec<Tuple>,
 }
 
@@ -56,7 +58,8 @@ pub struct Found {
     /// The connection as that host sees it.
     pub local: SocketAddr,
     pub peer: SocketAddr,
-    /// Initial sequence numbers of client and broker: the same wherever the connection is seen, also across NAT.
+    /// Initial sequence numbers of client and broker: the same wherever the connection is seen,
+    /// also across NAT.
     #[serde(skip)]
     pub isn: Option<(u32, u32)>,
 }
@@ -195,8 +198,8 @@ fn ended(line: EndedLine, kind: Kind) -> Record {
     Record::Ended(Box::new(Ended { found, translated }))
 }
 
-/// A direction of a translated connection: two ends with `address` and `port`, as objects, as texts or in a list, or `source_address` and the
-/// like.
+/// A direction of a translated connection: two ends with `address` and `port`, as objects, as texts
+/// or in a list, or `source_address` and the like.
 fn tuple(value: &Value) -> Option<Tuple> {
     let mut ends: Vec<SocketAddr> = match value {
         Value::Array(ends) => ends.iter().filter_map(socket).collect(),

@@ -31,7 +31,8 @@ impl Tail {
         Ok(Self { path: path.to_owned(), file: File::open(path)?, lines: Lines::default() })
     }
 
-    /// Hands on the whole lines that were added since the last time. `true`: another file has this name now, and is read from its beginning.
+    /// Hands on the whole lines that were added since the last time. `true`: another file has this
+    /// name now, and is read from its beginning.
     ///
     /// # Errors
     ///
@@ -85,7 +86,8 @@ pub struct Watch {
 impl Watch {
     /// # Errors
     ///
-    /// That of inotify: no instance or watch is left to this user (`fs.inotify.max_user_instances`, `fs.inotify.max_user_watches`).
+    /// That of inotify: no instance or watch is left to this user (`fs.inotify.max_user_instances`,
+    /// `fs.inotify.max_user_watches`).
     pub fn new(path: &Path) -> io::Result<Self> {
         let watch = Self { inotify: Arc::new(inotify::init(CreateFlags::CLOEXEC)?), path: path.to_owned() };
         let directory = match path.parent() {

@@ -144,7 +144,8 @@ fn a_reset_may_be_among_those_that_were_folded() {
     let found = answer(LOG, &[start.clone(), folded("10.0.6.42", 5672, -900, 90)]);
     assert_eq!(found["answer"], "not_seen", "{found}");
     assert!(found["detail"].as_str().unwrap().contains("48211 more resets between 10.0.6.42"), "{found}");
-    // One that was written is the answer, whatever was folded; and others are no concern of this connection.
+    // One that was written is the answer, whatever was folded; and others are no concern of this
+    // connection.
     let written = answer(LOG, &[start.clone(), folded("10.0.6.42", 5672, -900, 90), rst("it", -20, Role::Broker, Effect::ConnectionReset)]);
     assert_eq!(written["reset"]["id"], "it", "{written}");
     for other in [folded("10.0.6.43", 5672, -900, 90), folded("10.0.6.42", 5671, -900, 90), folded("10.0.6.42", 5672, -90_000, -80_000)] {
@@ -233,7 +234,8 @@ fn for_people_the_log_stays_as_it_is() {
     assert!(answer.first().unwrap().starts_with("    RST received 3 ms before: "), "{text}");
 }
 
-/// A line of events as another agent may write it: with members, causes and kinds of a later version.
+/// A line of events as another agent may write it: with members, causes and kinds of a later
+/// version.
 fn seen(change: impl Fn(&mut Value)) -> String {
     let mut event: Value = serde_json::from_str(&rst("it", -20, Role::Broker, Effect::ConnectionReset)).unwrap();
     event["host"] = json!({"name": "broker-1"});

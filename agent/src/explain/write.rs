@@ -37,7 +37,8 @@ struct Explained<'a> {
     /// An end without a reset.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<&'a Found>,
-    /// How long before the report it happened; negative: after. Absent where the log's times are too coarse to tell, or missing.
+    /// How long before the report it happened; negative: after. Absent where the log's times are
+    /// too coarse to tell, or missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     before_ms: Option<i64>,
     /// What other hosts saw of the same connection.

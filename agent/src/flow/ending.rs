@@ -20,7 +20,8 @@ pub enum Act {
     },
     /// The peer's FIN.
     PeerClose,
-    /// This host's kernel gave an open connection up: nothing answered any more. The errno that the owner gets.
+    /// This host's kernel gave an open connection up: nothing answered any more. The errno that the
+    /// owner gets.
     TimedOut(u32),
     /// This host's kernel gave up to open one.
     ConnectTimedOut(u32),
@@ -93,7 +94,8 @@ pub const fn error_name(errno: u32) -> Option<&'static str> {
     })
 }
 
-/// Another connection of the same process that ended together with this one: the process is a proxy, and this its other leg.
+/// Another connection of the same process that ended together with this one: the process is a
+/// proxy, and this its other leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leg {
     /// The id of the line about its end, whether that was written or not.

@@ -1,7 +1,8 @@
-//! First acts, remembered beyond the socket: they explain the RSTs that follow, and are told by themselves where none does.
+//! First acts, remembered beyond the socket: they explain the RSTs that follow, and are told by
+//! themselves where none does.
 //!
-//! TIME_WAIT and FIN_WAIT2 sockets have no owner, and a segment without a socket has nothing at all. Pure and bounded; time comes in
-//! from outside.
+//! TIME_WAIT and FIN_WAIT2 sockets have no owner, and a segment without a socket has nothing at
+//! all. Pure and bounded; time comes in from outside.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,21 +18,23 @@ use super::{
 };
 use crate::{event::Direction, flow::ending::Act, units::nanoseconds};
 
-/// How long the first act of an end that is worth a line is remembered: the peer may keep silent for a heartbeat or two before it meets the dead
-/// end.
+/// How long the first act of an end that is worth a line is remembered: the peer may keep silent
+/// for a heartbeat or two before it meets the dead end.
 const KEPT: Duration = Duration::from_mins(3);
 
 /// How long that of an ordinary end is: as long as Linux keeps a TIME_WAIT entry
 /// (`TCP_TIMEWAIT_LEN`, <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp.h>).
 const KEPT_ORDINARY: Duration = Duration::from_mins(1);
 
-/// A proxy that ends one leg for a reason of its own ends the other within this time: at once, or when the next segment shows it that it has to.
+/// A proxy that ends one leg for a reason of its own ends the other within this time: at once, or
+/// when the next segment shows it that it has to.
 const TOGETHER: Duration = Duration::from_secs(3);
 
 /// A proxy passes on within this time that a peer has ended a leg.
 const PASSED_ON: Duration = Duration::from_millis(1500);
 
-/// Ends of one process in one role that are compared: a process that ends more at once is no proxy that times out.
+/// Ends of one process in one role that are compared: a process that ends more at once is no proxy
+/// that times out.
 const COMPARED: usize = 32;
 
 /// Processes of which ends are compared.
@@ -46,7 +49,8 @@ pub struct Endings {
     window_ns: u64,
     capacity: usize,
     entries: HashMap<Place, Entry>,
-    /// Ordinary ends, and the others: oldest first. A place whose connection is another by now has a later time in its entry.
+    /// Ordinary ends, and the others: oldest first. A place whose connection is another by now has
+    /// a later time in its entry.
     order: [VecDeque<(u64, Place)>; 2],
     /// Who may still name the process that held a socket, whose peer acted first.
     by_sock: HashMap<u64, Place>,
@@ -102,7 +106,8 @@ impl Endings {
         }
     }
 
-    /// Takes in a first act, which was reported at this time in jiffies. `told`: it is to have a line of its own, unless a RST comes.
+    /// Takes in a first act, which was reported at this time in jiffies. `told`: it is to have a
+    /// line of its own, unless a RST comes.
     pub fn note(&mut self, place: Place, reset: Box<Reset>, jiffies: u32, told: bool) {
         let Some(first) = reset.first_act.clone() else { return };
         self.forget_old(first.at_ns);
@@ -137,7 +142,8 @@ impl Endings {
         self.ended(task.pid, role, its);
     }
 
-    /// Notes a RST of a connection: it tells what its first act was, and the act has no line of its own unless that is out.
+    /// Notes a RST of a connection: it tells what its first act was, and the act has no line of its
+    /// own unless that is out.
     pub fn reset(&mut self, place: Place, reset: &Reset) {
         let known = self.entry_of(place, reset).is_some();
         if known && let Some(entry) = self.entries.get_mut(&place) {
@@ -245,7 +251,8 @@ impl Endings {
         self.superseded
     }
 
-    /// The entry of a place, if it is about the connection of this RST: not about an earlier one with the same ends.
+    /// The entry of a place, if it is about the connection of this RST: not about an earlier one
+    /// with the same ends.
     fn entry_of(&self, place: Place, reset: &Reset) -> Option<&Entry> {
         let entry = self.entries.get(&place)?;
         let age = reset.connection.as_ref().and_then(|connection| connection.age);
@@ -275,7 +282,8 @@ impl Endings {
         ends.push_back(its);
     }
 
-    /// Makes room: what is too old goes, and where there are too many, the oldest of the ordinary ones before the others.
+    /// Makes room: what is too old goes, and where there are too many, the oldest of the ordinary
+    /// ones before the others.
     fn forget_old(&mut self, now_ns: u64) {
         let mut room = self.entries.len() >= self.capacity;
         for (order, kept) in self.order.iter_mut().zip([KEPT_ORDINARY, KEPT]) {

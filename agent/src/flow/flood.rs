@@ -1,7 +1,9 @@
-//! Folding: of resets that are alike, only so many a second go out whole; the others are counted, exactly.
+//! Folding: of resets that are alike, only so many a second go out whole; the others are counted,
+//! exactly.
 //!
-//! A [`Key`] has a window of one second from its first reset on. When it ends, what was folded in it is one line, and the next reset of that key
-//! begins another: a flood that goes on is one line a second, and one that is over leaves nothing behind.
+//! A [`Key`] has a window of one second from its first reset on. When it ends, what was folded in
+//! it is one line, and the next reset of that key begins another: a flood that goes on is one line
+//! a second, and one that is over leaves nothing behind.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,7 +28,8 @@ pub enum Kind {
     Ending,
 }
 
-/// What makes resets alike. Where there were too many keys, the place is left out, and the key sums up all those that had no room.
+/// What makes resets alike. Where there were too many keys, the place is left out, and the key sums
+/// up all those that had no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub kind: Kind,
@@ -94,7 +97,8 @@ struct Window<S> {
     folded: Option<(Count, Option<S>)>,
 }
 
-/// The windows that are open. Time comes in from outside, in nanoseconds of a clock that does not go back.
+/// The windows that are open. Time comes in from outside, in nanoseconds of a clock that does not
+/// go back.
 #[derive(Debug)]
 pub struct Fold<S> {
     above: u32,
@@ -103,13 +107,15 @@ pub struct Fold<S> {
     /// Windows with a place in which something is folded: so many lines will come of them.
     folding: usize,
     windows: HashMap<Key, Window<S>>,
-    /// When each of them ends. They are all as long, so that they end in the order in which they began.
+    /// When each of them ends. They are all as long, so that they end in the order in which they
+    /// began.
     ends: VecDeque<(u64, Key)>,
 }
 
 impl<S> Fold<S> {
-    /// Folds what is above so many of a key in its window; 0 for none. Of at most `capacity` keys at once, into `lines` at most; what is
-    /// beyond is summed up without its place, and of such sums there are as few as there are causes.
+    /// Folds what is above so many of a key in its window; 0 for none. Of at most `capacity` keys
+    /// at once, into `lines` at most; what is beyond is summed up without its place, and of such
+    /// sums there are as few as there are causes.
     pub fn new(above: u32, capacity: usize, lines: usize) -> Self {
         Self { above, capacity, lines, folding: 0, windows: HashMap::new(), ends: VecDeque::new() }
     }
@@ -119,7 +125,8 @@ impl<S> Fold<S> {
         self.above = above;
     }
 
-    /// Takes in one reset, and gives it back if it goes out whole. What is over has to be taken out before, with [`Fold::pop_due`].
+    /// Takes in one reset, and gives it back if it goes out whole. What is over has to be taken out
+    /// before, with [`Fold::pop_due`].
     pub fn see(&mut self, key: Key, at: Timestamp, now_ns: u64, reset: S) -> Option<S> {
         if self.above == 0 {
             return Some(reset);

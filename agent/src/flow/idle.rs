@@ -1,6 +1,8 @@
-//! Idle timeouts, learnt: the silence before each reset of a destination is remembered, and a tight cluster of repeats gives the timeout away.
+//! Idle timeouts, learnt: the silence before each reset of a destination is remembered, and a tight
+//! cluster of repeats gives the timeout away.
 //!
-//! Pure and bounded; time comes in from outside, and the memory is serialisable so that it survives a restart.
+//! Pure and bounded; time comes in from outside, and the memory is serialisable so that it survives
+//! a restart.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,7 +27,8 @@ const REPEATS: usize = 3;
 /// Shorter silences are ordinary pauses: no device in the field table ships a timer below it.
 const SHORTEST: Duration = Duration::from_secs(10);
 
-/// Half width of a cluster, relative to its middle. Timers are swept at intervals, so their expiry is not exact.
+/// Half width of a cluster, relative to its middle. Timers are swept at intervals, so their expiry
+/// is not exact.
 const WIDTH: f64 = 0.01;
 
 /// Half width of a cluster at least: the sweep interval of common devices.
@@ -73,7 +76,8 @@ pub struct Learnt {
     pub repeats: usize,
     /// Longest minus shortest silence in the cluster.
     pub spread: Duration,
-    /// The resets answered the first segment after the silence, rather than coming at its end by themselves.
+    /// The resets answered the first segment after the silence, rather than coming at its end by
+    /// themselves.
     pub on_next_segment: bool,
 }
 
@@ -115,9 +119,11 @@ impl From<IdleMemory> for Vec<(Destination, History)> {
 }
 
 impl IdleMemory {
-    /// Remembers one reset of a connection to `destination`, and gives back what is known of the destination's timeout with it.
+    /// Remembers one reset of a connection to `destination`, and gives back what is known of the
+    /// destination's timeout with it.
     ///
-    /// `survived`: the longest silence that this connection had outlived. It contradicts any shorter timeout.
+    /// `survived`: the longest silence that this connection had outlived. It contradicts any
+    /// shorter timeout.
     pub fn learn(&mut self, destination: Destination, silence: Option<Silence>, survived: Duration) -> Option<Learnt> {
         self.uses = self.uses.saturating_add(1);
         let known = self.destinations.contains_key(&destination);
@@ -175,7 +181,8 @@ impl History {
         }
         let answers = cluster.iter().filter(|(_, broken_by_receiver)| *broken_by_receiver).count();
         let on_next_segment = answers * 2 > cluster.len();
-        // A RST that waits for a segment comes at the timeout or later: the shortest silence is nearest to it.
+        // A RST that waits for a segment comes at the timeout or later: the shortest silence is
+        // nearest to it.
         let timeout_ms = if on_next_segment { *shortest } else { shortest.midpoint(*longest) };
         Some(Learnt {
             timeout: Duration::from_millis(timeout_ms),
@@ -205,8 +212,8 @@ const fn candidate(seconds: u64, name: &'static str) -> Candidate {
     Candidate { name, timeout: Duration::from_secs(seconds) }
 }
 
-/// Defaults of products that reset an idle connection, or answer its next segment by a RST. Values can be set, and several products share one:
-/// a match is a hint, never proof.
+/// Defaults of products that reset an idle connection, or answer its next segment by a RST. Values
+/// can be set, and several products share one: a match is a hint, never proof.
 const CANDIDATES: [Candidate; 12] = [
     // Azure Load Balancer: 4 minutes; RST to both ends where TCP reset is enabled
     // (learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset).
@@ -216,13 +223,17 @@ const CANDIDATES: [Candidate; 12] = [
     // AWS Network Load Balancer: 350 s, RST to whoever sends next
     // (docs.aws.amazon.com/elasticloadbalancing/latest/network/update-idle-timeout.html).
     candidate(350, "AWS network load balancer (350 s)"),
-    // AWS NAT gateway: 350 s, RST to the sender of the next packet (docs.aws.amazon.com/vpc, NAT gateway troubleshooting).
+    // AWS NAT gateway: 350 s, RST to the sender of the next packet (docs.aws.amazon.com/vpc, NAT
+    // gateway troubleshooting).
     candidate(350, "AWS NAT gateway (350 s)"),
     // ngx_stream_proxy_module, proxy_timeout: 10 minutes (nginx.org).
     candidate(600, "nginx stream proxy (600 s)"),
-    // IPVS, established: 15 minutes (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/ipvs/ip_vs_proto_tcp.c>, tcp_timeouts).
+    // IPVS, established: 15 minutes
+    // (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/ipvs/ip_vs_proto_tcp.c>,
+    // tcp_timeouts).
     candidate(900, "IPVS, as in kube-proxy and Docker swarm (900 s)"),
-    // GCP Cloud NAT, established: 20 minutes (cloud.google.com/nat/docs, TCP established connection idle timeout).
+    // GCP Cloud NAT, established: 20 minutes (cloud.google.com/nat/docs, TCP established connection
+    // idle timeout).
     candidate(1200, "GCP Cloud NAT (1200 s)"),
     // Envoy tcp_proxy idle_timeout: 1 hour (envoyproxy.io, tcp_proxy.proto).
     candidate(3600, "Envoy or Istio TCP proxy (3600 s)"),
@@ -232,7 +243,9 @@ const CANDIDATES: [Candidate; 12] = [
     candidate(3600, "Cisco ASA firewall (3600 s)"),
     // kube-proxy conntrack, established: 24 hours (pkg/proxy/apis/config/v1alpha1/defaults.go).
     candidate(86_400, "conntrack as kube-proxy sets it (86400 s)"),
-    // nf_conntrack, established: 5 days (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/nf_conntrack_proto_tcp.c>, tcp_timeouts).
+    // nf_conntrack, established: 5 days
+    // (<https://github.com/torvalds/linux/blob/v6.12/net/netfilter/nf_conntrack_proto_tcp.c>,
+    // tcp_timeouts).
     candidate(432_000, "Linux conntrack (432000 s)"),
 ];
 

@@ -1,4 +1,5 @@
-//! Middleboxes that the configuration names: load balancers and proxies whose addresses peers are seen at.
+//! Middleboxes that the configuration names: load balancers and proxies whose addresses peers are
+//! seen at.
 
 use std::{net::IpAddr, str::FromStr};
 

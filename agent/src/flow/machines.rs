@@ -1,10 +1,11 @@
-//! Machines on the link that answer in the name of many: one counter of IPv4 identifications runs through
-//! the RSTs of addresses that have nothing to do with each other.
+//! Machines on the link that answer in the name of many: one counter of IPv4 identifications runs
+//! through the RSTs of addresses that have nothing to do with each other.
 //!
-//! What makes an address translator of a hypervisor, a captive portal or a firewall that rejects known:
-//! their RSTs have passed no router, whatever address they bear, and each takes the next number.
-//! A host has a counter of its own, which begins anywhere and runs by itself. That two run side by side
-//! for long is chance of one in a thousand, so that three addresses must come back to the counter.
+//! What makes an address translator of a hypervisor, a captive portal or a firewall that rejects
+//! known: their RSTs have passed no router, whatever address they bear, and each takes the next
+//! number. A host has a counter of its own, which begins anywhere and runs by itself. That two run
+//! side by side for long is chance of one in a thousand, so that three addresses must come back to
+//! the counter.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -52,7 +53,8 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Takes in a RST from `source` to `to` that has passed no router; gives back the counter it belongs to.
+    /// Takes in a RST from `source` to `to` that has passed no router; gives back the counter it
+    /// belongs to.
     pub fn see(&mut self, rst: &Segment, source: IpAddr, to: IpAddr) -> Option<CounterId> {
         let last = rst.ip_id.filter(|id| *id != 0)?;
         let fits = |counter: &&mut Counter| {
@@ -82,7 +84,8 @@ impl Machines {
         Some(id)
     }
 
-    /// In the name of how many addresses a counter's machine answers; `None` unless it is sure that it is one.
+    /// In the name of how many addresses a counter's machine answers; `None` unless it is sure that
+    /// it is one.
     pub fn answers_for(&self, id: CounterId) -> Option<usize> {
         let counter = self.counters.iter().find(|counter| counter.id == id)?;
         let returned: Vec<IpAddr> = counter.addresses.iter().filter(|(_, count)| *count > 1).map(|(address, _)| *address).collect();
@@ -93,7 +96,8 @@ impl Machines {
     }
 }
 
-/// The network of sixteen bits that an IPv4 address is of: a host with several has them side by side.
+/// The network of sixteen bits that an IPv4 address is of: a host with several has them side by
+/// side.
 const fn network(address: IpAddr) -> Option<[u8; 2]> {
     match address {
         IpAddr::V4(address) => {

@@ -1,4 +1,5 @@
-//! What resets have in common over time. Routine ones are left out by whoever reports here: a broker has thousands of those an hour.
+//! What resets have in common over time. Routine ones are left out by whoever reports here: a
+//! broker has thousands of those an hour.
 //!
 //! Pure and bounded; time comes in with the resets.
 
@@ -22,12 +23,13 @@ const PEERS: usize = 1024;
 /// Times remembered of one kind, for one peer: counts say no more than that.
 const TIMES: usize = 256;
 
-/// Resets of one peer within [`BURST_WINDOW`] that make a burst: a program has a few connections, and losing them one by one is none.
+/// Resets of one peer within [`BURST_WINDOW`] that make a burst: a program has a few connections,
+/// and losing them one by one is none.
 const BURST: usize = 5;
 const BURST_WINDOW: Duration = Duration::from_secs(1);
 
-/// Failures to get a connection, of one peer within [`LOOP_WINDOW`], that make a loop: a client that backs off exponentially from a second has
-/// tried nine times then.
+/// Failures to get a connection, of one peer within [`LOOP_WINDOW`], that make a loop: a client
+/// that backs off exponentially from a second has tried nine times then.
 const LOOP: usize = 5;
 const LOOP_WINDOW: Duration = Duration::from_mins(5);
 
@@ -130,7 +132,8 @@ impl Patterns {
         }
     }
 
-    /// Whether all resets that something between made, in the window, were made at one known address.
+    /// Whether all resets that something between made, in the window, were made at one known
+    /// address.
     fn one_middlebox(&mut self, sighting: &Sighting) -> Option<Pattern> {
         let address = sighting.middlebox?;
         push(&mut self.middleboxes, (sighting.time_ns, address), |(time, _)| since(*time, sighting.time_ns) > MIDDLEBOX_WINDOW);

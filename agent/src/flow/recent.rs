@@ -1,4 +1,5 @@
-//! Which connections were reset a moment ago, so that what was still under way on them is not taken for news.
+//! Which connections were reset a moment ago, so that what was still under way on them is not taken
+//! for news.
 //!
 //! Pure and bounded; time comes in with the resets.
 
@@ -17,11 +18,13 @@ const CONNECTIONS: usize = 8192;
 /// Retransmissions of what was under way come within this time, unless the path is very slow.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A connection: a keyed hash of its ends, and of the network namespace they are told apart by. Every reset writes one at random, and with the ends
-/// themselves the memory outgrows the processor's cache. That two connections are taken for one is as likely as 1 in 2^51.
+/// A connection: a keyed hash of its ends, and of the network namespace they are told apart by.
+/// Every reset writes one at random, and with the ends themselves the memory outgrows the
+/// processor's cache. That two connections are taken for one is as likely as 1 in 2^51.
 type Key = u64;
 
-/// The memory, in two generations: what is old is forgotten all at once, and not searched for one by one.
+/// The memory, in two generations: what is old is forgotten all at once, and not searched for one
+/// by one.
 #[derive(Debug, Default)]
 pub struct Recent {
     newer: HashMap<Key, Entry>,

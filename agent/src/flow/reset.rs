@@ -1,4 +1,5 @@
-//! One reset as a plain value: what the kernel reported, decoded and joined, before anybody is blamed.
+//! One reset as a plain value: what the kernel reported, decoded and joined, before anybody is
+//! blamed.
 
 #[cfg(test)]
 mod tests;
@@ -86,7 +87,8 @@ impl Trigger {
         self.flags & (Self::SYN | Self::ACK) == Self::SYN
     }
 
-    /// Whether it carried payload, as far as its flags tell: stacks set PSH on the last segment of what was written.
+    /// Whether it carried payload, as far as its flags tell: stacks set PSH on the last segment of
+    /// what was written.
     pub const fn carries_data(self) -> bool {
         self.flags & Self::PSH != 0
     }
@@ -199,7 +201,8 @@ pub struct ProcessEnd {
     pub core_dumped: bool,
     /// The out-of-memory killer chose it.
     pub oom: bool,
-    /// Process that sent the signal: id and name. `None` when the kernel did, or when it was not seen.
+    /// Process that sent the signal: id and name. `None` when the kernel did, or when it was not
+    /// seen.
     pub sent_by: Option<(u32, String)>,
     /// `CLOCK_BOOTTIME` at its end, ns.
     pub at_ns: u64,
@@ -244,9 +247,11 @@ pub struct Reset {
     /// Sent without being asked: close(), abort, a timer. The opposite is an answer to a segment.
     pub active: bool,
     pub socket_kind: SocketKind,
-    /// State before the reset; an aborting socket is CLOSE when its RST goes out, and that is never stored here.
+    /// State before the reset; an aborting socket is CLOSE when its RST goes out, and that is never
+    /// stored here.
     pub state: Option<TcpState>,
-    /// The socket was already CLOSE when the kernel sent the RST: only close() and disconnect() do it in that order.
+    /// The socket was already CLOSE when the kernel sent the RST: only close() and disconnect() do
+    /// it in that order.
     pub closed_first: bool,
     pub reason: Option<Reason>,
     pub trigger: Option<Trigger>,
@@ -261,7 +266,8 @@ pub struct Reset {
     pub sock: u64,
     /// The process that closed the socket after the reset.
     pub closed_later: Option<Task>,
-    /// Processes that held the socket together, where there were several and none of them is known to have ended the connection.
+    /// Processes that held the socket together, where there were several and none of them is known
+    /// to have ended the connection.
     pub shared_by: Vec<Arc<ProcessFacts>>,
     /// The process that ended the connection, or that owned it, as far as the host knows it.
     pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
@@ -315,7 +321,8 @@ pub enum LocalKnown {
 }
 
 impl Reset {
-    /// A reset of which nothing is known but when it happened, to which connection, and which way it went.
+    /// A reset of which nothing is known but when it happened, to which connection, and which way
+    /// it went.
     pub const fn bare(id: String, timestamp: Timestamp, direction: Direction, tuple: Tuple, role: Role) -> Self {
         Self {
             id,
@@ -370,38 +377,45 @@ impl Reset {
 
     /// The task that closed the connection, if the reset proves that it ran in its owner's context.
     ///
-    /// Only `__tcp_close()` and `tcp_disconnect()` put the socket in CLOSE before they send the RST, and both run in the context of whoever
-    /// closes (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and every answer to a segment do not.
+    /// Only `__tcp_close()` and `tcp_disconnect()` put the socket in CLOSE before they send the
+    /// RST, and both run in the context of whoever closes
+    /// (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, `tcp_abort()` and
+    /// every answer to a segment do not.
     ///
-    /// Multipath TCP resets its subflows before it closes them, in the same context or in a worker's, which is no task here
-    /// (mptcp_do_fastclose(), <https://github.com/torvalds/linux/blob/v6.12/net/mptcp/protocol.c>).
+    /// Multipath TCP resets its subflows before it closes them, in the same context or in a
+    /// worker's, which is no task here (mptcp_do_fastclose(),
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/mptcp/protocol.c>).
     pub fn closer(&self) -> Option<&Task> {
         let closes = self.closed_first || self.reason_name() == Some("TCP_ABORT_ON_CLOSE");
         self.actor.as_ref().filter(|_| self.active && closes)
     }
 
-    /// The task that had the kernel destroy the socket from outside (`SOCK_DESTROY`, `bpf_sock_destroy()`): tcp_abort() sends the RST in its
-    /// context, and before the socket is closed (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, which have the same
-    /// order and reason, run for orphans only.
+    /// The task that had the kernel destroy the socket from outside (`SOCK_DESTROY`,
+    /// `bpf_sock_destroy()`): tcp_abort() sends the RST in its context, and before the socket is
+    /// closed (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers, which have
+    /// the same order and reason, run for orphans only.
     pub fn destroyer(&self) -> Option<&Task> {
         let outside = self.active && !self.closed_first && self.reason_name() == Some("TCP_STATE");
         let held = self.socket.as_ref().is_some_and(|socket| !socket.orphan);
         self.actor.as_ref().filter(|_| outside && held)
     }
 
-    /// The task that closed the connection, and the user that made its socket, where that is another.
-    /// Root's sockets are handed to others as a matter of course (socket activation), and 0 is also what
-    /// stands where the kernel does not tell.
+    /// The task that closed the connection, and the user that made its socket, where that is
+    /// another. Root's sockets are handed to others as a matter of course (socket activation), and
+    /// 0 is also what stands where the kernel does not tell.
     pub fn foreign_closer(&self) -> Option<(&Task, u32)> {
         let maker = self.socket.as_ref().map(|socket| socket.uid).filter(|uid| *uid != 0)?;
         self.closer().filter(|task| task.uid != maker).map(|task| (task, maker))
     }
 
-    /// The process known to have held the socket: it ended the connection, or closed it before the reset, by the reset, or after it.
+    /// The process known to have held the socket: it ended the connection, or closed it before the
+    /// reset, by the reset, or after it.
     ///
-    /// The worker of Multipath TCP closes for a process that was killed, and its sockets are not marked as orphans.
+    /// The worker of Multipath TCP closes for a process that was killed, and its sockets are not
+    /// marked as orphans.
     ///
-    /// Who sent the FIN by shutdown(2) need not have been the last to hold it: while a file refers to the socket, somebody does.
+    /// Who sent the FIN by shutdown(2) need not have been the last to hold it: while a file refers
+    /// to the socket, somebody does.
     pub fn holder(&self) -> Option<&Task> {
         if let Some(actor) = self.first_act.as_ref().and_then(|first| first.actor.as_ref()) {
             return Some(actor);
@@ -415,8 +429,8 @@ impl Reset {
         self.closer().or(self.closed_later.as_ref()).or(fin)
     }
 
-    /// Notes that a process closed the socket after it was reset. One that began only later inherited the socket from its owner, and does
-    /// not count.
+    /// Notes that a process closed the socket after it was reset. One that began only later
+    /// inherited the socket from its owner, and does not count.
     pub fn closed_by(&mut self, task: Task) {
         if task.start_boottime_ns.is_none_or(|start| start <= self.boottime_ns) {
             self.closed_later = Some(task);

@@ -1,8 +1,10 @@
 //! Holding resets back until what follows could testify, and joining what belongs to one reset.
 //!
-//! * `tcp_receive_reset` fires for two different things. A RST arrived; or payload arrived for a socket whose receive side was shut down, and
-//!   `tcp_rcv_state_process()` tears the socket down as if reset and answers with a RST of its own. The second kind is followed at once, on the same
-//!   CPU and for the same socket, by `tcp_send_reset` (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>).
+//! * `tcp_receive_reset` fires for two different things. A RST arrived; or payload arrived for a
+//!   socket whose receive side was shut down, and `tcp_rcv_state_process()` tears the socket down
+//!   as if reset and answers with a RST of its own. The second kind is followed at once, on the
+//!   same CPU and for the same socket, by `tcp_send_reset`
+//!   (<https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_input.c>).
 //! * Whoever closes a socket after it was reset held it.
 //! * Where both ends are on this host, one reset is seen twice.
 
@@ -17,8 +19,9 @@ use super::{
 };
 use crate::{event::Direction, units::nanoseconds};
 
-/// Longest time between the two firings of one abort on data: they are a few microseconds of one softirq, or of one syscall that works its
-/// backlog off, apart. Also the longest time between the two ends of a reset on one host, which no wire separates.
+/// Longest time between the two firings of one abort on data: they are a few microseconds of one
+/// softirq, or of one syscall that works its backlog off, apart. Also the longest time between the
+/// two ends of a reset on one host, which no wire separates.
 const ONE_PACKET: Duration = Duration::from_millis(20);
 
 /// What is needed to tell whether two firings are one reset.
@@ -55,7 +58,8 @@ pub struct Settle {
 }
 
 impl Settle {
-    /// Holds resets back for `window`, and at most `capacity` of them: above that the oldest goes on early.
+    /// Holds resets back for `window`, and at most `capacity` of them: above that the oldest goes
+    /// on early.
     pub fn new(window: Duration, capacity: usize) -> Self {
         Self { window, held: BTreeMap::new(), by_sock: HashMap::new(), by_tuple: HashMap::new(), capacity, next: 0, joined: 0 }
     }
@@ -95,7 +99,8 @@ impl Settle {
         if self.held.len() > self.capacity { self.pop() } else { None }
     }
 
-    /// Takes back a reset whose owner is about to end, until `due_ns`: the kernel will tell who that was.
+    /// Takes back a reset whose owner is about to end, until `due_ns`: the kernel will tell who
+    /// that was.
     pub fn await_end(&mut self, reset: Reset, due_ns: u64) {
         self.hold(due_ns, Firing { sock: reset.sock, cpu: 0, jiffies: 0, receive_side_shut: false }, reset);
     }
@@ -159,7 +164,8 @@ impl Settle {
         }
     }
 
-    /// Forgets where a reset was held, unless a later one of the same socket or tuple has taken its entry.
+    /// Forgets where a reset was held, unless a later one of the same socket or tuple has taken its
+    /// entry.
     fn unlist(&mut self, place: Place, held: &Held) {
         if self.by_sock.get(&held.firing.sock) == Some(&place) {
             self.by_sock.remove(&held.firing.sock);

@@ -1,7 +1,7 @@
 //! TCP states as the kernel numbers them.
 
-/// States of RFC 9293, section 3.3.2, and the kernel's own `NEW_SYN_RECV`, a SYN_RECEIVED that has no socket yet
-/// (include/net/tcp_states.h; <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>).
+/// States of RFC 9293, section 3.3.2, and the kernel's own `NEW_SYN_RECV`, a SYN_RECEIVED that has
+/// no socket yet (<https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpState {
     Established,

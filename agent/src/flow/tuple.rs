@@ -15,7 +15,8 @@ pub struct Tuple {
 }
 
 impl Hash for Tuple {
-    /// In two pieces: the address types hash themselves in a dozen, and a reset is looked up by its tuple in several maps.
+    /// In two pieces: the address types hash themselves in a dozen, and a reset is looked up by its
+    /// tuple in several maps.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write([octets(self.local.ip()), octets(self.peer.ip())].as_flattened());
         // A flow label or a scope may differ, which makes them unequal all the same.

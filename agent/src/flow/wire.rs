@@ -1,7 +1,8 @@
 //! What the wire showed of a connection and of a RST on it, as plain bounded values.
 //!
-//! A capture file and the live packet tap fill the same values: a [`Segment`] for each packet goes into a [`WireFlow`], and a RST makes a [`Wire`]
-//! out of it, which then follows the connection for a while ([`Wire::follow`]). Nothing here grows with the length of a connection.
+//! A capture file and the live packet tap fill the same values: a [`Segment`] for each packet goes
+//! into a [`WireFlow`], and a RST makes a [`Wire`] out of it, which then follows the connection for
+//! a while ([`Wire::follow`]). Nothing here grows with the length of a connection.
 
 mod after;
 mod credible;
@@ -77,7 +78,8 @@ pub struct WireFlow {
 pub struct Silence {
     /// No segment in either direction for this long.
     pub length: Duration,
-    /// The receiver of the RST had broken the silence, and the RST was the first answer. If not, the RST itself broke it.
+    /// The receiver of the RST had broken the silence, and the RST was the first answer. If not,
+    /// the RST itself broke it.
     pub broken_by_receiver: bool,
 }
 
@@ -90,8 +92,9 @@ impl WireFlow {
         }
     }
 
-    /// Takes in one segment; one that cannot be of the end whose address it bears changes nothing. A SYN that opens a new connection on
-    /// the same addresses and ports starts afresh, once the other end answers it where an open connection is in its way.
+    /// Takes in one segment; one that cannot be of the end whose address it bears changes nothing.
+    /// A SYN that opens a new connection on the same addresses and ports starts afresh, once the
+    /// other end answers it where an open connection is in its way.
     pub fn observe(&mut self, segment: &Segment, from: End) {
         let counts = if segment.flags.syn() {
             self.begins(segment, from)
@@ -117,7 +120,8 @@ impl WireFlow {
         self.last_ns = Some(segment.time_ns);
     }
 
-    /// What is known at the moment a RST goes by. Call it before [`WireFlow::observe`] sees the RST.
+    /// What is known at the moment a RST goes by. Call it before [`WireFlow::observe`] sees the
+    /// RST.
     pub fn reset(&self, rst: &Segment, from: End, text: Option<VendorText>) -> Wire {
         // It refuses a SYN that was put aside.
         if let Some((knocked, syn)) = self.knock
@@ -130,7 +134,8 @@ impl WireFlow {
             begun.observe(&syn, knocked);
             return begun.reset(rst, from, text);
         }
-        // Of one direction alone, the capture may have taken somebody else's packets for the connection: then they are no baseline.
+        // Of one direction alone, the capture may have taken somebody else's packets for the
+        // connection: then they are no baseline.
         let alone = self.side(from.other()).packets == 0;
         let foreign = alone && rst.seq != 0 && self.side(from).end_seq.is_some_and(|end| !near(rst.seq, end));
         let sender = if foreign { Side::default() } else { self.side(from).clone() };
@@ -161,7 +166,8 @@ impl WireFlow {
         credible::credible(segment, self.side(from), self.side(from.other()))
     }
 
-    /// Whether a SYN or SYN-ACK counts, and all else gives way to it if it begins another connection.
+    /// Whether a SYN or SYN-ACK counts, and all else gives way to it if it begins another
+    /// connection.
     fn begins(&mut self, segment: &Segment, from: End) -> bool {
         if segment.flags.opens() {
             if self.is_other_incarnation(segment, from) {
@@ -192,7 +198,8 @@ impl WireFlow {
         again && answers
     }
 
-    /// Whether a segment goes on where a SYN of the same end began, where the other end is not seen at all.
+    /// Whether a segment goes on where a SYN of the same end began, where the other end is not seen
+    /// at all.
     fn enters(&mut self, segment: &Segment, from: End) -> bool {
         let Some((knocked, syn)) = self.knock.filter(|_| self.side(from.other()).packets == 0) else { return false };
         if knocked != from || segment.seq != syn.seq.wrapping_add(1) {
@@ -208,7 +215,8 @@ impl WireFlow {
         self.first.fin || self.second.fin || !self.rsts.is_empty()
     }
 
-    /// Whether the connection goes on elsewhere, after a hole in the capture, by what both ends say. Its baseline begins anew.
+    /// Whether the connection goes on elsewhere, after a hole in the capture, by what both ends
+    /// say. Its baseline begins anew.
     fn taken_up_by(&mut self, segment: &Segment, from: End) -> bool {
         let alone = self.side(from.other()).packets == 0;
         if !self.strangers.meet(segment, from == End::First, alone) {
@@ -218,7 +226,8 @@ impl WireFlow {
         true
     }
 
-    /// An opening SYN with another initial sequence number is another connection; with the same it is a retransmission.
+    /// An opening SYN with another initial sequence number is another connection; with the same it
+    /// is a retransmission.
     fn is_other_incarnation(&self, syn: &Segment, from: End) -> bool {
         let side = self.side(from);
         match side.initial_seq {
@@ -259,11 +268,14 @@ pub struct Wire {
     pub rst: Segment,
     /// Text of a known vendor in its payload.
     pub text: Option<VendorText>,
-    /// Its payload, as far as it was seen, is printable ASCII, as RFC 1122, section 4.2.2.12, has it.
+    /// Its payload, as far as it was seen, is printable ASCII, as RFC 1122, section 4.2.2.12, has
+    /// it.
     pub readable: bool,
-    /// The end whose address the RST bears, before the RST. Default (no packets) where nothing was seen.
+    /// The end whose address the RST bears, before the RST. Default (no packets) where nothing was
+    /// seen.
     pub sender: Side,
-    /// The end that the RST was sent to. A tap that sees only what arrives leaves it at its default.
+    /// The end that the RST was sent to. A tap that sees only what arrives leaves it at its
+    /// default.
     pub receiver: Side,
     /// Other RSTs with the same sender, before and after, the latest few.
     pub others: Ring<Segment, RSTS>,
@@ -277,12 +289,14 @@ pub struct Wire {
     pub strangers: bool,
     /// What followed.
     pub after: After,
-    /// What the host's tables say of the way it came; `None` where nobody asked them, as for a capture.
+    /// What the host's tables say of the way it came; `None` where nobody asked them, as for a
+    /// capture.
     pub way: Option<Way>,
 }
 
 impl Wire {
-    /// Takes in one segment that followed the RST. `from_sender`: it bears the same source as the RST.
+    /// Takes in one segment that followed the RST. `from_sender`: it bears the same source as the
+    /// RST.
     pub fn follow(&mut self, segment: &Segment, from_sender: bool) {
         let expected = self.expected_seq();
         // Of a RST that a SYN was answered by, the number says nothing.
@@ -301,19 +315,22 @@ impl Wire {
         self.after.observe(&self.rst, expected, self.unanswered(), segment, from_sender);
     }
 
-    /// The sequence number that the receiver expected next: the highest it had acknowledged, or had been sent where its own segments were not
-    /// seen. RFC 9293, section 3.10.7.4, accepts a RST with exactly this one (RFC 5961, section 3).
+    /// The sequence number that the receiver expected next: the highest it had acknowledged, or had
+    /// been sent where its own segments were not seen. RFC 9293, section 3.10.7.4, accepts a RST
+    /// with exactly this one (RFC 5961, section 3).
     pub fn expected_seq(&self) -> Option<u32> {
         self.receiver.last_ack.or(self.sender.end_seq)
     }
 
-    /// The end of what the receiver had sent before the RST, if the sender had not acknowledged all of it.
+    /// The end of what the receiver had sent before the RST, if the sender had not acknowledged all
+    /// of it.
     fn unanswered(&self) -> Option<u32> {
         self.receiver.end_seq.filter(|end| self.sender.last_ack.is_some_and(|ack| seq_after(*end, ack)))
     }
 
-    /// Shortest round-trip time between here and the sender: of the handshake, and of acknowledgements, which delay can only lengthen.
-    /// `None` without a handshake, since delayed acknowledgements alone say too little.
+    /// Shortest round-trip time between here and the sender: of the handshake, and of
+    /// acknowledgements, which delay can only lengthen. `None` without a handshake, since delayed
+    /// acknowledgements alone say too little.
     pub fn min_rtt(&self) -> Option<Duration> {
         let handshake = self.sender.handshake_rtt_ns?;
         Some(Duration::from_nanos(self.sender.min_rtt_ns.map_or(handshake, |shortest| shortest.min(handshake))))

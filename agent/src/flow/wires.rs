@@ -46,7 +46,8 @@ struct Expected {
 pub struct Wires {
     entries: HashMap<Place, Entry>,
     order: VecDeque<(u64, Place)>,
-    /// Sockets ended by a RST whose packet is still to come: since Linux 6.15 packet sockets of one namespace come after the protocols
+    /// Sockets ended by a RST whose packet is still to come: since Linux 6.15 packet sockets of one
+    /// namespace come after the protocols
     /// (<https://github.com/torvalds/linux/blob/v6.15/net/core/dev.c>, `__netif_receive_skb_core`).
     expected: HashMap<Place, Expected>,
     expected_order: VecDeque<(u64, Place)>,
@@ -69,7 +70,8 @@ impl Wires {
         }
     }
 
-    /// Takes in a RST. One that ends nothing and is followed by another is remembered with that one.
+    /// Takes in a RST. One that ends nothing and is followed by another is remembered with that
+    /// one.
     pub fn arrived(&mut self, place: Place, mut wire: Box<Wire>) {
         let expected = self.expected.remove(&place);
         let claimed = expected.is_some();
@@ -105,8 +107,9 @@ impl Wires {
         }
     }
 
-    /// A socket was ended by a RST; what the socket knows completes what the wire showed. Its packet may be the one that came last, or
-    /// still be on its way here: it is expected for one window, since another connection may have the same ports later.
+    /// A socket was ended by a RST; what the socket knows completes what the wire showed. Its
+    /// packet may be the one that came last, or still be on its way here: it is expected for one
+    /// window, since another connection may have the same ports later.
     pub fn claim(&mut self, place: Place, tcp: Option<&TcpFacts>, at_ns: u64) {
         let exact = |wire: &Wire| tcp.is_none_or(|tcp| acceptable(wire, tcp));
         match self.entries.get_mut(&place) {
@@ -145,7 +148,8 @@ impl Wires {
         }
         while self.order.front().is_some_and(is_over) {
             let (_, place) = self.order.pop_front()?;
-            // Those with a socket leave when its reset does, or here when that has left before them.
+            // Those with a socket leave when its reset does, or here when that has left before
+            // them.
             let unclaimed = self.entries.get(&place).is_some_and(|entry| !entry.claimed);
             if let Some(wire) = self.take(place)
                 && unclaimed
@@ -159,7 +163,8 @@ impl Wires {
     /// Gives up the packet that is expected longest.
     fn expect_no_more(&mut self) {
         let Some((at_ns, place)) = self.expected_order.pop_front() else { return };
-        // One that came meanwhile is there no more, and a later socket of the same ports has a turn of its own.
+        // One that came meanwhile is there no more, and a later socket of the same ports has a turn
+        // of its own.
         if self.expected.get(&place).is_some_and(|expected| expected.at_ns == at_ns) {
             self.expected.remove(&place);
         }
@@ -171,8 +176,8 @@ impl Wires {
     }
 }
 
-/// Whether a socket acts on such a RST: exactly the expected sequence number, or one before it after a FIN (RFC 5961, section 3), or in answer
-/// to a SYN.
+/// Whether a socket acts on such a RST: exactly the expected sequence number, or one before it
+/// after a FIN (RFC 5961, section 3), or in answer to a SYN.
 fn acceptable(wire: &Wire, tcp: &TcpFacts) -> bool {
     let ahead = tcp.rcv_nxt.wrapping_sub(wire.rst.seq);
     // A socket in SYN_SENT expects no number yet.
@@ -180,8 +185,9 @@ fn acceptable(wire: &Wire, tcp: &TcpFacts) -> bool {
     ahead <= 1 || opening && wire.rst.flags.ack() && wire.rst.ack == tcp.snd_nxt
 }
 
-/// Whether what the tap remembers under the peer's address can be of this socket's peer: anybody may have put packets
-/// with that address on the wire, and the kernel programs do not know the socket's numbers.
+/// Whether what the tap remembers under the peer's address can be of this socket's peer: anybody
+/// may have put packets with that address on the wire, and the kernel programs do not know the
+/// socket's numbers.
 fn is_of(peer: &Side, tcp: &TcpFacts) -> bool {
     if tcp.rcv_nxt == 0 {
         return true;
@@ -195,7 +201,8 @@ fn is_of(peer: &Side, tcp: &TcpFacts) -> bool {
     handshake && sequence && peer.last_ack.is_none_or(|ack| near(ack, tcp.snd_nxt))
 }
 
-/// Of what this host sent, its socket knows the sequence numbers, and the time of the last where the tap does not see what leaves.
+/// Of what this host sent, its socket knows the sequence numbers, and the time of the last where
+/// the tap does not see what leaves.
 fn complete(wire: &mut Wire, tcp: &TcpFacts) {
     if !is_of(&wire.sender, tcp) {
         wire.sender = Side::default();

@@ -1,7 +1,8 @@
 //! What a process's control group says of it: systemd unit, container, Kubernetes pod.
 //!
-//! Pure: the text of `/proc/PID/cgroup` in, facts out. The names are those which systemd, the container engines and the
-//! kubelet give their groups; a name that none of them is known to give says nothing, and the fact is then absent.
+//! Pure: the text of `/proc/PID/cgroup` in, facts out. The names are those which systemd, the
+//! container engines and the kubelet give their groups; a name that none of them is known to give
+//! says nothing, and the fact is then absent.
 
 use crate::text::is_unsafe;
 
@@ -10,7 +11,8 @@ use crate::text::is_unsafe;
 pub enum Runtime {
     /// Docker Engine (`docker-ID.scope`, `/docker/ID`).
     Docker,
-    /// containerd, by way of the CRI (`cri-containerd-ID.scope`) or of nerdctl (`nerdctl-ID.scope`).
+    /// containerd, by way of the CRI (`cri-containerd-ID.scope`) or of nerdctl
+    /// (`nerdctl-ID.scope`).
     Containerd,
     /// CRI-O (`crio-ID.scope`).
     CriO,
@@ -38,33 +40,36 @@ impl Runtime {
 pub struct Container {
     /// 64 hexadecimal digits, or the container's name for LXC.
     pub id: String,
-    /// Absent where only the id is known: with the cgroupfs driver of the kubelet, every engine's path is the same.
+    /// Absent where only the id is known: with the cgroupfs driver of the kubelet, every engine's
+    /// path is the same.
     pub runtime: Option<Runtime>,
 }
 
 /// What the control group of a process says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CgroupFacts {
-    /// The path which the other fields were read from, as the kernel prints it, relative to the reader's cgroup
-    /// namespace; `/` for the root group.
+    /// The path which the other fields were read from, as the kernel prints it, relative to the
+    /// reader's cgroup namespace; `/` for the root group.
     pub path: String,
-    /// The system unit (`rabbitmq-server.service`), escapes such as `\x2d` kept as `systemctl` shows them. The unit of
-    /// a systemd inside the container goes before that of the host; a scope made for a container is not a unit here.
+    /// The system unit (`rabbitmq-server.service`), escapes such as `\x2d` kept as `systemctl`
+    /// shows them. The unit of a systemd inside the container goes before that of the host; a scope
+    /// made for a container is not a unit here.
     pub systemd_unit: Option<String>,
     /// The unit of the user's own service manager, below `user@UID.service`.
     pub systemd_user_unit: Option<String>,
     /// The innermost container.
     pub container: Option<Container>,
-    /// The uid of the innermost Kubernetes pod, with dashes; 32 hexadecimal digits for a static pod.
+    /// The uid of the innermost Kubernetes pod, with dashes; 32 hexadecimal digits for a static
+    /// pod.
     pub k8s_pod_uid: Option<String>,
 }
 
 /// Reads the text of `/proc/PID/cgroup`: one `ID:CONTROLLERS:PATH` line a hierarchy (cgroups(7)).
 ///
-/// On a host with version 1 hierarchies the lines may disagree (an engine that does not know the unified hierarchy
-/// leaves its containers in the group of its own daemon there), so all facts are taken from one line: the first that
-/// names a container, else the first that is not the root group. systemd's own hierarchy comes before the unified one,
-/// and both before the others.
+/// On a host with version 1 hierarchies the lines may disagree (an engine that does not know the
+/// unified hierarchy leaves its containers in the group of its own daemon there), so all facts are
+/// taken from one line: the first that names a container, else the first that is not the root
+/// group. systemd's own hierarchy comes before the unified one, and both before the others.
 ///
 /// Absent when no line is well-formed.
 pub fn parse(text: &str) -> Option<CgroupFacts> {
@@ -89,8 +94,9 @@ fn ranked_path(line: &str) -> Option<(u8, &str)> {
     if !path.starts_with('/') || id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    // The kernel adds this to a version 2 group that was removed while the process lived on (as a zombie, say):
-    // https://github.com/torvalds/linux/blob/v6.12/kernel/cgroup/cgroup.c (proc_cgroup_show).
+    // The kernel adds this to a version 2 group that was removed while the process lived on (as a
+    // zombie, say): https://github.com/torvalds/linux/blob/v6.12/kernel/cgroup/cgroup.c
+    // (proc_cgroup_show).
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let rank = match (id, controllers) {
         (_, "name=systemd") => 0,
@@ -143,7 +149,8 @@ fn container_of(segment: &str, previous: &str) -> Option<Container> {
     if let Some(name) = segment.strip_prefix("lxc.payload.").filter(|name| !name.is_empty()) {
         return Some(Container { id: name.to_owned(), runtime: Some(Runtime::Lxc) });
     }
-    // A cgroupfs driver that is handed a systemd-style `SLICE:PREFIX:ID` uses it as the name of the group.
+    // A cgroupfs driver that is handed a systemd-style `SLICE:PREFIX:ID` uses it as the name of the
+    // group.
     if let Some((prefix, id)) = segment.split_once(':').and_then(|(_, rest)| rest.split_once(':')) {
         let runtime = known(prefix).filter(|_| is_container_id(id))?;
         return Some(Container { id: id.to_owned(), runtime: Some(runtime) });
@@ -163,7 +170,8 @@ fn is_lower_hex(text: &str) -> bool {
 }
 
 /// The pod uid in a segment: `podUID` below `kubepods` or one of its classes (cgroupfs driver), or
-/// `kubepods[-CLASS]-podUID.slice` with underscores for dashes (systemd driver), whatever stands before `kubepods`.
+/// `kubepods[-CLASS]-podUID.slice` with underscores for dashes (systemd driver), whatever stands
+/// before `kubepods`.
 fn pod_of(segment: &str, previous: &str) -> Option<String> {
     let uid = if let Some(uid) = segment.strip_prefix("pod") {
         if !matches!(previous, "kubepods" | "burstable" | "besteffort" | "guaranteed") {
@@ -187,7 +195,8 @@ fn is_pod_uid(uid: &str) -> bool {
     (lengths == [8, 4, 4, 4, 12] || lengths == [32]) && groups.iter().all(|group| is_lower_hex(group))
 }
 
-/// The system unit and the user unit, by systemd's own rule: past the slices, the first group is the unit.
+/// The system unit and the user unit, by systemd's own rule: past the slices, the first group is
+/// the unit.
 fn units_of(piece: &[&str]) -> (Option<String>, Option<String>) {
     // crun puts what runs in a container one level below the container's scope.
     let piece = match piece {

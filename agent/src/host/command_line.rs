@@ -217,7 +217,8 @@ const EXTENSIONS: &[&str] = &[
     "jar", "war",
 ];
 
-/// Flags of one letter that often take a secret: what follows is one, even if it begins with a dash.
+/// Flags of one letter that often take a secret: what follows is one, even if it begins with a
+/// dash.
 const SECRETIVE: &[&str] = &["-a", "-k", "-p", "-P", "-u", "-U", "-w"];
 
 /// Longest name that is shown, bytes.
@@ -279,7 +280,8 @@ fn minimal<S: AsRef<str>>(argv: &[S]) -> String {
                 _ if seeks && interpreter.module.contains(&flag) => Before::Module,
                 _ if seeks && interpreter.valued.contains(&flag) => Before::Value,
                 _ if redact::is_secret_name(flag) || (!seeks && SECRETIVE.contains(&flag)) => Before::Value,
-                // An interpreter's own flags are known; of others it is not known whether they take a value.
+                // An interpreter's own flags are known; of others it is not known whether they take
+                // a value.
                 _ if seeks && flag.len() == 2 => Before::Nothing,
                 _ => Before::Flag,
             };

@@ -1,9 +1,9 @@
 //! Work that another user can delay, done apart from whoever wants it done.
 //!
-//! Reading `/proc/PID/cmdline` waits for that process's memory map, a file below its root may lie on a
-//! file system of its own making, a table of its network namespace may hold a million entries, closing a
-//! packet socket waits for every processor. None of that may hold the session up. Threads here do it;
-//! what takes too long holds up one of them, until it is done or the agent ends.
+//! Reading `/proc/PID/cmdline` waits for that process's memory map, a file below its root may lie
+//! on a file system of its own making, a table of its network namespace may hold a million entries,
+//! closing a packet socket waits for every processor. None of that may hold the session up. Threads
+//! here do it; what takes too long holds up one of them, until it is done or the agent ends.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,8 +40,8 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// At most so many `threads` at once, and so many `jobs` that wait for one. The name is that of the
-    /// threads, of at most 15 bytes.
+    /// At most so many `threads` at once, and so many `jobs` that wait for one. The name is that of
+    /// the threads, of at most 15 bytes.
     pub fn new(name: &'static str, threads: usize, jobs: usize) -> Self {
         Self { name, threads, jobs, state: Arc::default() }
     }
@@ -61,8 +61,8 @@ impl Crew {
         self.state.1.notify_one();
         if state.idle < state.jobs.len() && state.threads < self.threads {
             let crew = self.clone();
-            // Not joined: one that is stuck must not keep the agent from ending. Where there may be no
-            // more threads, those that there are do it, or whoever comes next tries again.
+            // Not joined: one that is stuck must not keep the agent from ending. Where there may be
+            // no more threads, those that there are do it, or whoever comes next tries again.
             if thread::Builder::new().name(self.name.to_owned()).spawn(move || crew.work()).is_ok() {
                 state.threads += 1;
             }
@@ -70,8 +70,8 @@ impl Crew {
         true
     }
 
-    /// Has all threads end, and waits for that until `deadline`; whether they have. Later jobs start new
-    /// ones: a thread has the privileges that the one which started it had then.
+    /// Has all threads end, and waits for that until `deadline`; whether they have. Later jobs
+    /// start new ones: a thread has the privileges that the one which started it had then.
     pub fn dismiss(&self, deadline: Instant) -> bool {
         let mut state = self.lock();
         state.leave = true;
@@ -87,8 +87,8 @@ impl Crew {
         state.threads == 0
     }
 
-    /// Has every thread end that has nothing to do, and the others when their job is done. Whoever gives
-    /// the crew up calls it, so that its threads do not wait for jobs which cannot come.
+    /// Has every thread end that has nothing to do, and the others when their job is done. Whoever
+    /// gives the crew up calls it, so that its threads do not wait for jobs which cannot come.
     fn disband(&self) {
         self.lock().leave = true;
         self.state.1.notify_all();
@@ -145,8 +145,8 @@ impl<K: Clone, A> Teller<K, A> {
     }
 }
 
-/// How long may be waited in all: so much of every second. What an attacker can make take long, it can
-/// make take long often.
+/// How long may be waited in all: so much of every second. What an attacker can make take long, it
+/// can make take long often.
 #[derive(Debug)]
 struct Patience {
     share: Duration,
@@ -172,7 +172,8 @@ impl Patience {
     }
 }
 
-/// Questions that a [`Crew`] finds the answers to. `K` is what is asked about, `C` whom it belongs to.
+/// Questions that a [`Crew`] finds the answers to. `K` is what is asked about, `C` whom it belongs
+/// to.
 pub struct Questions<K, C, A> {
     crew: Crew,
     send: Sender<(K, Told<A>)>,
@@ -188,17 +189,17 @@ pub struct Questions<K, C, A> {
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Questions<K, C, A> {
-    /// An answer is waited for no longer than `each`, and all of them together no longer than `share` of
-    /// any second. Of one `C`, no more than `of_one` questions are open at once: one user that lets them
-    /// wait holds up so many threads and no more.
+    /// An answer is waited for no longer than `each`, and all of them together no longer than
+    /// `share` of any second. Of one `C`, no more than `of_one` questions are open at once: one
+    /// user that lets them wait holds up so many threads and no more.
     pub fn new(crew: Crew, each: Duration, share: Duration, of_one: usize) -> Self {
         let (send, receive) = mpsc::channel();
         let patience = Patience::new(share);
         Self { crew, send, receive, open: HashMap::new(), late: Vec::new(), patience, each, of_one, missed: 0 }
     }
 
-    /// The answer, if it comes in time: all of it, else the last part of it. `None` where nothing came,
-    /// or the same is asked already. What comes later is for [`Self::late`].
+    /// The answer, if it comes in time: all of it, else the last part of it. `None` where nothing
+    /// came, or the same is asked already. What comes later is for [`Self::late`].
     pub fn ask(&mut self, key: &K, of: C, find: impl FnOnce(&Teller<K, A>) -> A + Send + 'static) -> Option<A> {
         self.take_in();
         if self.open.contains_key(key) || self.open.values().filter(|open| **open == of).count() >= self.of_one {

@@ -9,7 +9,8 @@ use std::{
 use super::{Lookup, command_line::Detail, process::ProcessFacts};
 use crate::flow::Task;
 
-/// How long facts of a living process are taken as they are: a storm of resets of one process reads `/proc` once.
+/// How long facts of a living process are taken as they are: a storm of resets of one process reads
+/// `/proc` once.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// A process: its id and its start in clock ticks.
@@ -65,7 +66,8 @@ impl FactsCache {
         self.lookup.missed()
     }
 
-    /// Takes in what came late, and tells what is known of a process by now, if that is more than `told`.
+    /// Takes in what came late, and tells what is known of a process by now, if that is more than
+    /// `told`.
     pub fn more_than(&mut self, told: &Arc<ProcessFacts>) -> Option<Arc<ProcessFacts>> {
         self.take_in();
         let (_, known) = self.known.get(&(told.pid, told.start_time_ticks))?;
@@ -95,7 +97,8 @@ impl FactsCache {
         }
         let Some(facts) = self.lookup.read(pid) else {
             let known = self.known.get(&(pid, ticks)).map(|(_, facts)| Arc::clone(facts));
-            // On busy processors the rest may come late: that it is this process is known all the same.
+            // On busy processors the rest may come late: that it is this process is known all the
+            // same.
             return known.or_else(|| {
                 self.lookup.name(pid).filter(|(_, started)| *started == ticks).map(|(name, _)| named(pid, name, ticks).into())
             });
@@ -105,7 +108,8 @@ impl FactsCache {
         Some(facts)
     }
 
-    /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else what the kernel said.
+    /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else
+    /// what the kernel said.
     pub fn of_task(&mut self, task: &Task) -> Arc<ProcessFacts> {
         self.take_in();
         let Some(ticks) = task.start_boottime_ns.map(|ns| self.lookup.ticks(ns)) else {

@@ -22,8 +22,8 @@ use process::{ProcessFacts, Processes, ticks_from_boottime_ns};
 
 use crate::text::clean_bytes;
 
-/// How long the session waits for the facts of one process, and for those of all in a second. They take
-/// a tenth of a millisecond, but on busy processors.
+/// How long the session waits for the facts of one process, and for those of all in a second. They
+/// take a tenth of a millisecond, but on busy processors.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
 /// Threads that read `/proc`, and processes that may wait for one.
@@ -55,8 +55,9 @@ impl Lookup {
         }
     }
 
-    /// What is known of a living process. `None` when it is gone or may not be looked at, and when that
-    /// cannot be told soon; what can be told soon may lack its command line. The rest is [`Self::late`].
+    /// What is known of a living process. `None` when it is gone or may not be looked at, and when
+    /// that cannot be told soon; what can be told soon may lack its command line. The rest is
+    /// [`Self::late`].
     pub fn read(&mut self, pid: u32) -> Option<ProcessFacts> {
         let owner = self.processes.owner(pid)?;
         let processes = Arc::clone(&self.processes);

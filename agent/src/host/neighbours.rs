@@ -1,8 +1,11 @@
-//! What the tables of a network namespace say of the way a RST came: route, neighbours, name of the interface.
+//! What the tables of a network namespace say of the way a RST came: route, neighbours, name of the
+//! interface.
 //!
-//! By `NETLINK_ROUTE` (rtnetlink(7)): one route for the peer, and the neighbours on the interface the RST came in by. The structures are those of
+//! By `NETLINK_ROUTE` (rtnetlink(7)): one route for the peer, and the neighbours on the interface
+//! the RST came in by. The structures are those of
 //! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/rtnetlink.h> and
-//! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/neighbour.h>. Nothing is sent on any link.
+//! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/neighbour.h>. Nothing is sent
+//! on any link.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -56,9 +59,9 @@ pub struct Question {
     pub source_mac: Option<[u8; 6]>,
 }
 
-/// How long the session waits for one answer, and for those of all in a second. The kernel answers in a
-/// tenth of a millisecond, but a namespace may belong to a user who has filled its tables, or who keeps
-/// the lock on them busy.
+/// How long the session waits for one answer, and for those of all in a second. The kernel answers
+/// in a tenth of a millisecond, but a namespace may belong to a user who has filled its tables, or
+/// who keeps the lock on them busy.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
 /// Threads that ask, and questions that may wait for one.
@@ -77,8 +80,8 @@ pub struct Neighbours {
     asked: u32,
 }
 
-/// A socket by which the tables of the calling thread's namespace can be asked, wherever it is used;
-/// `None` where the kernel makes none.
+/// A socket by which the tables of the calling thread's namespace can be asked, wherever it is
+/// used; `None` where the kernel makes none.
 pub fn tables_of_this() -> Option<OwnedFd> {
     netlink::open(None).ok()
 }
@@ -112,8 +115,8 @@ impl Neighbours {
         self.sockets.retain(|netns, _| alive(*netns));
     }
 
-    /// The answer, from memory if it is new enough. `None` where the tables cannot be read, or not soon,
-    /// and where there were too many questions.
+    /// The answer, from memory if it is new enough. `None` where the tables cannot be read, or not
+    /// soon, and where there were too many questions.
     pub fn ask(&mut self, question: Question, now: Instant) -> Option<Way> {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= HOLDS) {
             self.answers.clear();
@@ -145,8 +148,8 @@ impl Neighbours {
     }
 }
 
-/// Asks the tables of the socket's namespace, by requests with the sequence numbers `first` and the next.
-/// `None` without a route.
+/// Asks the tables of the socket's namespace, by requests with the sequence numbers `first` and the
+/// next. `None` without a route.
 fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Way>, NetlinkError> {
     let mut gateway = None;
     netlink::ask(socket, &route_request(question.local, question.peer, first), first, |kind, payload| {
@@ -162,7 +165,8 @@ fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Way>,
             if kind == RTM_NEWNEIGH
                 && let Some(address) = read_neighbour(payload, question.interface, mac)
             {
-                // The peer's own, if it is that; else one that means something beyond the link; else any, but always the same.
+                // The peer's own, if it is that; else one that means something beyond the link;
+                // else any, but always the same.
                 let rank = |address: IpAddr| (address != question.peer, is_link_local(address), address);
                 sender = Some(sender.map_or(address, |known| if rank(known) <= rank(address) { known } else { address }));
             }
@@ -190,7 +194,8 @@ fn push_address(body: &mut Vec<u8>, kind: u16, address: IpAddr) {
 /// The route that packets from `local` to `peer` take.
 fn route_request(local: IpAddr, peer: IpAddr, sequence: u32) -> Vec<u8> {
     let (family, bits) = if peer.is_ipv4() { (AF_INET, 32) } else { (AF_INET6, 128) };
-    // Family, lengths of destination and source; then TOS, table, protocol, scope, type and flags, none of them asked for.
+    // Family, lengths of destination and source; then TOS, table, protocol, scope, type and flags,
+    // none of them asked for.
     let mut body = vec![family, bits, bits];
     body.resize(HEAD_BYTES, 0);
     push_address(&mut body, RTA_DST, peer);
@@ -198,7 +203,8 @@ fn route_request(local: IpAddr, peer: IpAddr, sequence: u32) -> Vec<u8> {
     netlink::request(RTM_GETROUTE, netlink::ACK, sequence, &body)
 }
 
-/// The neighbours of the peer's family on an interface; kernels that do not select give those of all.
+/// The neighbours of the peer's family on an interface; kernels that do not select give those of
+/// all.
 fn neighbours_request(peer: IpAddr, interface: u32, sequence: u32) -> Vec<u8> {
     let mut body = vec![if peer.is_ipv4() { AF_INET } else { AF_INET6 }];
     body.resize(HEAD_BYTES, 0);

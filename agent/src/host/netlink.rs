@@ -1,4 +1,5 @@
-//! The frame that all netlink messages have in common (netlink(7)), read and written by hand with every length checked. Host byte order.
+//! The frame that all netlink messages have in common (netlink(7)), read and written by hand with
+//! every length checked. Host byte order.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -55,7 +56,8 @@ impl From<Errno> for NetlinkError {
     }
 }
 
-/// A netlink socket of a protocol (`None`: `NETLINK_ROUTE`, which is number 0) in the namespace of the calling thread; it goes on to speak of that one wherever it is used.
+/// A netlink socket of a protocol (`None`: `NETLINK_ROUTE`, which is number 0) in the namespace of
+/// the calling thread; it goes on to speak of that one wherever it is used.
 ///
 /// # Errors
 ///
@@ -99,7 +101,8 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// Sends a request and hands the kind and payload of each message of the answer to `keep`, which says whether it is well-formed.
+/// Sends a request and hands the kind and payload of each message of the answer to `keep`, which
+/// says whether it is well-formed.
 ///
 /// # Errors
 ///
@@ -138,7 +141,9 @@ pub fn read(mut bytes: &[u8], sequence: u32, mut keep: impl FnMut(u16, &[u8]) ->
                 // Both begin with an error number, negated; 0 is none.
                 return match u32_at(payload, 0).ok_or(NetlinkError::Malformed)?.wrapping_neg() {
                     0 => Ok(true),
-                    // `MAX_ERRNO` of <https://github.com/torvalds/linux/blob/v6.12/include/linux/err.h>; rustix panics at a number that is none.
+                    // `MAX_ERRNO` of
+                    // <https://github.com/torvalds/linux/blob/v6.12/include/linux/err.h>; rustix
+                    // panics at a number that is none.
                     errno @ 1..=4095 => Err(Errno::from_raw_os_error(errno.cast_signed()).into()),
                     _ => Err(NetlinkError::Malformed),
                 };

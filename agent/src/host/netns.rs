@@ -1,7 +1,8 @@
-//! Network namespaces: which there are, what `--netns` means, and how to do something inside of one.
+//! Network namespaces: which there are, what `--netns` means, and how to do something inside of
+//! one.
 //!
-//! A namespace is known by its inode number in nsfs, which is what the kernel side reports too (`ns.inum`): unique on a
-//! host as long as the namespace lives. See namespaces(7).
+//! A namespace is known by its inode number in nsfs, which is what the kernel side reports too
+//! (`ns.inum`): unique on a host as long as the namespace lives. See namespaces(7).
 
 mod names;
 
@@ -82,8 +83,8 @@ pub enum NetnsError {
 }
 
 impl NetnsError {
-    /// Whether there is nothing there (any more), or nothing that the agent may look at; every other
-    /// error says nothing about what is there.
+    /// Whether there is nothing there (any more), or nothing that the agent may look at; every
+    /// other error says nothing about what is there.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::NotNetns { .. } | Self::Gone { .. } => true,
@@ -118,7 +119,8 @@ impl FromStr for NetnsFilter {
         match text {
             "self" => Ok(Self::Own),
             "all" => Ok(Self::All),
-            // A bare name is refused: it could be a name of iproute2's as well as a file in the working directory.
+            // A bare name is refused: it could be a name of iproute2's as well as a file in the
+            // working directory.
             path if path.contains('/') => Ok(Self::Path(path.into())),
             number => match number.parse() {
                 Ok(inode) if inode > 0 => Ok(Self::Inode(inode)),
@@ -133,8 +135,8 @@ impl NetnsFilter {
     ///
     /// # Errors
     ///
-    /// When the path is not that of a network namespace. A number is taken as it is: a namespace that is not there yet
-    /// may be meant.
+    /// When the path is not that of a network namespace. A number is taken as it is: a namespace
+    /// that is not there yet may be meant.
     pub fn inode(&self) -> Result<Option<u32>, NetnsError> {
         match self {
             Self::Own => self_inode().map(Some),
@@ -176,14 +178,15 @@ impl NetnsFilter {
 pub struct Netns {
     /// Its inode number in nsfs.
     pub inode: u32,
-    /// A path that leads to it: `/run/netns/NAME`, else `/proc/PID/ns/net` of a process in it. The latter lasts no
-    /// longer than the process; [`Handle::open`] notices.
+    /// A path that leads to it: `/run/netns/NAME`, else `/proc/PID/ns/net` of a process in it. The
+    /// latter lasts no longer than the process; [`Handle::open`] notices.
     pub path: PathBuf,
     /// The name that iproute2 or a CNI plugin gave it.
     pub name: Option<String>,
 }
 
-/// An open network namespace: as long as it is held, the namespace lives and its inode number is not used again.
+/// An open network namespace: as long as it is held, the namespace lives and its inode number is
+/// not used again.
 #[derive(Debug)]
 pub struct Handle {
     fd: OwnedFd,
@@ -229,9 +232,10 @@ impl Handle {
 
     /// Runs `inside` in the namespace, on a thread of its own, and waits for it.
     ///
-    /// The namespace is a property of the thread (setns(2)): the rest of the agent stays where it is. A socket belongs to
-    /// the namespace it was made in and goes on doing so when it is handed out. A panic in `inside` goes on in the
-    /// caller. For a thread that is there already nothing is entered, which would take `CAP_SYS_ADMIN` even so.
+    /// The namespace is a property of the thread (setns(2)): the rest of the agent stays where it
+    /// is. A socket belongs to the namespace it was made in and goes on doing so when it is handed
+    /// out. A panic in `inside` goes on in the caller. For a thread that is there already nothing
+    /// is entered, which would take `CAP_SYS_ADMIN` even so.
     ///
     /// # Errors
     ///
@@ -283,19 +287,22 @@ pub fn inode_of(path: &Path) -> Result<u32, NetnsError> {
 
 /// The inode number of an open network namespace, `None` for any other file.
 ///
-/// The file system is asked and not the name of the file, which for a bind mount such as `/run/netns/NAME` is its path; and the file of nsfs
-/// is asked for its type, since it may be a namespace of another kind (ioctl_ns(2)).
+/// The file system is asked and not the name of the file, which for a bind mount such as
+/// `/run/netns/NAME` is its path; and the file of nsfs is asked for its type, since it may be a
+/// namespace of another kind (ioctl_ns(2)).
 fn nsfs_inode(file: impl AsFd) -> io::Result<Option<u32>> {
     use std::os::fd::AsRawFd;
     /// `NSFS_MAGIC` of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/magic.h>.
     const NSFS_MAGIC: i64 = 0x6e73_6673;
-    /// `NS_GET_NSTYPE`, `_IO(0xb7, 3)`, of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/nsfs.h>.
+    /// `NS_GET_NSTYPE`, `_IO(0xb7, 3)`, of
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/nsfs.h>.
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
     #[expect(clippy::useless_conversion, reason = "the type differs between architectures")]
     if i64::from(rustix::fs::fstatfs(&file)?.f_type) != NSFS_MAGIC {
         return Ok(None);
     }
-    // SAFETY: the descriptor is open for the length of the call, and this request takes no argument.
+    // SAFETY: the descriptor is open for the length of the call, and this request takes no
+    // argument.
     let kind = unsafe { libc::ioctl(file.as_fd().as_raw_fd(), NS_GET_NSTYPE as _) };
     if kind != libc::CLONE_NEWNET {
         return Ok(None);
@@ -308,10 +315,12 @@ pub fn parse_link(text: &str) -> Option<u32> {
     text.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// All network namespaces of the host that have a name or a process, in the order of their inode numbers.
+/// All network namespaces of the host that have a name or a process, in the order of their inode
+/// numbers.
 ///
-/// A namespace that is kept alive by an open file or a socket alone has neither, and is not found. What cannot be read
-/// (a process that ended meanwhile, or one that the agent may not look at) is passed over.
+/// A namespace that is kept alive by an open file or a socket alone has neither, and is not found.
+/// What cannot be read (a process that ended meanwhile, or one that the agent may not look at) is
+/// passed over.
 ///
 /// # Errors
 ///
@@ -333,7 +342,8 @@ fn discover_in(proc_root: &Path, named: &Path) -> Result<Vec<Netns>, NetnsError>
                 let name = entry.file_name().and_then(|name| name.to_str()).map(str::to_owned);
                 found.entry(inode).or_insert(Netns { inode, path: entry, name });
             }
-            // Files that no namespace is mounted on are left behind when a host goes down in the middle of things.
+            // Files that no namespace is mounted on are left behind when a host goes down in the
+            // middle of things.
             Err(error) if error.is_gone() => {}
             Err(error) => return Err(failed(&entry, io::Error::other(error))),
         }

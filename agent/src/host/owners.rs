@@ -1,8 +1,9 @@
 //! Which process ended a connection, or owned it when it was reset.
 //!
-//! The one that is known to have held the socket, because it closed it, is the owner without further ado. Any other candidate (it connected, it
-//! was found at the start) has to hold the socket's inode now: sockets are handed to children, passed over unix sockets, and accepted by workers from
-//! a listener that another process opened. What cannot be proven is left out.
+//! The one that is known to have held the socket, because it closed it, is the owner without
+//! further ado. Any other candidate (it connected, it was found at the start) has to hold the
+//! socket's inode now: sockets are handed to children, passed over unix sockets, and accepted by
+//! workers from a listener that another process opened. What cannot be proven is left out.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -36,15 +37,16 @@ const MAX_FDS: usize = 1 << 18;
 /// The same where resets are not to wait: a few hundred take less than a millisecond.
 const GLANCE_FDS: usize = 256;
 
-/// Searches take at most one part in so many of the time; resets that need one wait for the next, but no
-/// longer than the other says.
+/// Searches take at most one part in so many of the time; resets that need one wait for the next,
+/// but no longer than the other says.
 const SEARCH_SHARE: u32 = 5;
 const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long resets wait for a search. One that takes longer goes on, and they go without.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(600);
 
-/// How much longer they wait each time for one that goes on from process to process, on busy processors, and how long in all.
+/// How much longer they wait each time for one that goes on from process to process, on busy
+/// processors, and how long in all.
 const SEARCH_STEP: Duration = Duration::from_millis(200);
 pub const SEARCH_LIMIT: Duration = Duration::from_secs(2);
 
@@ -64,8 +66,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Lists the watched sockets of the chosen namespaces (`None`: all), and who holds them. Takes its time on a host with many
-    /// descriptors: meant for a thread of its own.
+    /// Lists the watched sockets of the chosen namespaces (`None`: all), and who holds them. Takes
+    /// its time on a host with many descriptors: meant for a thread of its own.
     pub fn take(proc_root: &Path, chosen: Option<&[u32]>, detail: Detail, watched: impl Fn(u16, u16) -> bool) -> Self {
         let mut inodes = HashSet::new();
         for netns in netns::discover().unwrap_or_default().iter().filter(|netns| chosen.is_none_or(|chosen| chosen.contains(&netns.inode)))
@@ -122,7 +124,8 @@ impl Owners {
         self.missed + self.facts.missed()
     }
 
-    /// Takes in what is there. What an earlier snapshot found and this one did not is gone, or not watched any more.
+    /// Takes in what is there. What an earlier snapshot found and this one did not is gone, or not
+    /// watched any more.
     pub fn set_snapshot(&mut self, snapshot: Snapshot) {
         self.snapshot = snapshot.holders;
         for facts in snapshot.facts {
@@ -170,7 +173,8 @@ impl Owners {
         }
     }
 
-    /// Names the process that called connect(2) as the owner of a connection that was never open: nobody else can have used it.
+    /// Names the process that called connect(2) as the owner of a connection that was never open:
+    /// nobody else can have used it.
     pub fn name_connector(&mut self, reset: &mut Reset) {
         if reset.process.is_none()
             && let Some((task, KnownFrom::Connect)) = &reset.remembered
@@ -179,7 +183,8 @@ impl Owners {
         }
     }
 
-    /// Whether an earlier search, which took too long, still goes on: no other can begin. It is asked again a moment later.
+    /// Whether an earlier search, which took too long, still goes on: no other can begin. It is
+    /// asked again a moment later.
     pub fn is_searching(&mut self) -> bool {
         let busy = self.searching.load(Ordering::Acquire);
         if busy {
@@ -188,8 +193,8 @@ impl Owners {
         busy
     }
 
-    /// Begins to search for the owners of a batch of resets; `None` while another search is under way,
-    /// which then takes too long. [`Notify`] tells when it is done.
+    /// Begins to search for the owners of a batch of resets; `None` while another search is under
+    /// way, which then takes too long. [`Notify`] tells when it is done.
     pub fn search(&mut self, resets: &mut [Reset], done: &Arc<Notify>) -> Option<Search> {
         for reset in resets.iter_mut() {
             self.name(reset);
@@ -214,8 +219,8 @@ impl Owners {
         accepted.then(|| Search { told, until: now + SEARCH_PATIENCE, limit: now + SEARCH_LIMIT, looked, noticed: 0 })
     }
 
-    /// Names the owners of a batch of resets, as far as they can be proven by what was found. `None`:
-    /// nothing was, in time.
+    /// Names the owners of a batch of resets, as far as they can be proven by what was found.
+    /// `None`: nothing was, in time.
     pub fn found(&mut self, resets: &mut [Reset], found: Option<&Found>) {
         let Some(found) = found else {
             self.missed += 1;
@@ -264,7 +269,8 @@ impl Owners {
         }
     }
 
-    /// Facts of a living process, if it was there when the connection was reset: a child forked since has inherited what it holds.
+    /// Facts of a living process, if it was there when the connection was reset: a child forked
+    /// since has inherited what it holds.
     fn at_reset(&mut self, pid: u32, reset: &Reset) -> Option<Arc<ProcessFacts>> {
         let facts = self.facts.of_pid(pid)?;
         (facts.start_time_ticks <= self.facts.ticks(reset.boottime_ns)).then_some(facts)
@@ -298,7 +304,8 @@ impl Owners {
         }
     }
 
-    /// Connections that nobody had accepted yet belong to whoever holds the listener, if that is one process.
+    /// Connections that nobody had accepted yet belong to whoever holds the listener, if that is
+    /// one process.
     fn look_for_listeners(&mut self, resets: &mut [Reset], Found { listeners, holders, .. }: &Found) {
         for reset in resets.iter_mut().filter(|reset| awaits_accept(reset)) {
             let local = reset.tuple.local;
@@ -318,8 +325,8 @@ impl Owners {
     }
 }
 
-/// A search that is under way. It takes as long as the host has descriptors, and any user may have a
-/// million of them, so that a thread apart makes it.
+/// A search that is under way. It takes as long as the host has descriptors, and any user may have
+/// a million of them, so that a thread apart makes it.
 pub struct Search {
     told: Receiver<Found>,
     until: Instant,
@@ -395,8 +402,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether the process that connected has let go of all its files, and the kernel has still to say
-    /// which sockets it closed by that.
+    /// Whether the process that connected has let go of all its files, and the kernel has still to
+    /// say which sockets it closed by that.
     pub fn is_ending(&self, reset: &Reset) -> bool {
         connector(reset).is_some_and(|pid| self.ending.contains(&pid))
     }
@@ -429,8 +436,8 @@ impl Wanted {
     }
 }
 
-/// Whether a process has no file open, or is gone. The first entry takes as long to find as its table has
-/// room before it, a million entries at most.
+/// Whether a process has no file open, or is gone. The first entry takes as long to find as its
+/// table has room before it, a million entries at most.
 fn has_no_files(proc_root: &Path, pid: u32) -> bool {
     std::fs::read_dir(proc_root.join(format!("{pid}/fd"))).map_or(true, |mut files| files.next().is_none())
 }

@@ -19,31 +19,35 @@ use crate::text::clean_bytes;
 /// Bytes of a command line that are kept at most.
 pub const MAX_COMMAND_LINE_BYTES: usize = 4096;
 
-/// Bytes of `/proc/PID/cmdline` that are read at most: more than are kept, since the classpath of a JVM may be hidden or
-/// long. An argument that is cut off here is left out: half a URI could end in half a password.
+/// Bytes of `/proc/PID/cmdline` that are read at most: more than are kept, since the classpath of a
+/// JVM may be hidden or long. An argument that is cut off here is left out: half a URI could end in
+/// half a password.
 const MAX_CMDLINE_READ: usize = 16 * 1024;
 
 /// Bytes of `stat` and `status` that are read at most; the kernel writes less than 2 KiB.
 const MAX_STAT_READ: usize = 8 * 1024;
 
-/// Bytes of `cgroup` that are read at most: a path has up to 4 KiB, and version 1 has some 13 hierarchies.
+/// Bytes of `cgroup` that are read at most: a path has up to 4 KiB, and version 1 has some 13
+/// hierarchies.
 const MAX_CGROUP_READ: usize = 64 * 1024;
 
-/// What the kernel adds to the link text of a file that was removed: a broker upgraded while it runs, say.
+/// What the kernel adds to the link text of a file that was removed: a broker upgraded while it
+/// runs, say.
 const DELETED: &str = " (deleted)";
 
 /// What is known of a process. What could not be read is absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFacts {
-    /// The process (thread group) id in the pid namespace of the `/proc` that was read: the host's, for an agent that
-    /// runs there.
+    /// The process (thread group) id in the pid namespace of the `/proc` that was read: the host's,
+    /// for an agent that runs there.
     pub pid: u32,
-    /// When it started, in clock ticks (`USER_HZ`) since boot, suspended time included: with the pid, the identity of a
-    /// process. See [`ticks_from_boottime_ns`].
+    /// When it started, in clock ticks (`USER_HZ`) since boot, suspended time included: with the
+    /// pid, the identity of a process. See [`ticks_from_boottime_ns`].
     pub start_time_ticks: u64,
     /// The name of its main thread, up to 15 bytes.
     pub comm: String,
-    /// The file name of the executable, else (a kernel thread, a process that is being reaped) [`Self::comm`].
+    /// The file name of the executable, else (a kernel thread, a process that is being reaped)
+    /// [`Self::comm`].
     pub executable_name: String,
     /// The executable, as a path in the mount namespace of the process.
     pub executable_path: Option<String>,
@@ -51,12 +55,13 @@ pub struct ProcessFacts {
     pub command_line: Option<String>,
     /// The effective user id, in the user namespace of the agent.
     pub uid: Option<u32>,
-    /// The name of that user: in the passwd file of the container where there is one that shares the agent's user ids,
-    /// else in that of the host.
+    /// The name of that user: in the passwd file of the container where there is one that shares
+    /// the agent's user ids, else in that of the host.
     pub user_name: Option<String>,
     /// What the control group tells: unit, container, pod.
     pub cgroup: Option<CgroupFacts>,
-    /// The pid that the process itself sees (its innermost pid namespace), where that is another one.
+    /// The pid that the process itself sees (its innermost pid namespace), where that is another
+    /// one.
     pub namespace_pid: Option<u32>,
     /// The inode number of its network namespace.
     pub net_namespace: Option<u32>,
@@ -96,12 +101,13 @@ pub enum ProcessError {
     },
 }
 
-/// The clock tick in which a task started that the kernel says started at `start_boottime` nanoseconds.
+/// The clock tick in which a task started that the kernel says started at `start_boottime`
+/// nanoseconds.
 ///
-/// The kernel shows `task_struct.start_boottime` as field 22 of `/proc/PID/stat` by the same division
-/// (<https://github.com/torvalds/linux/blob/v6.12/fs/proc/array.c>, `do_task_stat`, and `nsec_to_clock_t`), plus the
-/// offset of the reader's time namespace, which is 0 on a host. `ticks_per_second` is `sysconf(_SC_CLK_TCK)`, 100 on all
-/// the usual machines.
+/// The kernel shows `task_struct.start_boottime` as field 22 of `/proc/PID/stat` by the same
+/// division (<https://github.com/torvalds/linux/blob/v6.12/fs/proc/array.c>, `do_task_stat`, and
+/// `nsec_to_clock_t`), plus the offset of the reader's time namespace, which is 0 on a host.
+/// `ticks_per_second` is `sysconf(_SC_CLK_TCK)`, 100 on all the usual machines.
 pub const fn ticks_from_boottime_ns(start_boottime_ns: u64, ticks_per_second: u64) -> u64 {
     match 1_000_000_000_u64.checked_div(ticks_per_second) {
         Some(tick_ns) if tick_ns > 0 => start_boottime_ns / tick_ns,
@@ -118,7 +124,8 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Processes of the procfs at `proc_root`, users named by the passwd file at `passwd`. Nothing is read yet.
+    /// Processes of the procfs at `proc_root`, users named by the passwd file at `passwd`. Nothing
+    /// is read yet.
     pub fn new(proc_root: impl Into<PathBuf>, passwd: impl Into<PathBuf>) -> Self {
         Self { proc_root: proc_root.into(), users: Mutex::new(Users::new(passwd)), detail: Detail::default() }
     }
@@ -129,10 +136,12 @@ impl Processes {
         Self { detail, ..self }
     }
 
-    /// The facts of process `pid`, all of the same process: the directory stays open meanwhile, which in procfs is tied
-    /// to the process and not to the number, and the start time is compared before and after.
+    /// The facts of process `pid`, all of the same process: the directory stays open meanwhile,
+    /// which in procfs is tied to the process and not to the number, and the start time is compared
+    /// before and after.
     ///
-    /// A process that ends while it is read leaves the facts that were read before; the others are absent.
+    /// A process that ends while it is read leaves the facts that were read before; the others are
+    /// absent.
     ///
     /// # Errors
     ///
@@ -141,8 +150,8 @@ impl Processes {
         self.read_with(pid, || {})
     }
 
-    /// What of the facts nobody else can delay, and how the rest is read: all but the command line and
-    /// the name that a container has for its user.
+    /// What of the facts nobody else can delay, and how the rest is read: all but the command line
+    /// and the name that a container has for its user.
     ///
     /// # Errors
     ///
@@ -152,8 +161,9 @@ impl Processes {
         let dir = open_dir(&path).map_err(|source| error(pid, &path, source))?;
         let facts = Self::facts(pid, &path, dir.as_fd())?;
         let in_container = facts.cgroup.as_ref().is_some_and(|facts| facts.container.is_some());
-        // The numbers of a container are its own business: the host's 999 may be anyone. Where they are mapped (user
-        // namespaces, rootless Podman), the number that is seen here is the host's again.
+        // The numbers of a container are its own business: the host's 999 may be anyone. Where they
+        // are mapped (user namespaces, rootless Podman), the number that is seen here is the host's
+        // again.
         let own_names = in_container && link(dir.as_fd(), "ns/user").is_some_and(|theirs| Some(theirs) == self.own_user_namespace());
         let user_name = facts.uid.filter(|_| !own_names).and_then(|uid| {
             let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +177,8 @@ impl Processes {
         rustix::fs::stat(self.proc_root.join(pid.to_string())).ok().map(|stat| stat.st_uid)
     }
 
-    /// When process `pid` started, in clock ticks since boot: enough to tell whether it is still the same process.
+    /// When process `pid` started, in clock ticks since boot: enough to tell whether it is still
+    /// the same process.
     ///
     /// # Errors
     ///
@@ -178,7 +189,8 @@ impl Processes {
         stat(pid, &path, dir.as_fd()).map(|stat| stat.start_time_ticks)
     }
 
-    /// Name and start of process `pid`, in clock ticks since boot: what one file says that nobody can delay.
+    /// Name and start of process `pid`, in clock ticks since boot: what one file says that nobody
+    /// can delay.
     ///
     /// # Errors
     ///
@@ -237,8 +249,9 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Reads what takes as long as the process likes: its command line lies in its memory, whose map it
-    /// can lock, on pages that it can leave to a file system of its own; and so can its root.
+    /// Reads what takes as long as the process likes: its command line lies in its memory, whose
+    /// map it can lock, on pages that it can leave to a file system of its own; and so can its
+    /// root.
     ///
     /// # Errors
     ///
@@ -281,8 +294,8 @@ fn error(pid: u32, path: &Path, source: io::Error) -> ProcessError {
     }
 }
 
-/// `PID (COMM) STATE ...`: `proc_pid_stat(5)`. A comm may hold blanks and parentheses, so the last `)` ends it; the start
-/// time, field 22, is the 20th after it.
+/// `PID (COMM) STATE ...`: `proc_pid_stat(5)`. A comm may hold blanks and parentheses, so the last
+/// `)` ends it; the start time, field 22, is the 20th after it.
 fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let open = bytes.iter().position(|&b| b == b'(')?;
     let close = bytes.iter().rposition(|&b| b == b')')?;

@@ -1,9 +1,10 @@
 //! Takes credentials out of a command line before anything else sees it. Pure.
 //!
-//! The rules err on the side of hiding too much: past a credential, the rest of its argument goes with it, and where it
-//! is unclear which `@` ends a user and password, the last one does. What is kept is what tells a process from another:
-//! the program, its flags, the host of a URI. A secret that stands alone, with nothing around it to say what it is,
-//! cannot be told from any other word and is not found.
+//! The rules err on the side of hiding too much: past a credential, the rest of its argument goes
+//! with it, and where it is unclear which `@` ends a user and password, the last one does. What is
+//! kept is what tells a process from another: the program, its flags, the host of a URI. A secret
+//! that stands alone, with nothing around it to say what it is, cannot be told from any other word
+//! and is not found.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use crate::text::clean;
 /// What stands in place of a credential.
 pub const MASK: &str = "***";
 
-/// Programs whose short flags or subcommands take a credential that nothing in the word itself gives away.
+/// Programs whose short flags or subcommands take a credential that nothing in the word itself
+/// gives away.
 struct Program {
     names: &'static [&'static str],
     /// Flags that take a credential, as the next word or attached to a single letter (`-pVALUE`).
@@ -40,13 +42,15 @@ const PROGRAMS: &[Program] = &[
     Program { names: &["ldapsearch", "ldapmodify"], flags: &["-w"], verbs: &[] },
 ];
 
-/// The command line of `argv`, its arguments joined by single spaces, credentials replaced by [`MASK`] and control
-/// characters by U+FFFD, cut to at most `max_bytes` (with `...` at the end when something was cut).
+/// The command line of `argv`, its arguments joined by single spaces, credentials replaced by
+/// [`MASK`] and control characters by U+FFFD, cut to at most `max_bytes` (with `...` at the end
+/// when something was cut).
 ///
-/// Hidden are: user and password in a URI or in `user:password@host`; what follows a name such as `password`, `passwd`,
-/// `secret`, `token`, `cookie`, `credential` or `..._PASS` as the next word or after one of `= : , (`, whether in a flag,
-/// an environment variable, JSON, a connection string, an Erlang term (`-setcookie X`, `-kernel cookie X`,
-/// `{default_pass,<<"X">>}`) or a header; the credential flags and subcommands of some well-known programs.
+/// Hidden are: user and password in a URI or in `user:password@host`; what follows a name such as
+/// `password`, `passwd`, `secret`, `token`, `cookie`, `credential` or `..._PASS` as the next word
+/// or after one of `= : , (`, whether in a flag, an environment variable, JSON, a connection
+/// string, an Erlang term (`-setcookie X`, `-kernel cookie X`, `{default_pass,<<"X">>}`) or a
+/// header; the credential flags and subcommands of some well-known programs.
 pub fn command_line<S: AsRef<str>>(argv: &[S], max_bytes: usize) -> String {
     let mut redactor = Redactor { next: Next::Plain, programs: Vec::new() };
     let mut line = String::new();
@@ -79,7 +83,8 @@ enum Next {
 
 struct Redactor {
     next: Next,
-    /// The programs of [`PROGRAMS`] named so far. More than one can be: `sshpass -p X rabbitmqctl ...`.
+    /// The programs of [`PROGRAMS`] named so far. More than one can be:
+    /// `sshpass -p X rabbitmqctl ...`.
     programs: Vec<&'static Program>,
 }
 
@@ -155,7 +160,8 @@ impl Redactor {
     }
 }
 
-/// Where the value of the first secret name begins that is followed by `=`, `:`, `,` or `(`, quotes and blanks apart.
+/// Where the value of the first secret name begins that is followed by `=`, `:`, `,` or `(`, quotes
+/// and blanks apart.
 fn after_secret_name(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -1,9 +1,10 @@
 //! The TCP sockets that are there already when the agent starts, and the processes that hold them.
 //!
-//! The sockets come from the kernel by `NETLINK_SOCK_DIAG` (`sock_diag(7)`), one namespace at a time. The few messages
-//! that this takes are read here by hand, with every length checked; the structures are those of
-//! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>, in host byte order except for ports
-//! and addresses.
+//! The sockets come from the kernel by `NETLINK_SOCK_DIAG` (`sock_diag(7)`), one namespace at a
+//! time. The few messages that this takes are read here by hand, with every length checked; the
+//! structures are those of
+//! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/inet_diag.h>, in host byte
+//! order except for ports and addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,8 +24,9 @@ use super::netns::{self, Handle, NetnsError};
 /// `TCP_LISTEN` of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>.
 pub const TCP_LISTEN: u8 = 10;
 
-/// The states that are asked for, as bits of <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>: all but `TCP_TIME_WAIT` (6) and
-/// `TCP_NEW_SYN_RECV` (12), of which there can be very many and which have no owner.
+/// The states that are asked for, as bits of
+/// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>: all but `TCP_TIME_WAIT`
+/// (6) and `TCP_NEW_SYN_RECV` (12), of which there can be very many and which have no owner.
 const STATES: u32 = 0b10_1111_1011_1110;
 
 const IPPROTO_TCP: u8 = 6;
@@ -38,15 +40,18 @@ pub struct DiagSocket {
     pub local: SocketAddr,
     /// The other side; port 0 for a listener.
     pub peer: SocketAddr,
-    /// The number of the state in <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>; [`TCP_LISTEN`] for a listener.
+    /// The number of the state in
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/net/tcp_states.h>; [`TCP_LISTEN`] for
+    /// a listener.
     pub state: u8,
-    /// The inode number that `/proc/PID/fd` shows. Absent when no file descriptor leads to the socket: a connection that
-    /// still waits to be accepted, or one that was closed and sends its last data.
+    /// The inode number that `/proc/PID/fd` shows. Absent when no file descriptor leads to the
+    /// socket: a connection that still waits to be accepted, or one that was closed and sends its
+    /// last data.
     pub inode: Option<u64>,
     /// The user who made the socket, in the user namespace of the agent.
     pub uid: u32,
-    /// The socket cookie, the number that `bpf_get_socket_cookie` gives: the same for the life of the socket, and not given twice in a
-    /// network namespace.
+    /// The socket cookie, the number that `bpf_get_socket_cookie` gives: the same for the life of
+    /// the socket, and not given twice in a network namespace.
     pub cookie: u64,
     /// The inode number of the network namespace.
     pub netns: u32,
@@ -91,7 +96,8 @@ pub fn dump(netns: &Handle, wanted: impl Fn(u16, u16) -> bool) -> Result<Vec<Dia
     dump_from(&socket, inode, wanted)
 }
 
-/// The TCP sockets of the calling thread's own network namespace, as [`dump`]; this takes no privileges.
+/// The TCP sockets of the calling thread's own network namespace, as [`dump`]; this takes no
+/// privileges.
 ///
 /// # Errors
 ///
@@ -127,7 +133,8 @@ fn dump_from(socket: &OwnedFd, netns: u32, wanted: impl Fn(u16, u16) -> bool) ->
     Ok(found)
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`: all TCP sockets of a family in one of [`STATES`].
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`: all TCP sockets of a family in one of
+/// [`STATES`].
 fn request(family: u8, sequence: u32) -> Vec<u8> {
     // Family, protocol, no extensions, padding.
     let mut body = vec![family, IPPROTO_TCP, 0, 0];

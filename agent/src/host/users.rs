@@ -1,7 +1,7 @@
 //! User names for numeric user ids, from passwd(5) files.
 //!
-//! The agent is one static binary: it reads the file itself and does not ask NSS, so users who live in LDAP or another
-//! directory only have no name here.
+//! The agent is one static binary: it reads the file itself and does not ask NSS, so users who live
+//! in LDAP or another directory only have no name here.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,11 +19,12 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Users that are remembered at most.
 pub const MAX_USERS: usize = 16_384;
 
-/// Bytes of a user name at most (`LOGIN_NAME_MAX` on Linux, less the terminating NUL); longer ones are not names.
+/// Bytes of a user name at most (`LOGIN_NAME_MAX` on Linux, less the terminating NUL); longer ones
+/// are not names.
 const MAX_NAME_BYTES: usize = 255;
 
-/// What tells one state of a file from the next: device, inode, size, and time of last change in seconds and
-/// nanoseconds.
+/// What tells one state of a file from the next: device, inode, size, and time of last change in
+/// seconds and nanoseconds.
 type Stamp = (u64, u64, i64, i64, u64);
 
 /// The users of one passwd file, read again when the file changes.
@@ -42,7 +43,8 @@ impl Users {
 
     /// The name of `uid`: the first entry with that number, as getpwuid(3) would have it.
     ///
-    /// Costs a stat(2) where the file is the one already read. Absent when the file has no such user, or cannot be read.
+    /// Costs a stat(2) where the file is the one already read. Absent when the file has no such
+    /// user, or cannot be read.
     pub fn name(&mut self, uid: u32) -> Option<&str> {
         if self.refresh().is_err() {
             self.stamp = None;
@@ -56,7 +58,8 @@ impl Users {
             return Ok(());
         }
         let file = File::from(rustix::fs::open(&self.path, READ, Mode::empty())?);
-        // Taken from the open file: what is read is what is remembered, even if the path changes hands meanwhile.
+        // Taken from the open file: what is read is what is remembered, even if the path changes
+        // hands meanwhile.
         let stamp = stamp(&rustix::fs::fstat(&file)?);
         self.names = parse(&read_regular(file)?);
         self.stamp = Some(stamp);
@@ -64,10 +67,12 @@ impl Users {
     }
 }
 
-/// The name of `uid` in the `/etc/passwd` of another root directory, such as a container's, reached by `/proc/PID/root`.
+/// The name of `uid` in the `/etc/passwd` of another root directory, such as a container's, reached
+/// by `/proc/PID/root`.
 ///
-/// The files below `root` belong to someone else: links are followed inside of it only (openat2(2)), only a regular file
-/// is read, and only its first [`MAX_FILE_BYTES`]. Absent when there is no such user, or the file cannot be read.
+/// The files below `root` belong to someone else: links are followed inside of it only
+/// (openat2(2)), only a regular file is read, and only its first [`MAX_FILE_BYTES`]. Absent when
+/// there is no such user, or the file cannot be read.
 pub fn name_in_root(root: impl AsFd, uid: u32) -> Option<String> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = rustix::fs::openat2(root, "etc/passwd", READ, Mode::empty(), resolve).ok()?;
@@ -97,7 +102,8 @@ fn parse(text: &str) -> HashMap<u32, String> {
         let mut fields = line.split(':');
         let name = fields.next()?;
         let uid = fields.nth(1)?.parse().ok()?;
-        // `+` and `-` begin NIS directives; the rest is what no tool that adds users would let pass.
+        // `+` and `-` begin NIS directives; the rest is what no tool that adds users would let
+        // pass.
         let plausible = !name.is_empty()
             && name.len() <= MAX_NAME_BYTES
             && !name.starts_with(['+', '-'])

@@ -13,7 +13,8 @@ use std::{
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// Connections that may wait to be accepted: as many as a crowd makes at once, so that a scrape behind it still gets in.
+/// Connections that may wait to be accepted: as many as a crowd makes at once, so that a scrape
+/// behind it still gets in.
 const BACKLOG: u32 = 1024;
 
 /// Who may connect to a unix socket: the agent's user and group.

@@ -1,11 +1,13 @@
 //! The metrics address: two paths over HTTP/1.1, one request a connection.
 //!
-//! Whoever connects can do nothing but be answered and counted. A request is its head, at most [`MAX_HEAD`] bytes within [`HEAD_TIME`]; a
-//! body is never looked at. There are [`MAX_CONNECTIONS`] at most, and where all are taken the one that has been there longest makes room,
-//! so that a crowd that says nothing keeps nobody out. Nothing that is sent is ever written anywhere.
+//! Whoever connects can do nothing but be answered and counted. A request is its head, at most
+//! [`MAX_HEAD`] bytes within [`HEAD_TIME`]; a body is never looked at. There are
+//! [`MAX_CONNECTIONS`] at most, and where all are taken the one that has been there longest makes
+//! room, so that a crowd that says nothing keeps nobody out. Nothing that is sent is ever written
+//! anywhere.
 //!
-//! `httparse` and what is here are smaller than any server library, most of which would have to be turned off: keep-alive, pipelining,
-//! bodies, upgrades.
+//! `httparse` and what is here are smaller than any server library, most of which would have to be
+//! turned off: keep-alive, pipelining, bodies, upgrades.
 
 pub mod listen;
 mod request;
@@ -38,11 +40,12 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long it may take to read the answer and to close.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// What is read, and thrown away, after the answer: a connection that is closed with something unread is reset, and the answer may be lost
-/// with it (RFC 9112, section 9.6).
+/// What is read, and thrown away, after the answer: a connection that is closed with something
+/// unread is reset, and the answer may be lost with it (RFC 9112, section 9.6).
 const MAX_REST: u64 = 1 << 16;
 
-/// How long no connection is accepted after one could not be: descriptors are short, as a rule, and waiting for one must not spin.
+/// How long no connection is accepted after one could not be: descriptors are short, as a rule, and
+/// waiting for one must not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is answered.
@@ -74,7 +77,8 @@ pub async fn serve(listener: Listener, monitor: Arc<Monitor>, hosts: Hosts) {
             Stream::Unix(stream) => tokio::spawn(async move { converse(stream, &monitor, &hosts).await }),
         };
         open.push_back(connection.abort_handle());
-        // A request that is there already is answered before its connection can be the oldest of a crowd.
+        // A request that is there already is answered before its connection can be the oldest of a
+        // crowd.
         tokio::task::yield_now().await;
     }
 }

@@ -51,7 +51,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rs
 /// Smallest and largest ring buffer, bytes.
 const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
 
-/// How long the start waits until it is listened in every namespace. What takes longer goes on apart.
+/// How long the start waits until it is listened in every namespace. What takes longer goes on
+/// apart.
 const ARMING: Duration = Duration::from_secs(5);
 
 /// Reasons that are kept.
@@ -121,7 +122,8 @@ impl Counters {
     }
 }
 
-/// The kernel side: programs attached, maps open. Dropping it detaches everything; nothing is pinned.
+/// The kernel side: programs attached, maps open. Dropping it detaches everything; nothing is
+/// pinned.
 pub struct Armed {
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
@@ -152,7 +154,8 @@ impl Armed {
     ///
     /// # Errors
     ///
-    /// When the object cannot be loaded, or neither of the two reset hooks can be attached. Every other failure is in `coverage`.
+    /// When the object cannot be loaded, or neither of the two reset hooks can be attached. Every
+    /// other failure is in `coverage`.
     pub fn arm(options: &ArmOptions) -> Result<Self, KernelError> {
         let armed = Self::load_and_attach(options);
         let sees_resets =
@@ -201,7 +204,8 @@ impl Armed {
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
-        // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and returns the same one throughout.
+        // SAFETY: the ring buffer owns its file descriptor for as long as the AsyncFd lives, and
+        // returns the same one throughout.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
@@ -226,7 +230,8 @@ impl Armed {
         })
     }
 
-    /// One line for each hook that could not be attached: what the agent does not see without it, and why.
+    /// One line for each hook that could not be attached: what the agent does not see without it,
+    /// and why.
     pub fn blind_spots(&self) -> impl Iterator<Item = String> {
         self.attached.iter().filter(|attached| attached.program.is_none()).map(|attached| {
             format!(
@@ -238,14 +243,16 @@ impl Armed {
         })
     }
 
-    /// Hands what the kernel programs say about themselves on to the log from now on, if they say anything.
+    /// Hands what the kernel programs say about themselves on to the log from now on, if they say
+    /// anything.
     pub fn read_diagnostics(&mut self) {
         if let Some(reader) = &mut self.diagnostics {
             reader.start();
         }
     }
 
-    /// Watches other ports and namespaces from now on. What is watched before and after is watched throughout.
+    /// Watches other ports and namespaces from now on. What is watched before and after is watched
+    /// throughout.
     ///
     /// # Errors
     ///
@@ -337,16 +344,17 @@ impl Armed {
         })
     }
 
-    /// What was said on the connection of a reset that the tracepoint reported at this time in jiffies.
+    /// What was said on the connection of a reset that the tracepoint reported at this time in
+    /// jiffies.
     pub fn conversation(&mut self, reset: &Reset, jiffies: u32) -> Option<Conversation> {
         self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
     }
 
-    /// Handshakes that the tap forgot to make room for others, before their connections began. To be asked after [`Armed::detach`], when none is
-    /// added any more.
+    /// Handshakes that the tap forgot to make room for others, before their connections began. To
+    /// be asked after [`Armed::detach`], when none is added any more.
     ///
-    /// The kernel does not tell what it evicts from such maps. Nothing else takes entries out, so that it is what was put in and is not there
-    /// any more.
+    /// The kernel does not tell what it evicts from such maps. Nothing else takes entries out, so
+    /// that it is what was put in and is not there any more.
     ///
     /// # Errors
     ///
@@ -356,8 +364,8 @@ impl Armed {
         Ok(counters.handshakes_begun.saturating_sub(counters.handshakes_taken).saturating_sub(self.talk.waiting_handshakes()?))
     }
 
-    /// Listens for packets in these namespaces, and says in `coverage` how far that went. `failed` is why
-    /// others could not even be opened.
+    /// Listens for packets in these namespaces, and says in `coverage` how far that went. `failed`
+    /// is why others could not even be opened.
     pub fn listen(&mut self, namespaces: Vec<Handle>, failed: &[NetnsError]) {
         let wanted = namespaces.len() + failed.len();
         for netns in namespaces {
@@ -393,7 +401,8 @@ impl Armed {
         self.coverage.insert("packet_headers_sent".to_owned(), sent);
     }
 
-    /// Begins to listen for packets in one more namespace. [`Self::take_refused`] tells where that fails.
+    /// Begins to listen for packets in one more namespace. [`Self::take_refused`] tells where that
+    /// fails.
     pub fn follow(&mut self, netns: Handle) {
         if let (Some(ebpf), Ok(tap)) = (&mut self.ebpf, &mut self.tap)
             && let Err(error) = tap.listen(ebpf, netns)
@@ -487,7 +496,8 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, 
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
     let mut loader = loader::without_types();
     loader
-        // A refused program is verified anew for its log, which with every instruction in it takes long and is not read.
+        // A refused program is verified anew for its log, which with every instruction in it takes
+        // long and is not read.
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries("EVENTS", ring_size)
         .map_max_entries("CONNECTIONS", options.max_connections.max(1))
@@ -505,7 +515,8 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, 
         loader.override_global(name, format, true);
     }
     let loaded = match loader.load(OBJECT) {
-        // The error does not tell whether it was the limit, so the limit is lifted only after a failure, and it is tried once more.
+        // The error does not tell whether it was the limit, so the limit is lifted only after a
+        // failure, and it is tried once more.
         Err(_) if memlock::lift() => loader.load(OBJECT),
         loaded => loaded,
     };

@@ -1,10 +1,12 @@
-//! Reads the running kernel's BTF: where a struct keeps a member, what an enum calls its values, what a tracepoint hands
-//! to its probes.
+//! Reads the running kernel's BTF: where a struct keeps a member, what an enum calls its values,
+//! what a tracepoint hands to its probes.
 //!
-//! `rustc` emits no CO-RE relocations, so the offsets the kernel programs need are looked up here and handed to them as
-//! constants. Only what that needs is read; line info, functions and data sections are stepped over.
+//! `rustc` emits no CO-RE relocations, so the offsets the kernel programs need are looked up here
+//! and handed to them as constants. Only what that needs is read; line info, functions and data
+//! sections are stepped over.
 //!
-//! Format: <https://docs.kernel.org/bpf/btf.html>, with all kinds up to `BTF_KIND_ENUM64` (19), the last one known to
+//! Format: <https://docs.kernel.org/bpf/btf.html>, with all kinds up to `BTF_KIND_ENUM64` (19), the
+//! last one known to
 //! [`include/uapi/linux/btf.h`](https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/btf.h).
 
 mod bytes;
@@ -28,8 +30,8 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// No kernel's BTF comes near this many bytes; a larger file is not BTF.
 const MAX_FILE: u64 = 256 << 20;
 
-/// How many typedefs, qualifiers, array dimensions or nested anonymous members are followed. C code stays below ten; BTF
-/// that goes deeper runs in a circle.
+/// How many typedefs, qualifiers, array dimensions or nested anonymous members are followed. C code
+/// stays below ten; BTF that goes deeper runs in a circle.
 const MAX_DEPTH: u32 = 32;
 
 /// How many members one lookup may look at, so that crafted BTF cannot keep it busy.
@@ -64,7 +66,8 @@ pub enum BtfError {
     /// A BTF version this reader does not know.
     #[error("BTF version {0} is not known here (1 is); a newer release may read this kernel")]
     Version(u8),
-    /// A kind this reader does not know: its record's length is unknown too, so nothing behind it can be read.
+    /// A kind this reader does not know: its record's length is unknown too, so nothing behind it
+    /// can be read.
     #[error("BTF type {id} is of kind {kind}, which is not known here; a newer release may read this kernel")]
     UnknownKind {
         /// Number of the type in the BTF.
@@ -121,7 +124,8 @@ impl BtfError {
 /// Where a member lies in its struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Bytes from the start of the struct asked for; of a bit-field, to the byte that holds its first bit.
+    /// Bytes from the start of the struct asked for; of a bit-field, to the byte that holds its
+    /// first bit.
     pub offset: u32,
     /// Bytes: of the whole array for an array, of the declared type for a bit-field.
     pub size: u32,
@@ -132,7 +136,8 @@ pub struct Member {
 /// Which bits a bit-field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BitField {
-    /// Bits from the start of the struct asked for, counted as the machine's byte order counts them.
+    /// Bits from the start of the struct asked for, counted as the machine's byte order counts
+    /// them.
     pub offset: u32,
     /// Bits.
     pub size: u8,
@@ -163,11 +168,12 @@ pub struct Btf {
 }
 
 impl Btf {
-    /// Reads a BTF blob, such as the contents of [`VMLINUX`]. One pass over the type records; afterwards a lookup by name is
-    /// a binary search.
+    /// Reads a BTF blob, such as the contents of [`VMLINUX`]. One pass over the type records;
+    /// afterwards a lookup by name is a binary search.
     ///
     /// # Errors
-    /// If the bytes are not BTF of this machine's byte order, are damaged, or hold a kind that is not known.
+    /// If the bytes are not BTF of this machine's byte order, are damaged, or hold a kind that is
+    /// not known.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
         Ok(Self { raw: Raw::parse(bytes.into().into())? })
     }
@@ -192,12 +198,12 @@ impl Btf {
     }
 
     /// Where `struct name` (or `union name`) keeps the member `path`: names joined by dots, such as
-    /// `__sk_common.skc_daddr`. Members of anonymous structs and unions are named as in C; of an array on the way the
-    /// first element is taken; a pointer cannot be followed.
+    /// `__sk_common.skc_daddr`. Members of anonymous structs and unions are named as in C; of an
+    /// array on the way the first element is taken; a pointer cannot be followed.
     ///
     /// # Errors
-    /// [`BtfError::MissingType`] and [`BtfError::MissingMember`] if this kernel has no such thing, other variants if the
-    /// path cannot be followed or several structs of the name disagree.
+    /// [`BtfError::MissingType`] and [`BtfError::MissingMember`] if this kernel has no such thing,
+    /// other variants if the path cannot be followed or several structs of the name disagree.
     pub fn member_offset(&self, name: &str, path: &str) -> Result<Member, BtfError> {
         let answer = agreed("struct", name, self.composites(name), |ty| {
             match self.walk(name, ty, path) {
@@ -218,7 +224,8 @@ impl Btf {
         agreed("struct", name, self.composites(name), |ty| Ok(ty.size_or_type))
     }
 
-    /// Names and values of `enum name`, as declared. An unsigned 64-bit value beyond `i64::MAX` wraps.
+    /// Names and values of `enum name`, as declared. An unsigned 64-bit value beyond `i64::MAX`
+    /// wraps.
     ///
     /// # Errors
     /// If there is no such enum, or several different ones.
@@ -227,12 +234,12 @@ impl Btf {
         agreed("enum", name, enums, |ty| self.raw.enumerators(ty))
     }
 
-    /// The arguments of the tracepoint `name` in the order of its `TP_PROTO`, so that an argument's position here is its
-    /// position in the context of a raw or BTF tracepoint program.
+    /// The arguments of the tracepoint `name` in the order of its `TP_PROTO`, so that an argument's
+    /// position here is its position in the context of a raw or BTF tracepoint program.
     ///
     /// The prototype is the typedef `btf_trace_<name>` of
-    /// [`include/trace/bpf_probe.h`](https://github.com/torvalds/linux/blob/v6.12/include/trace/bpf_probe.h): a pointer to
-    /// a function whose first parameter, a `void *`, is not part of the `TP_PROTO`.
+    /// [`include/trace/bpf_probe.h`](https://github.com/torvalds/linux/blob/v6.12/include/trace/bpf_probe.h):
+    /// a pointer to a function whose first parameter, a `void *`, is not part of the `TP_PROTO`.
     ///
     /// # Errors
     /// If there is no such tracepoint, or its prototype has another shape.

@@ -12,8 +12,9 @@ pub fn boottime_ns() -> u64 {
 
 /// Length of a jiffy.
 ///
-/// The coarse clocks tick with the timer interrupt, so their resolution is `TICK_NSEC`, which no other interface tells
-/// (posix_get_coarse_res(), <https://github.com/torvalds/linux/blob/v6.12/kernel/time/posix-timers.c>).
+/// The coarse clocks tick with the timer interrupt, so their resolution is `TICK_NSEC`, which no
+/// other interface tells (posix_get_coarse_res(),
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/time/posix-timers.c>).
 pub fn jiffy() -> Duration {
     Duration::from_nanos(nanoseconds(clock_getres(ClockId::MonotonicCoarse)))
 }
@@ -24,13 +25,14 @@ pub fn jiffies_a_second() -> u32 {
     u32::try_from((1_000_000_000 + length / 2) / length).unwrap_or(1000)
 }
 
-/// Wall-clock time of a moment on `CLOCK_BOOTTIME`, by the present distance of the two clocks: after a step of the wall clock, events
-/// carry the corrected time.
+/// Wall-clock time of a moment on `CLOCK_BOOTTIME`, by the present distance of the two clocks:
+/// after a step of the wall clock, events carry the corrected time.
 pub fn wall_time(moment_ns: u64) -> Timestamp {
     wall_time_at(moment_ns, boottime_ns(), Timestamp::now())
 }
 
-/// [`wall_time`], with what both clocks show now. Of a moment that is yet to come, or too far back for a timestamp, the present one.
+/// [`wall_time`], with what both clocks show now. Of a moment that is yet to come, or too far back
+/// for a timestamp, the present one.
 fn wall_time_at(moment_ns: u64, boottime_ns: u64, now: Timestamp) -> Timestamp {
     let age = i64::try_from(boottime_ns.saturating_sub(moment_ns)).unwrap_or(i64::MAX);
     now.checked_sub(SignedDuration::from_nanos(age)).unwrap_or(now)
@@ -56,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_stepped_wall_clock_moves_what_is_told_after_the_step_and_not_how_long_ago_it_was() {
-        // Two moments a second apart, told two seconds after the second; in between the clock was set, by an hour or so.
+        // Two moments a second apart, told two seconds after the second; in between the clock was
+        // set, by an hour or so.
         let (first, second, now) = (100 * SECOND, 101 * SECOND, 103 * SECOND);
         for wall in ["2026-11-21T13:00:03Z", "2026-11-21T12:00:03Z", "2026-11-21T11:00:03Z"] {
             let wall = time(wall);

@@ -33,7 +33,8 @@ use crate::{
 pub(super) const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): a kernel thread owns no sockets of ours.
+/// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): a kernel
+/// thread owns no sockets of ours.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// `RCV_SHUTDOWN` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
@@ -67,9 +68,11 @@ pub enum Record {
     /// A connection begins to end, or one that was being opened was given up.
     /// Jiffies then, low 32 bits.
     Ending(Box<Reset>, u32),
-    /// A process was seen with a watched socket for the first time, in this network namespace (0: not known).
+    /// A process was seen with a watched socket for the first time, in this network namespace (0:
+    /// not known).
     Process(Task, u32),
-    /// A process closed the socket of this identity, which had been reset before, or whose peer had sent FIN.
+    /// A process closed the socket of this identity, which had been reset before, or whose peer had
+    /// sent FIN.
     Closed(u64, Task),
     /// A RST arrived, whatever the kernel made of it.
     Arrived(Place, Box<Wire>),
@@ -118,7 +121,8 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// On a record of the wrong length or kind, or a reset without addresses. Such a reset counts as lost.
+    /// On a record of the wrong length or kind, or a reset without addresses. Such a reset counts
+    /// as lost.
     pub fn decode(&self, bytes: &[u8]) -> Result<Record, DecodeError> {
         let kind = header(bytes).ok_or(DecodeError::Length(bytes.len()))?.kind;
         match kind {
@@ -270,7 +274,8 @@ impl Decoder {
             bytes_received: record.bytes_received,
             bytes_sent: record.bytes_sent,
             bytes_in_flight: plausible(in_flight),
-            // tp->srtt_us holds eighths (<https://github.com/torvalds/linux/blob/v6.12/include/linux/tcp.h>).
+            // tp->srtt_us holds eighths
+            // (<https://github.com/torvalds/linux/blob/v6.12/include/linux/tcp.h>).
             srtt: (record.srtt_us8 != 0).then(|| Duration::from_micros(u64::from(record.srtt_us8 >> 3))),
             min_rtt: (record.rtt_min_us != u32::MAX).then(|| Duration::from_micros(u64::from(record.rtt_min_us))),
             retransmits: record.retransmits,
@@ -282,7 +287,8 @@ impl Decoder {
     }
 }
 
-/// Differences of sequence numbers above half the space are negative: the members were read while they moved, or never set.
+/// Differences of sequence numbers above half the space are negative: the members were read while
+/// they moved, or never set.
 fn plausible(difference: u32) -> u32 {
     if difference > u32::MAX / 2 { 0 } else { difference }
 }
@@ -311,7 +317,8 @@ fn read<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
     if bytes.len() != size_of::<T>() {
         return Err(DecodeError::Length(bytes.len()));
     }
-    // SAFETY: as many readable bytes as the type has; every bit pattern is a value, and the read does not need alignment.
+    // SAFETY: as many readable bytes as the type has; every bit pattern is a value, and the read
+    // does not need alignment.
     Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
@@ -371,8 +378,9 @@ fn task(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> Option<Task>
     })
 }
 
-/// The process that is remembered for a connection. Where a kernel thread closes for one that connected and has just been killed, as the worker of
-/// Multipath TCP does, the killed one is who closed.
+/// The process that is remembered for a connection. Where a kernel thread closes for one that
+/// connected and has just been killed, as the worker of Multipath TCP does, the killed one is who
+/// closed.
 fn remembered(connection: &rstblame_ebpf::Connection, record: &ResetRecord) -> Option<(Task, KnownFrom)> {
     let from = match connection.owner {
         owner::CONNECT => KnownFrom::Connect,

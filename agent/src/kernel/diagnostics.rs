@@ -1,7 +1,9 @@
-//! What the kernel programs say about themselves (aya-log), on its way into the agent's log at level debug.
+//! What the kernel programs say about themselves (aya-log), on its way into the agent's log at
+//! level debug.
 //!
-//! A thread of its own reads it: aya-log reads until there is nothing left and gives up with a panic on what it cannot read, and neither may
-//! hold up or end the agent. What finds no room in the buffer is lost, and counted.
+//! A thread of its own reads it: aya-log reads until there is nothing left and gives up with a
+//! panic on what it cannot read, and neither may hold up or end the agent. What finds no room in
+//! the buffer is lost, and counted.
 
 use std::{
     os::fd::AsFd as _,
@@ -29,7 +31,8 @@ pub const MAP: &str = "AYA_LOGS";
 /// How long the thread may sleep before it looks whether it is still wanted.
 const NAP: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Whether the kernel programs say what goes wrong in them. Settled when they are loaded: without it the verifier removes the code.
+/// Whether the kernel programs say what goes wrong in them. Settled when they are loaded: without
+/// it the verifier removes the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Diagnostics {
     #[default]
@@ -101,7 +104,8 @@ impl Reader {
 }
 
 fn run(mut logger: EbpfLogger<Forward>, ends: &AtomicBool) {
-    // This thread is there before the agent gives up what it no longer needs, and would keep it. Reading mapped memory takes none of it.
+    // This thread is there before the agent gives up what it no longer needs, and would keep it.
+    // Reading mapped memory takes none of it.
     if let Err(error) = capabilities::drop_to(CapabilitySet::empty()) {
         tracing::warn!(%error, "the thread that reads what the kernel programs say keeps its capabilities");
     }

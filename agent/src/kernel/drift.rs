@@ -1,5 +1,6 @@
-//! What each kernel of `testdata/kernels` offers, held against `testdata/kernels/table.md`: a kernel that moves something is noticed here, and not on
-//! somebody's broker. `cargo xtask fixtures` makes the files, on the kernels themselves.
+//! What each kernel of `testdata/kernels` offers, held against `testdata/kernels/table.md`: a
+//! kernel that moves something is noticed here, and not on somebody's broker.
+//! `cargo xtask fixtures` makes the files, on the kernels themselves.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -76,7 +77,8 @@ fn fields(format: &RecordFormat) -> String {
     there.join(", ")
 }
 
-/// One kernel: each hook with the rungs of the ladder that it offers, and what of the layout is missing.
+/// One kernel: each hook with the rungs of the ladder that it offers, and what of the layout is
+/// missing.
 fn kernel(folder: &Path, text: &mut String) {
     let release = fs::read_to_string(folder.join("release")).unwrap();
     writeln!(text, "\n## {} ({})\n", folder.file_name().unwrap().to_string_lossy(), release.trim()).unwrap();
@@ -127,7 +129,8 @@ fn every_kernel_has_what_no_reset_can_do_without() {
         for name in ["tcp_send_reset", "tcp_receive_reset"] {
             let format = format(name);
             assert!(format.saddr != ABSENT && format.daddr != ABSENT && format.skaddr != ABSENT, "{name} in {}", folder.display());
-            // Ports of their own and the address of either family, or both within a `struct sockaddr`.
+            // Ports of their own and the address of either family, or both within a
+            // `struct sockaddr`.
             let own = format.sport != ABSENT && format.dport != ABSENT && (format.family != ABSENT || format.saddr_v6 != ABSENT);
             let sockaddr = format.sport == ABSENT && format.saddr_v6 == ABSENT;
             assert!(own || sockaddr, "{name} in {}", folder.display());

@@ -1,4 +1,5 @@
-//! The tap on packets that were never on a wire (`BPF_PROG_TEST_RUN`): the kernel program itself against the rules that it keeps.
+//! The tap on packets that were never on a wire (`BPF_PROG_TEST_RUN`): the kernel program itself
+//! against the rules that it keeps.
 
 use aya::{
     Ebpf,
@@ -66,12 +67,14 @@ impl DryRun {
         Ok(Self { ebpf, _tap: tap, talk, ring })
     }
 
-    /// The records that the programs have written since they were last asked for, for a [`Decoder`](super::decode::Decoder).
+    /// The records that the programs have written since they were last asked for, for a
+    /// [`Decoder`](super::decode::Decoder).
     pub fn records(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.ring.next().map(|record| record.to_vec())).collect()
     }
 
-    /// Lets an Ethernet frame arrive. One that is neither of IPv4 nor of IPv6 no program is asked about.
+    /// Lets an Ethernet frame arrive. One that is neither of IPv4 nor of IPv6 no program is asked
+    /// about.
     ///
     /// # Errors
     ///
@@ -86,7 +89,8 @@ impl DryRun {
         Ok(())
     }
 
-    /// What was said on a connection of which both ends arrived, in this network namespace. `role`: that of its local end.
+    /// What was said on a connection of which both ends arrived, in this network namespace. `role`:
+    /// that of its local end.
     pub fn conversation(&self, tuple: Tuple, role: Role, netns: u32) -> Option<Conversation> {
         let [peer, _] = self.talk.directions(tuple, netns);
         let [local, _] = self.talk.directions(tuple.reversed(), netns);

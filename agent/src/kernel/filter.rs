@@ -1,4 +1,5 @@
-//! The filter of the kernel programs, in maps: set before anything is attached, and changed while they run.
+//! The filter of the kernel programs, in maps: set before anything is attached, and changed while
+//! they run.
 
 use aya::{
     Ebpf, Pod,
@@ -23,8 +24,9 @@ pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>, budge
     Ok(())
 }
 
-/// Changes the filter under running programs. They read one word or entry at a time, so what is in both filters passes at every moment: first
-/// everything of either is let through, then what is only in the old one is taken away.
+/// Changes the filter under running programs. They read one word or entry at a time, so what is in
+/// both filters passes at every moment: first everything of either is let through, then what is
+/// only in the old one is taken away.
 pub(super) fn change(
     ebpf: &mut Ebpf,
     (old_ports, old_netns): (&PortSet, Option<&[u32]>),

@@ -21,17 +21,19 @@ use crate::flow::{Role, flood::Place};
 /// Seconds after which a key of which nothing came is forgotten, so that there is room for others.
 const IDLE: u64 = 10;
 
-/// Share of its class's budget that one key may have, for resets of connections: one part in so many.
+/// Share of its class's budget that one key may have, for resets of connections: one part in so
+/// many.
 const KEY_SHARE: u32 = 2;
 
 /// Share of the budget that classes without a connection have: one part in so many.
 const STRAY_SHARE: u32 = 5;
 
-/// The budgets of all classes, when resets of connections have `records` a second (0: no bounds), and of what is alike no more than `above`
-/// (0: all) is to go out whole.
+/// The budgets of all classes, when resets of connections have `records` a second (0: no bounds),
+/// and of what is alike no more than `above` (0: all) is to go out whole.
 pub fn budgets(records: u32, above: u32) -> Budgets {
     let strays = records.div_ceil(STRAY_SHARE);
-    // Refusals of one peer are alike. What befalls its connections need not be, and user space has to see it to tell.
+    // Refusals of one peer are alike. What befalls its connections need not be, and user space has
+    // to see it to tell.
     let alike = if above == 0 { strays } else { above.min(strays) };
     [
         Budget { class: strays, key: alike },
@@ -92,7 +94,8 @@ impl Floods {
         Ok(Self { tracked, untracked, untracked_read: Default::default() })
     }
 
-    /// What was counted in seconds that are over: those before `second`, since boot. All of it for `u64::MAX`, once nothing is attached.
+    /// What was counted in seconds that are over: those before `second`, since boot. All of it for
+    /// `u64::MAX`, once nothing is attached.
     ///
     /// # Errors
     ///
@@ -124,7 +127,8 @@ impl Tracked {
         }
         for key in idle {
             self.read.remove(&key);
-            // A program that was about to count may still do so, for nobody to read: all in all it is counted, and shows at the end.
+            // A program that was about to count may still do so, for nobody to read: all in all it
+            // is counted, and shows at the end.
             let _gone_either_way = self.map.remove(&key);
         }
         Ok(())

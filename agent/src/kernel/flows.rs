@@ -57,7 +57,8 @@ impl Flows {
     fn slot(&self, slot: u32, key: &FlowKey) -> Option<FlowState> {
         let read = || self.slots.get(&slot, 0).ok().filter(|slot| slot.key == *key);
         let found = read()?;
-        // The kernel copies a slot while its programs may put another direction down in it. Then its key is not there any more.
+        // The kernel copies a slot while its programs may put another direction down in it. Then
+        // its key is not there any more.
         read().map(|_| found.state)
     }
 }
@@ -83,7 +84,8 @@ mod tests {
         0x2ffd_72db_d01a_dfb7,
     ];
 
-    /// A direction of one of the connections that a broker has: few clients, and their ports in a row.
+    /// A direction of one of the connections that a broker has: few clients, and their ports in a
+    /// row.
     fn key(number: u32) -> FlowKey {
         let mut key = FlowKey { local_port: 5672, family: 2, netns: 4_026_531_840, ..FlowKey::default() };
         let [.., client] = (number % 5).to_be_bytes();

@@ -1,6 +1,8 @@
-//! The hooks, and the ladder of ways to attach each: a BTF tracepoint where the kernel takes it, else a plain tracepoint.
+//! The hooks, and the ladder of ways to attach each: a BTF tracepoint where the kernel takes it,
+//! else a plain tracepoint.
 //!
-//! Support is what load and attach say, never the kernel's version: distributions backport. Why each rung failed is kept.
+//! Support is what load and attach say, never the kernel's version: distributions backport. Why
+//! each rung failed is kept.
 
 use aya::{
     Btf, Ebpf,
@@ -92,7 +94,8 @@ pub const OOM: Hook = Hook {
     serves: "whether the out-of-memory killer did",
 };
 
-/// All hooks. Those that feed what the resets are reported with come first, so that nothing is reported before it is known.
+/// All hooks. Those that feed what the resets are reported with come first, so that nothing is
+/// reported before it is known.
 pub const ALL: [Hook; 6] = [SIGNAL, OOM, DESTROY_SOCK, SOCK_STATE, SEND_RESET, RECEIVE_RESET];
 
 /// Which rungs of the ladder may be used.
@@ -230,8 +233,9 @@ pub fn explain(error: &ProgramError) -> String {
     if code == Some(libc::EPERM) { format!("missing CAP_BPF or CAP_PERFMON ({text})") } else { text }
 }
 
-/// Firings that the kernel skipped because the program was already running on that CPU, from the program's `fdinfo`
-/// (`recursion_misses`, since Linux 5.12: <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, `bpf_prog_show_fdinfo()`).
+/// Firings that the kernel skipped because the program was already running on that CPU, from the
+/// program's `fdinfo` (`recursion_misses`, since Linux 5.12:
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, `bpf_prog_show_fdinfo()`).
 pub fn skipped(ebpf: &Ebpf, program: &str) -> u64 {
     pulse::program_member(ebpf, program, "recursion_misses").unwrap_or(0)
 }

@@ -89,7 +89,8 @@ impl Knowledge {
     }
 }
 
-/// Which argument of `tcp_send_reset` is the reason: asked of the running kernel, since distributions backport.
+/// Which argument of `tcp_send_reset` is the reason: asked of the running kernel, since
+/// distributions backport.
 fn reason_argument(btf: &Btf) -> u32 {
     btf.tracepoint_params(hooks::SEND_RESET.tracepoint)
         .ok()
@@ -125,7 +126,8 @@ pub(super) fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap
             )
         },
     );
-    // The tracepoint was moved before the test for a full socket in the same release that added the reason (commit 19822a980e19).
+    // The tracepoint was moved before the test for a full socket in the same release that added the
+    // reason (commit 19822a980e19).
     coverage.insert(
         "resets_without_socket".to_owned(),
         if knowledge.reasons.is_empty() {

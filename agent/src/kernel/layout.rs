@@ -1,4 +1,5 @@
-//! Where things lie in the running kernel: from its BTF into the [`Layout`], from tracefs into a [`RecordFormat`].
+//! Where things lie in the running kernel: from its BTF into the [`Layout`], from tracefs into a
+//! [`RecordFormat`].
 
 use rstblame_ebpf::{ABSENT, Layout, RecordFormat};
 

@@ -8,8 +8,9 @@ use crate::privileges::seccomp;
 
 /// A loader that has not read the kernel's types.
 ///
-/// `EbpfLoader::new()` of aya 0.14 reads all of them, to relocate by them, and cannot be told not to. The object has no relocations: rustc emits
-/// none. It takes longer than all programs take to be verified, and more memory than the agent needs ever after. So the loader is made on a thread
+/// `EbpfLoader::new()` of aya 0.14 reads all of them, to relocate by them, and cannot be told not
+/// to. The object has no relocations: rustc emits none. It takes longer than all programs take to
+/// be verified, and more memory than the agent needs ever after. So the loader is made on a thread
 /// that may open no files: then it does without.
 pub(super) fn without_types() -> EbpfLoader<'static> {
     let make = || {

@@ -8,7 +8,8 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::Memlock).current
 }
 
-/// Lifts the limit, which takes `CAP_SYS_RESOURCE` where the hard limit is in the way too. Tells whether there was one and it is gone.
+/// Lifts the limit, which takes `CAP_SYS_RESOURCE` where the hard limit is in the way too. Tells
+/// whether there was one and it is gone.
 pub fn lift() -> bool {
     limit().is_some() && setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }).is_ok()
 }

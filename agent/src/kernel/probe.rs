@@ -1,4 +1,5 @@
-//! Everything that arming does, done once by every way there is, and undone: what `rstblame check` reports.
+//! Everything that arming does, done once by every way there is, and undone: what `rstblame check`
+//! reports.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,8 @@ pub struct Probe {
     pub programs: Result<Programs, KernelError>,
 }
 
-/// Tries every rung that `options.ladder` allows. No port is watched meanwhile: nothing is recorded, and nothing stays behind.
+/// Tries every rung that `options.ladder` allows. No port is watched meanwhile: nothing is
+/// recorded, and nothing stays behind.
 pub fn probe(options: &ArmOptions) -> Probe {
     let knowledge = Knowledge::gather(options);
     Probe { sources: coverage(&[], &knowledge), programs: programs(options, &knowledge) }

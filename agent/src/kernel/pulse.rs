@@ -1,4 +1,5 @@
-//! Whether the kernel side is still there: hooks that are attached, and a way from the ring buffer to the agent that is open.
+//! Whether the kernel side is still there: hooks that are attached, and a way from the ring buffer
+//! to the agent that is open.
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,9 @@ use super::{error::first_line, hooks::explain, tap::program};
 /// The program that writes a heartbeat.
 const HEARTBEAT: &str = "heartbeat";
 
-/// What it is run on: the kernel wants an Ethernet header and something behind it, and the program looks at neither
-/// (`bpf_prog_test_run_skb()`, <https://github.com/torvalds/linux/blob/v6.12/net/bpf/test_run.c>).
+/// What it is run on: the kernel wants an Ethernet header and something behind it, and the program
+/// looks at neither (`bpf_prog_test_run_skb()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/bpf/test_run.c>).
 const FRAME: [u8; 64] = [0; 64];
 
 /// Whether a hook is attached.
@@ -31,7 +33,8 @@ pub enum HookState {
     /// This kernel would not have it: see `coverage`.
     Missing,
     /// It was attached. A plain tracepoint before Linux 5.15 has no link to ask
-    /// (<https://github.com/torvalds/linux/blob/v5.15/kernel/bpf/syscall.c>, `bpf_perf_link_attach()`).
+    /// (<https://github.com/torvalds/linux/blob/v5.15/kernel/bpf/syscall.c>,
+    /// `bpf_perf_link_attach()`).
     Unverifiable,
 }
 

@@ -24,10 +24,12 @@ use crate::{
     flow::{Reset, SocketKind, Tuple},
 };
 
-/// Resets without a connection of their own, a second, for which it is looked up: a flood of refused connections has nothing to tell.
+/// Resets without a connection of their own, a second, for which it is looked up: a flood of
+/// refused connections has nothing to tell.
 const STRAY_LOOKUPS: u32 = 1000;
 
-/// By how much the first byte may seem to come before the handshake was finished: the end of a handshake is noted by another program.
+/// By how much the first byte may seem to come before the handshake was finished: the end of a
+/// handshake is noted by another program.
 const SLACK_NS: u64 = 1_000_000_000;
 
 /// The maps of the kernel side that tell.

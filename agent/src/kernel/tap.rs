@@ -1,8 +1,9 @@
 //! Where the packet tap listens: packet sockets in each watched network namespace.
 //!
-//! Two are bound to one protocol each, so that they see what arrives and nothing that leaves, each packet once, and cost nothing on the way
-//! out (packet(7)). A third for all protocols sees what leaves; it can be left out. All keep their namespace alive, so those of a namespace
-//! that nothing else keeps are closed ([`Tap::retain`]).
+//! Two are bound to one protocol each, so that they see what arrives and nothing that leaves, each
+//! packet once, and cost nothing on the way out (packet(7)). A third for all protocols sees what
+//! leaves; it can be left out. All keep their namespace alive, so those of a namespace that nothing
+//! else keeps are closed ([`Tap::retain`]).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,7 +36,8 @@ use crate::{
 /// Namespaces listened in at once.
 const MAX_NAMESPACES: usize = 4096;
 
-/// Threads that open and close sockets, and jobs that may wait for one: every socket of every namespace.
+/// Threads that open and close sockets, and jobs that may wait for one: every socket of every
+/// namespace.
 const THREADS: usize = 16;
 const JOBS: usize = 4 * MAX_NAMESPACES;
 
@@ -43,11 +45,13 @@ const JOBS: usize = 4 * MAX_NAMESPACES;
 const ARRIVING: [(&str, i32); 2] = [("tap_ipv4", libc::ETH_P_IP), ("tap_ipv6", libc::ETH_P_IPV6)];
 const EGRESS: &str = "egress";
 
-/// The program that both of them hand segments to that AMQP is followed in, and the map by which they find it.
+/// The program that both of them hand segments to that AMQP is followed in, and the map by which
+/// they find it.
 const FOLLOWER: &str = "amqp";
 const FOLLOWERS: &str = "FOLLOWERS";
 
-/// Says `1` on a kernel with `PREEMPT_RT` (<https://github.com/torvalds/linux/blob/v6.12/kernel/ksysfs.c>).
+/// Says `1` on a kernel with `PREEMPT_RT`
+/// (<https://github.com/torvalds/linux/blob/v6.12/kernel/ksysfs.c>).
 const REALTIME: &str = "/sys/kernel/realtime";
 
 /// Why the tap does not listen in a namespace.
@@ -102,7 +106,8 @@ pub struct Extras {
 }
 
 impl Tap {
-    /// Name of the program for frames of a type (`ETH_P_*`, host byte order) that arrive, where there is one.
+    /// Name of the program for frames of a type (`ETH_P_*`, host byte order) that arrive, where
+    /// there is one.
     pub(super) fn arriving(ethertype: u16) -> Option<&'static str> {
         ARRIVING.iter().find(|(_, protocol)| *protocol == i32::from(ethertype)).map(|(name, _)| *name)
     }
@@ -150,8 +155,8 @@ impl Tap {
         self.egress.as_ref().copied().map_err(String::as_str)
     }
 
-    /// Begins to listen in a namespace, apart: [`Self::listened`] tells what became of it. Does nothing
-    /// where it listens already, or is about to.
+    /// Begins to listen in a namespace, apart: [`Self::listened`] tells what became of it. Does
+    /// nothing where it listens already, or is about to.
     ///
     /// # Errors
     ///
@@ -198,8 +203,8 @@ impl Tap {
         Ok(programs)
     }
 
-    /// What became of namespaces that it was to listen in, those that are known by now: the socket by
-    /// which the tables of each are asked, or why it does not listen there.
+    /// What became of namespaces that it was to listen in, those that are known by now: the socket
+    /// by which the tables of each are asked, or why it does not listen there.
     pub fn listened(&mut self) -> Vec<(u32, Result<Option<OwnedFd>, TapError>)> {
         let mut all = Vec::new();
         while let Ok(opened) = self.opened.1.try_recv() {
@@ -208,8 +213,8 @@ impl Tap {
         all
     }
 
-    /// As [`Self::listened`], once all are known, or at `deadline`: those of which nothing is known then
-    /// are told of, too, and go on.
+    /// As [`Self::listened`], once all are known, or at `deadline`: those of which nothing is known
+    /// then are told of, too, and go on.
     pub fn wait_listened(&mut self, deadline: Instant) -> Vec<(u32, Result<Option<OwnedFd>, TapError>)> {
         let mut all = Vec::new();
         while !self.opening.is_empty()
@@ -261,9 +266,10 @@ impl Tap {
         self.close_all(all);
     }
 
-    /// Closes sockets apart. Each waits until every processor is through with it (`synchronize_net()` in
-    /// <https://github.com/torvalds/linux/blob/v6.12/net/packet/af_packet.c>, `packet_release()`), some
-    /// 45 ms; those that wait at the same time wait together.
+    /// Closes sockets apart. Each waits until every processor is through with it
+    /// (`synchronize_net()` in
+    /// <https://github.com/torvalds/linux/blob/v6.12/net/packet/af_packet.c>, `packet_release()`),
+    /// some 45 ms; those that wait at the same time wait together.
     fn close_all(&self, sockets: Vec<OwnedFd>) {
         for socket in sockets {
             // It sees nothing more from here on, whenever it is closed.
@@ -311,7 +317,8 @@ fn follow(ebpf: &mut Ebpf, load: &mut impl FnMut(&mut Ebpf, &str) -> Result<(), 
     Ok(followers)
 }
 
-/// Segments are handed over by a map of this CPU's own, and with `PREEMPT_RT` one socket filter may run in the midst of another.
+/// Segments are handed over by a map of this CPU's own, and with `PREEMPT_RT` one socket filter may
+/// run in the midst of another.
 fn preempts_softirqs() -> bool {
     std::fs::read_to_string(REALTIME).is_ok_and(|text| text.trim() == "1")
 }

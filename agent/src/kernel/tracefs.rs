@@ -1,9 +1,9 @@
-//! Reads what tracefs says about a tracepoint: its number, where its record keeps each field, and the names it prints for
-//! the values of a field.
+//! Reads what tracefs says about a tracepoint: its number, where its record keeps each field, and
+//! the names it prints for the values of a field.
 //!
 //! This is the way on kernels without BTF. The text is written by `f_show` of
-//! [`kernel/trace/trace_events.c`](https://github.com/torvalds/linux/blob/v6.12/kernel/trace/trace_events.c). Fields move
-//! between kernels, so nothing about a record is taken for granted.
+//! [`kernel/trace/trace_events.c`](https://github.com/torvalds/linux/blob/v6.12/kernel/trace/trace_events.c).
+//! Fields move between kernels, so nothing about a record is taken for granted.
 
 #[cfg(test)]
 mod tests;
@@ -62,7 +62,8 @@ pub struct Field {
 /// What a `format` file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
-    /// Number of the tracepoint, as `perf_event_open(2)` wants it in `config`. Differs from boot to boot.
+    /// Number of the tracepoint, as `perf_event_open(2)` wants it in `config`. Differs from boot to
+    /// boot.
     pub id: u32,
     /// All fields in the order of the record, those common to all tracepoints first.
     pub fields: Vec<Field>,
@@ -107,10 +108,11 @@ impl Format {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The names the tracepoint prints for the values of a field: the table of its `__print_symbolic(REC->field, ...)`.
+    /// The names the tracepoint prints for the values of a field: the table of its
+    /// `__print_symbolic(REC->field, ...)`.
     ///
-    /// Empty if it prints none. Entries whose value is not a number are left out: the kernel leaves the names of
-    /// enumerators there that the tracepoint did not export.
+    /// Empty if it prints none. Entries whose value is not a number are left out: the kernel leaves
+    /// the names of enumerators there that the tracepoint did not export.
     pub fn symbols(&self, field: &str) -> Vec<(i64, &str)> {
         let mut calls = self.print_fmt.split("__print_symbolic(").skip(1);
         let table = calls.find_map(|call| {
@@ -148,7 +150,8 @@ fn parse_number(text: &str) -> Option<i64> {
     }
 }
 
-/// What follows `field:` on its line: a declaration, then `offset`, `size` and `signed`, each ended by a semicolon.
+/// What follows `field:` on its line: a declaration, then `offset`, `size` and `signed`, each ended
+/// by a semicolon.
 fn parse_field(text: &str) -> Option<Field> {
     let mut parts = text.split(';').map(str::trim);
     let (ctype, name, is_array) = split_declaration(parts.next()?)?;
@@ -187,8 +190,8 @@ fn split_declaration(text: &str) -> Option<(&str, &str, bool)> {
 
 /// Where tracefs is mounted, whether this process may read it or not.
 ///
-/// Without a mount, the two places the kernel itself offers count if there are `events` in them: `/sys/kernel/tracing`,
-/// and before Linux 4.1 `/sys/kernel/debug/tracing`.
+/// Without a mount, the two places the kernel itself offers count if there are `events` in them:
+/// `/sys/kernel/tracing`, and before Linux 4.1 `/sys/kernel/debug/tracing`.
 pub fn tracefs_root() -> Option<PathBuf> {
     let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
     mounted_at(&mounts, b"tracefs").or_else(|| {
@@ -206,7 +209,8 @@ fn mounted_at(mounts: &[u8], fs_type: &[u8]) -> Option<PathBuf> {
     })
 }
 
-/// Undoes the `\040` form in which `/proc/self/mounts` writes blanks, line ends and backslashes; see `mangle_path` of
+/// Undoes the `\040` form in which `/proc/self/mounts` writes blanks, line ends and backslashes;
+/// see `mangle_path` of
 /// [`fs/seq_file.c`](https://github.com/torvalds/linux/blob/v6.12/fs/seq_file.c).
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());

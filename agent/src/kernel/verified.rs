@@ -1,4 +1,5 @@
-//! Loading programs side by side: the verifier works through each on one processor, and is what arming waits for.
+//! Loading programs side by side: the verifier works through each on one processor, and is what
+//! arming waits for.
 
 use std::{
     collections::HashMap,
@@ -40,7 +41,8 @@ impl Load<'_> {
 pub(super) struct Verified(HashMap<&'static str, Result<(), ProgramError>>);
 
 impl Verified {
-    /// Loads programs on all processors, in this order. Linux verifies side by side what the privileged load (`bpf_check()`,
+    /// Loads programs on all processors, in this order. Linux verifies side by side what the
+    /// privileged load (`bpf_check()`,
     /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>).
     pub(super) fn ahead(ebpf: &mut Ebpf, wanted: &[(&'static str, Load<'_>)]) -> Self {
         let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();

@@ -33,7 +33,8 @@ impl Line<'_> {
         Self { time, level, message: String::new(), fields: Vec::new() }
     }
 
-    /// The line, with its newline; never longer than [`LONGEST`]. Fields that find no room are left out.
+    /// The line, with its newline; never longer than [`LONGEST`]. Fields that find no room are left
+    /// out.
     pub fn render(&self, format: LogFormat) -> String {
         let mut out = match format {
             LogFormat::Human => {
@@ -109,8 +110,8 @@ fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Appends a text of which nothing can end the line, move a cursor, or turn the direction of writing: names of processes and answers of peers
-/// come by here. The escapes are those of JSON.
+/// Appends a text of which nothing can end the line, move a cursor, or turn the direction of
+/// writing: names of processes and answers of peers come by here. The escapes are those of JSON.
 pub fn escape(out: &mut String, text: &str, quoted: bool) {
     for c in text.chars() {
         match c {

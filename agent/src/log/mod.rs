@@ -1,7 +1,9 @@
-//! The agent's own log: what it has to say about itself while it runs, on standard error. Events are no part of it.
+//! The agent's own log: what it has to say about itself while it runs, on standard error. Events
+//! are no part of it.
 //!
-//! Messages are `tracing` events; a subscriber of our own gives them one of three forms, folds those that come too often, and never waits for
-//! a reader. What ends the program is no log message but one plain line ([`failed`]).
+//! Messages are `tracing` events; a subscriber of our own gives them one of three forms, folds
+//! those that come too often, and never waits for a reader. What ends the program is no log message
+//! but one plain line ([`failed`]).
 
 mod limit;
 mod line;
@@ -75,10 +77,12 @@ pub struct Settings {
     pub format: LogFormat,
 }
 
-/// What the command line says of it. Either is also a key of `[log]` in the configuration, which a flag or [`VARIABLE`] overrules.
+/// What the command line says of it. Either is also a key of `[log]` in the configuration, which a
+/// flag or [`VARIABLE`] overrules.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct LogArgs {
-    /// Write log messages of this level and above to standard error [default: $RSTBLAME_LOG, else info].
+    /// Write log messages of this level and above to standard error [default: $RSTBLAME_LOG, else
+    /// info].
     #[arg(long, value_name = "LEVEL", value_enum, global = true)]
     pub log_level: Option<Level>,
     /// How to write them; human on a terminal, logfmt otherwise.
@@ -114,7 +118,8 @@ pub fn init(args: LogArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// Goes by the configuration from now on, as far as the command line and the environment have not said otherwise.
+/// Goes by the configuration from now on, as far as the command line and the environment have not
+/// said otherwise.
 pub fn configure(settings: Settings) {
     let fixed = FIXED.get().copied().unwrap_or_default();
     LOGGER.set(Settings { level: fixed.log_level.unwrap_or(settings.level), format: fixed.log_format.unwrap_or(settings.format) });
@@ -141,7 +146,8 @@ pub fn from_kernel(message: &str) {
     let mut line = Line::new(Timestamp::now(), Level::Debug);
     line.fields = vec![("from", Value::Text("kernel".to_owned()))];
     message.clone_into(&mut line.message);
-    // aya-log's own file and line are those of a macro. The words before the first number tell messages apart.
+    // aya-log's own file and line are those of a macro. The words before the first number tell
+    // messages apart.
     let mut place = DefaultHasher::new();
     message.split(|c: char| c.is_ascii_digit()).next().hash(&mut place);
     LOGGER.take(place.finish(), &line, Instant::now());

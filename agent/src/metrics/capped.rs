@@ -10,8 +10,8 @@ pub type Label = [(&'static str, String); 1];
 /// What all beyond the limit are counted under.
 pub const OTHER: &str = "other";
 
-/// The first so many get a counter of their own, for as long as the agent runs: a counter that vanished for another and came back would
-/// have lost its past. The rest share [`OTHER`].
+/// The first so many get a counter of their own, for as long as the agent runs: a counter that
+/// vanished for another and came back would have lost its past. The rest share [`OTHER`].
 #[derive(Debug)]
 pub struct Capped<K> {
     name: &'static str,

@@ -39,7 +39,8 @@ struct ReloadLabels {
     result: &'static str,
 }
 
-/// Counts what the session tells it. Nothing is allocated for an event whose labels were met before.
+/// Counts what the session tells it. Nothing is allocated for an event whose labels were met
+/// before.
 pub struct Observer {
     resets: Family<ResetLabels, Counter>,
     endings: Family<EndingLabels, Counter>,

@@ -1,7 +1,8 @@
 //! What the agent tells of itself to Prometheus.
 //!
-//! Two kinds: what is counted as it happens, by the [`Observer`] of the session, and what is asked of the session when somebody looks, the
-//! [`Snapshot`]. `docs/metrics.md` describes each metric; a test holds it against what is here.
+//! Two kinds: what is counted as it happens, by the [`Observer`] of the session, and what is asked
+//! of the session when somebody looks, the [`Snapshot`]. `docs/metrics.md` describes each metric; a
+//! test holds it against what is here.
 
 mod capped;
 mod events;

@@ -46,7 +46,8 @@ fn resident_pages() -> Option<u64> {
     fs::read_to_string("/proc/self/statm").ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// From `starttime` of `stat` (proc(5)): the twentieth number after the name, which is in parentheses and may have any in it.
+/// From `starttime` of `stat` (proc(5)): the twentieth number after the name, which is in
+/// parentheses and may have any in it.
 #[expect(clippy::cast_precision_loss, reason = "hundredths of a second since boot and Unix times are far below 2^53")]
 fn started_at() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;

@@ -37,7 +37,8 @@ pub struct Snapshot {
 pub struct Books {
     /// Firings of the reset hooks that passed the filter in the kernel.
     pub firings: u64,
-    /// Resets whose fate is known. Not the sum of the fates, but what came in less what is still held.
+    /// Resets whose fate is known. Not the sum of the fates, but what came in less what is still
+    /// held.
     pub seen: u64,
     pub emitted: u64,
     pub suppressed: u64,
@@ -71,7 +72,8 @@ pub struct Ring {
 pub(super) struct Latest(Arc<Mutex<Option<Arc<Snapshot>>>>);
 
 impl Latest {
-    /// Another one, or none when the session does not answer: what cannot be known is absent, and never old.
+    /// Another one, or none when the session does not answer: what cannot be known is absent, and
+    /// never old.
     pub fn set(&self, snapshot: Option<Arc<Snapshot>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }

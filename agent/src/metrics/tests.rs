@@ -128,7 +128,8 @@ fn labels_are_the_words_of_the_contract() {
     }
 }
 
-/// One row of the document for each metric that there is: its name, its type, its labels, what it says of itself.
+/// One row of the document for each metric that there is: its name, its type, its labels, what it
+/// says of itself.
 fn table() -> String {
     let text = all().0.encode(Exposition::Prometheus).unwrap();
     let mut rows = String::new();

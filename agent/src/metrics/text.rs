@@ -14,7 +14,8 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// The format to answer an `Accept` header with: OpenMetrics where it is named, else the one that everything reads.
+    /// The format to answer an `Accept` header with: OpenMetrics where it is named, else the one
+    /// that everything reads.
     pub fn wanted(accept: Option<&str>) -> Self {
         let names = |accept: &str| {
             accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == "application/openmetrics-text")
@@ -45,8 +46,9 @@ impl Exposition {
     }
 }
 
-/// OpenMetrics as Prometheus text: there a family is called as its samples are, `_total` and `_info` included, and units and the end have no
-/// line (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+/// OpenMetrics as Prometheus text: there a family is called as its samples are, `_total` and
+/// `_info` included, and units and the end have no line
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 fn classic(text: &str) -> Result<String, fmt::Error> {
     let mut out = String::with_capacity(text.len());
     let mut help = None;

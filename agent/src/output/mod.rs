@@ -59,9 +59,11 @@ pub fn render(event: &Event, format: Format, style: pretty::Style) -> Bytes {
 
 /// One JSON object and a newline.
 pub fn json_line(event: &Event) -> Bytes {
-    // A vector and not `BytesMut`: the line is made of some hundred pieces, and this one takes each in a few instructions.
+    // A vector and not `BytesMut`: the line is made of some hundred pieces, and this one takes each
+    // in a few instructions.
     let mut line = Vec::with_capacity(LINE);
-    // The types are plain data with string keys: serde_json has no way to fail on them, and half a line must never go out.
+    // The types are plain data with string keys: serde_json has no way to fail on them, and half a
+    // line must never go out.
     if serde_json::to_writer(&mut line, event).is_err() {
         return Bytes::new();
     }

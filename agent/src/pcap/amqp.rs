@@ -1,6 +1,7 @@
-//! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is dropped once it
-//! turns out to be neither AMQP 0-9-1 nor TLS. Where the capture begins in mid-conversation, each direction is followed
-//! from its first segment on that is AMQP beyond doubt.
+//! What a captured connection spoke. It is followed from its SYN or SYN-ACK on, and its follower is
+//! dropped once it turns out to be neither AMQP 0-9-1 nor TLS. Where the capture begins in
+//! mid-conversation, each direction is followed from its first segment on that is AMQP beyond
+//! doubt.
 
 use crate::{
     amqp::{Chunk, Conversation, Follower, Protocol},
@@ -26,7 +27,8 @@ pub enum Spoken {
 }
 
 impl Spoken {
-    /// Takes in one segment that is no RST. `serves`: the end that has the service's port, where no handshake tells.
+    /// Takes in one segment that is no RST. `serves`: the end that has the service's port, where no
+    /// handshake tells.
     pub fn observe(&mut self, segment: &Segment, from: End, serves: End, captured: &[u8]) {
         if segment.flags.syn() {
             self.open(segment, from);

@@ -14,7 +14,8 @@ use crate::{
 /// How long what follows on the same connection may testify, in capture time.
 const WINDOW_NS: u64 = 2_000_000_000;
 
-/// How long what other connections show may: which end is local, and what their RSTs have in common.
+/// How long what other connections show may: which end is local, and what their RSTs have in
+/// common.
 const OTHERS_NS: u64 = 30_000_000_000;
 
 /// RSTs that may wait at once. Above that the oldest goes on early.

@@ -1,7 +1,7 @@
 //! Which end of a captured connection is local.
 //!
-//! What is most certain decides: the command line, what the capture marks as leaving and arriving, TTLs
-//! that no router has touched, and last what the connections of the file have in common.
+//! What is most certain decides: the command line, what the capture marks as leaving and arriving,
+//! TTLs that no router has touched, and last what the connections of the file have in common.
 
 use std::{collections::HashMap, net::IpAddr};
 

@@ -1,4 +1,5 @@
-//! Captures as input: the same verdicts by the same engine, so that a tcpdump of somebody else's incident is enough.
+//! Captures as input: the same verdicts by the same engine, so that a tcpdump of somebody else's
+//! incident is enough.
 //!
 //! Frames stream through; what is remembered is bounded ([`table`], [`held`]).
 
@@ -108,7 +109,8 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
     if whole { Ok(()) } else { Err(PcapError::Incomplete) }
 }
 
-/// Reads a capture, compressed or not, and hands on what is to be said of each reset in it, whatever its ports. `name` is for messages.
+/// Reads a capture, compressed or not, and hands on what is to be said of each reset in it,
+/// whatever its ports. `name` is for messages.
 ///
 /// # Errors
 ///
@@ -355,7 +357,8 @@ fn reset(case: Case, end: End, local_known: LocalKnown, file: &str, ports: Optio
     }
 }
 
-/// Whether the first end is the service's, by the ports: the watched one, else that of AMQP, else the lower.
+/// Whether the first end is the service's, by the ports: the watched one, else that of AMQP, else
+/// the lower.
 fn serves_first(key: &Key, ports: Option<&PortSet>) -> bool {
     let (first, second) = (key.first.port(), key.second.port());
     let amqp = |port| matches!(port, 5671 | 5672);

@@ -1,4 +1,5 @@
-//! A frame into the header facts of its TCP segment: link, VLAN, IP, TCP. Every length is checked against what was captured.
+//! A frame into the header facts of its TCP segment: link, VLAN, IP, TCP. Every length is checked
+//! against what was captured.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -70,7 +71,8 @@ fn link<'a>(frame: &Frame<'a>) -> Result<Link<'a>, Skip> {
     let data = frame.data;
     let bare = |data| Link { data, source: None, vlan: None, interface: None, direction: None };
     match frame.linktype {
-        // NULL: the address family in the byte order of the capturing host; LOOP: in network byte order. The IP version tells the same.
+        // NULL: the address family in the byte order of the capturing host; LOOP: in network byte
+        // order. The IP version tells the same.
         0 | 108 => Ok(bare(data.get(4..).ok_or(Skip::Short)?)),
         // ETHERNET.
         1 => {

@@ -1,4 +1,5 @@
-//! Frames out of pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng) files, one at a time.
+//! Frames out of pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng) files, one at
+//! a time.
 
 use super::{
     error::PcapError,

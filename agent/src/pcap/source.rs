@@ -1,4 +1,5 @@
-//! Bytes of a capture: a file or standard input, as they are or compressed, through one buffer of fixed size.
+//! Bytes of a capture: a file or standard input, as they are or compressed, through one buffer of
+//! fixed size.
 
 use std::{
     fs::File,
@@ -8,7 +9,8 @@ use std::{
 
 use super::{error::PcapError, zstd};
 
-/// The largest record that is accepted, and the size of the buffer. libpcap's own limit for a snapshot is 256 KiB.
+/// The largest record that is accepted, and the size of the buffer. libpcap's own limit for a
+/// snapshot is 256 KiB.
 pub const LARGEST: usize = 1 << 20;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -25,8 +27,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a file, called `name` in messages; `-` is standard input. gzip and zstd are recognised by
-    /// their magic numbers.
+    /// Opens a file, called `name` in messages; `-` is standard input. gzip and zstd are recognised
+    /// by their magic numbers.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A zstd stream of any number of frames one after the other, as `cat`, rotating writers and parallel compressors leave them (RFC 8878,
-//! section 3.1).
+//! A zstd stream of any number of frames one after the other, as `cat`, rotating writers and
+//! parallel compressors leave them (RFC 8878, section 3.1).
 
 use std::io::{self, BufRead, Read};
 
@@ -116,7 +116,8 @@ mod tests {
 
     /// A frame that asks for a window of `1 << log` bytes, and has one empty block.
     fn window(log: u8) -> Vec<u8> {
-        // No content size, no single segment; exponent without mantissa; a last raw block of 0 bytes.
+        // No content size, no single segment; exponent without mantissa; a last raw block of 0
+        // bytes.
         [FRAME.to_le_bytes().as_slice(), &[0, (log - 10) << 3], &[1, 0, 0]].concat()
     }
 
@@ -130,12 +131,12 @@ mod tests {
         }
     }
 
-    /// One block whose sequences all are of the longest match: 32,511 of them in 74 KiB, which come to
-    /// 4 GiB. All three tables are in RLE mode, so that no code takes any bits.
+    /// One block whose sequences all are of the longest match: 32,511 of them in 74 KiB, which come
+    /// to 4 GiB. All three tables are in RLE mode, so that no code takes any bits.
     fn swollen_block() -> Vec<u8> {
         const SEQUENCES: u16 = 0x7eff;
-        // No literals; then the number of sequences, the modes, and the codes: no literals, offsets of
-        // 2 bits, matches of 65,539 and 16 bits.
+        // No literals; then the number of sequences, the modes, and the codes: no literals, offsets
+        // of 2 bits, matches of 65,539 and 16 bits.
         let mut block = vec![0, 0xfe, 0xff, 0b0101_0100, 0, 2, 52];
         // 18 bits each, all of them ones, and a one that ends the stream.
         block.extend(vec![0xff; usize::from(SEQUENCES) * 18 / 8]);

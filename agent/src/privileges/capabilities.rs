@@ -1,6 +1,7 @@
 //! The capabilities the agent has a use for, and letting go of them.
 //!
-//! Capabilities belong to a thread (capabilities(7)), and a new thread has those of the one that starts it.
+//! Capabilities belong to a thread (capabilities(7)), and a new thread has those of the one that
+//! starts it.
 
 use std::io;
 
@@ -116,7 +117,8 @@ pub fn useful() -> CapabilitySet {
     ALL.iter().map(|capability| capability.bit).collect()
 }
 
-/// What an armed agent goes on to need. Used by [`drop_to`] and by what says beforehand what would be dropped.
+/// What an armed agent goes on to need. Used by [`drop_to`] and by what says beforehand what would
+/// be dropped.
 pub fn lasting(follows_namespaces: bool) -> CapabilitySet {
     if follows_namespaces { OWNERS | NAMESPACES } else { OWNERS }
 }
@@ -124,8 +126,9 @@ pub fn lasting(follows_namespaces: bool) -> CapabilitySet {
 /// Tries the smallest set first and returns the first by which the maps can be used.
 ///
 /// Since Linux 5.19 open maps can be used without any
-/// (<https://github.com/torvalds/linux/blob/v5.19/kernel/bpf/syscall.c>, `__sys_bpf()`); before, that is up to the sysctl
-/// `unprivileged_bpf_disabled`. Whether it is so is tried, since distributions backport.
+/// (<https://github.com/torvalds/linux/blob/v5.19/kernel/bpf/syscall.c>, `__sys_bpf()`); before,
+/// that is up to the sysctl `unprivileged_bpf_disabled`. Whether it is so is tried, since
+/// distributions backport.
 ///
 /// # Errors
 ///
@@ -145,8 +148,9 @@ pub fn smallest(lasting: CapabilitySet, maps_work: impl Fn() -> bool) -> io::Res
     Ok(found)
 }
 
-/// Lets go for ever of every capability but `keep`: in this thread, and in those that it starts from now on. Where `CAP_SETPCAP` allows it,
-/// the bounding set is emptied too; without it (an agent that was given its capabilities by systemd) that is systemd's to do.
+/// Lets go for ever of every capability but `keep`: in this thread, and in those that it starts
+/// from now on. Where `CAP_SETPCAP` allows it, the bounding set is emptied too; without it (an
+/// agent that was given its capabilities by systemd) that is systemd's to do.
 ///
 /// # Errors
 ///

@@ -7,10 +7,12 @@ use rustix::thread::CapabilitySet;
 use super::capabilities::missing;
 use crate::event::{Coverage, CoverageState};
 
-/// The host's own pid namespace: `PROC_PID_INIT_INO` of <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
+/// The host's own pid namespace: `PROC_PID_INIT_INO` of
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Coverage of what takes capabilities and shows no error where they are missing: `/proc` is then only emptier.
+/// Coverage of what takes capabilities and shows no error where they are missing: `/proc` is then
+/// only emptier.
 pub fn coverage(held: CapabilitySet, other_namespaces: bool) -> BTreeMap<String, Coverage> {
     let in_host_pids = fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE);
     let entries = [("owners", owners(held, other_namespaces, in_host_pids)), ("network_namespaces", namespaces(held, other_namespaces))];

@@ -1,5 +1,5 @@
-//! What the agent may do: as whom it runs, by which capabilities, and what it gives up once it is armed. `docs/privileges.md` is for the
-//! operator.
+//! What the agent may do: as whom it runs, by which capabilities, and what it gives up once it is
+//! armed. `docs/privileges.md` is for the operator.
 
 pub mod capabilities;
 mod coverage;
@@ -63,9 +63,11 @@ pub enum PrivilegesError {
     },
 }
 
-/// Gives up what an armed agent does not need. `maps_work` tries whether the maps can be used with what is in effect.
+/// Gives up what an armed agent does not need. `maps_work` tries whether the maps can be used with
+/// what is in effect.
 ///
-/// To be called by the only thread there is: others would keep what they have. What is started later has no more than this one.
+/// To be called by the only thread there is: others would keep what they have. What is started
+/// later has no more than this one.
 ///
 /// # Errors
 ///
@@ -73,7 +75,8 @@ pub enum PrivilegesError {
 pub fn confine(how: Confine, follows_namespaces: bool, maps_work: impl Fn() -> bool) -> Result<Privileges, PrivilegesError> {
     let mut outcome = Outcome { how, failed: Vec::new() };
     if how != Confine::Off {
-        // One that was never given what it takes to enter a namespace has no use for the rest of it.
+        // One that was never given what it takes to enter a namespace has no use for the rest of
+        // it.
         let enters = follows_namespaces && capabilities::held().is_ok_and(|held| held.contains(CapabilitySet::SYS_ADMIN));
         let dropped = capabilities::smallest(capabilities::lasting(enters), maps_work).and_then(capabilities::drop_to);
         outcome.note("capabilities could not be dropped", dropped)?;

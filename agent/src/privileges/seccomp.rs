@@ -1,10 +1,11 @@
 //! Which system calls an armed agent makes: all others fail, on every thread.
 //!
-//! A list of what is allowed ([`allowed`]): a call that nobody has thought of, or that a later kernel
-//! brings, is one that whoever took the agent over cannot make. What is not on it fails with `ENOSYS`,
-//! as on a kernel without it, so that a C library goes on with an older one; it kills nothing, so that
-//! a bug costs no event. What has to be looked at by its arguments, and what is to be refused in words
-//! that cannot be mistaken, fails with `EPERM` by a list of its own ([`DENIED`]).
+//! A list of what is allowed ([`allowed`]): a call that nobody has thought of, or that a later
+//! kernel brings, is one that whoever took the agent over cannot make. What is not on it fails with
+//! `ENOSYS`, as on a kernel without it, so that a C library goes on with an older one; it kills
+//! nothing, so that a bug costs no event. What has to be looked at by its arguments, and what is to
+//! be refused in words that cannot be mistaken, fails with `EPERM` by a list of its own
+//! ([`DENIED`]).
 
 mod allowed;
 
@@ -15,7 +16,8 @@ use seccompiler::{
     apply_filter_all_threads,
 };
 
-/// Starting programs, looking into and changing processes, changing what the host is, and the kernel's larger doors.
+/// Starting programs, looking into and changing processes, changing what the host is, and the
+/// kernel's larger doors.
 const DENIED: &[i64] = &[
     // Programs, and processes other than the agent.
     libc::SYS_execve,
@@ -89,16 +91,19 @@ const DENIED_HERE: &[i64] = &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_mknod, 
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: &[i64] = &[];
 
-/// Numbers of x32, a second table of x86_64 that comes with the same architecture in `seccomp_data`: bit 30, and some numbers of their own
-/// (<https://github.com/torvalds/linux/blob/v6.12/arch/x86/entry/syscalls/syscall_64.tbl>): execve, ptrace, `kexec_load`, `process_vm_readv`,
-/// `process_vm_writev`, execveat.
+/// Numbers of x32, a second table of x86_64 that comes with the same architecture in
+/// `seccomp_data`: bit 30, and some numbers of their own
+/// (<https://github.com/torvalds/linux/blob/v6.12/arch/x86/entry/syscalls/syscall_64.tbl>): execve,
+/// ptrace, `kexec_load`, `process_vm_readv`, `process_vm_writev`, execveat.
 #[cfg(target_arch = "x86_64")]
 const X32: &[i64] = &[520, 521, 528, 539, 540, 545];
 #[cfg(target_arch = "x86_64")]
 const X32_BIT: i64 = 0x4000_0000;
 
-/// What is done with maps that are open: `bpf_cmd` of <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>. Lookup, update,
-/// delete, next key, test run (by which the heartbeat is written), information, lookup-and-delete, and the four batches.
+/// What is done with maps that are open: `bpf_cmd` of
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>. Lookup, update, delete,
+/// next key, test run (by which the heartbeat is written), information, lookup-and-delete, and the
+/// four batches.
 const BPF_ALLOWED: [u64; 11] = [1, 2, 3, 4, 10, 15, 21, 24, 25, 26, 27];
 
 /// `CLONE_NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET`, `NEWTIME`.
@@ -125,7 +130,8 @@ pub fn deny(follows_namespaces: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the calling thread open no file any more: that fails with `EACCES`. Sets its `no_new_privs` on the way.
+/// Lets the calling thread open no file any more: that fails with `EACCES`. Sets its `no_new_privs`
+/// on the way.
 ///
 /// # Errors
 ///
@@ -207,7 +213,8 @@ mod tests {
 
     /// What a thread under the filter gets from a system call with these arguments.
     fn errno(number: i64, arguments: [i64; 3]) -> Option<i32> {
-        // SAFETY: each call that is made here is refused before it does anything, or is given arguments that make it fail; none points anywhere.
+        // SAFETY: each call that is made here is refused before it does anything, or is given
+        // arguments that make it fail; none points anywhere.
         let result = unsafe { libc::syscall(number, arguments[0], arguments[1], arguments[2], 0, 0) };
         (result < 0).then(|| io::Error::last_os_error().raw_os_error().unwrap_or_default())
     }
@@ -252,8 +259,8 @@ mod tests {
     #[test]
     fn what_nobody_has_thought_of_is_refused() {
         confined(true, || {
-            // open_tree_attr(2), listmount(2), landlock_restrict_self(2), memfd_secret(2), process_madvise(2),
-            // and numbers that no kernel has yet.
+            // open_tree_attr(2), listmount(2), landlock_restrict_self(2), memfd_secret(2),
+            // process_madvise(2), and numbers that no kernel has yet.
             for number in [467, 458, 446, 447, 440, 600, 1000] {
                 assert_eq!(errno(number, [-1, 0, 0]), Some(libc::ENOSYS), "system call {number}");
             }
@@ -276,7 +283,8 @@ mod tests {
     fn what_is_left_to_do_goes_on() {
         confined(true, || {
             const MAP_LOOKUP: i64 = 1;
-            // Refused by the kernel for what they are given, not by the filter; unprivileged BPF may be off altogether.
+            // Refused by the kernel for what they are given, not by the filter; unprivileged BPF
+            // may be off altogether.
             assert_eq!(errno(libc::SYS_setns, [-1, libc::CLONE_NEWNET.into(), 0]), Some(libc::EBADF));
             assert_eq!(errno(libc::SYS_setns, [-1, libc::CLONE_NEWNS.into(), 0]), Some(libc::EPERM));
             assert_ne!(errno(libc::SYS_bpf, [MAP_LOOKUP, 0, 0]), None);

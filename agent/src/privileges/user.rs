@@ -10,8 +10,9 @@ use crate::host::users::Account;
 /// Where users are looked up.
 const PASSWD: &str = "/etc/passwd";
 
-/// Becomes a user for good, with no group but its own, and keeps the capabilities that the agent has a use for. Does nothing for one who is
-/// that user already. `name` may be a number, `UID` or `UID:GID`.
+/// Becomes a user for good, with no group but its own, and keeps the capabilities that the agent
+/// has a use for. Does nothing for one who is that user already. `name` may be a number, `UID` or
+/// `UID:GID`.
 ///
 /// # Errors
 ///
@@ -29,7 +30,8 @@ pub fn become_user(name: &str) -> Result<(), PrivilegesError> {
 }
 
 /// Whoever has no user of its own is `nobody`: the number that the kernel shows for users it cannot
-/// (`DEFAULT_OVERFLOWUID` of <https://github.com/torvalds/linux/blob/v6.12/include/linux/highuid.h>).
+/// (`DEFAULT_OVERFLOWUID` of
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/highuid.h>).
 const NOBODY: Account = Account { uid: 65534, gid: 65534 };
 
 /// The user that the packages make.
@@ -50,8 +52,8 @@ pub fn leave_root() -> Result<(), PrivilegesError> {
     settle(name, account)
 }
 
-/// `UID` or `UID:GID`, as container engines have it: an image need not have a passwd file. Without a
-/// group it is that of the same number.
+/// `UID` or `UID:GID`, as container engines have it: an image need not have a passwd file. Without
+/// a group it is that of the same number.
 fn by_number(name: &str) -> Option<Account> {
     let (uid, gid) = name.split_once(':').unwrap_or((name, name));
     Some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()? })

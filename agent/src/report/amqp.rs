@@ -55,7 +55,8 @@ pub(super) fn tls(reset: &Reset) -> Option<Tls> {
         seen if seen.server_hello => TlsStage::Handshake,
         _ => TlsStage::ClientHello,
     };
-    // A record of application data may be an alert of TLS 1.3: then only the sight of one says something.
+    // A record of application data may be an alert of TLS 1.3: then only the sight of one says
+    // something.
     let alert = |seen_one: bool, followed: bool| {
         if seen_one { Some(true) } else { (followed && stage != TlsStage::ApplicationData).then_some(false) }
     };

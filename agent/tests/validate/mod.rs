@@ -1,8 +1,10 @@
-//! As much of JSON Schema as our schema uses. A keyword that is not known here is a complaint, never passed over.
+//! As much of JSON Schema as our schema uses. A keyword that is not known here is a complaint,
+//! never passed over.
 
 use serde_json::Value;
 
-/// Keywords that ask nothing, or nothing of this value; `additionalProperties: false` is seen to with the properties.
+/// Keywords that ask nothing, or nothing of this value; `additionalProperties: false` is seen to
+/// with the properties.
 const KNOWN: [&str; 15] = [
     "$schema",
     "$defs",

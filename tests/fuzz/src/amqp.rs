@@ -1,5 +1,5 @@
-//! AMQP: however a conversation is cut into segments, it says the same; sent again, nothing more; and what was not captured takes away, and
-//! adds nothing.
+//! AMQP: however a conversation is cut into segments, it says the same; sent again, nothing more;
+//! and what was not captured takes away, and adds nothing.
 
 use rstblame::{
     amqp::{Chunk, Conversation, Follower, Protocol},
@@ -58,12 +58,14 @@ pub fn holds(data: &[u8]) {
     let whole = feed(&turns, &[], false, usize::MAX);
     for (what, lengths) in [("by byte", &[1][..]), ("cut", lengths.as_slice())] {
         let cut = feed(&turns, lengths, false, usize::MAX);
-        // A frame with a wrong last octet is taken if it was complete before that octet came, as it never is in one piece (rule 3).
+        // A frame with a wrong last octet is taken if it was complete before that octet came, as it
+        // never is in one piece (rule 3).
         if whole.as_ref().is_some_and(|whole| whole.followed_local && whole.followed_peer) {
             assert_eq!(cut, whole, "{what}");
             within(feed(&turns, lengths, false, captured).as_ref(), cut.as_ref(), "captured short");
         } else if whole.as_ref().map(|whole| whole.protocol) == cut.as_ref().map(|cut| cut.protocol) {
-            // That octet may also be what tells whether the broker's first frame decides on the protocol.
+            // That octet may also be what tells whether the broker's first frame decides on the
+            // protocol.
             within(whole.as_ref(), cut.as_ref(), what);
         }
         assert_eq!(feed(&turns, lengths, true, usize::MAX), cut, "{what}, each piece twice");

@@ -6,8 +6,9 @@ use rstblame::{event::ResetEvent, pcap};
 
 use super::memory::most_in_use;
 
-/// Memory for a file of a few kilobytes, bytes: the buffer (1 MiB), a decompressor with the largest window that is taken, and what is remembered of
-/// the connections in it. A compressed one may hold more connections than the table keeps (32,768), each with some 2 KiB.
+/// Memory for a file of a few kilobytes, bytes: the buffer (1 MiB), a decompressor with the largest
+/// window that is taken, and what is remembered of the connections in it. A compressed one may hold
+/// more connections than the table keeps (32,768), each with some 2 KiB.
 const PLAIN: usize = 8 << 20;
 const COMPRESSED: usize = 160 << 20;
 

@@ -1,4 +1,5 @@
-//! Configuration: what is accepted is printed as what reads back the same, and what is refused names its line.
+//! Configuration: what is accepted is printed as what reads back the same, and what is refused
+//! names its line.
 
 use std::path::Path;
 

@@ -1,7 +1,9 @@
-//! What must hold whatever bytes arrive. Each module is one fuzz target; its `holds` panics where a property does not.
+//! What must hold whatever bytes arrive. Each module is one fuzz target; its `holds` panics where a
+//! property does not.
 //!
-//! `cargo xtask fuzz` runs them. Nothing here looks for a panic alone: bytes that are understood are understood one way, however they arrive and
-//! whatever follows them, and what cannot be understood is refused by name.
+//! `cargo xtask fuzz` runs them. Nothing here looks for a panic alone: bytes that are understood
+//! are understood one way, however they arrive and whatever follows them, and what cannot be
+//! understood is refused by name.
 
 pub mod amqp;
 pub mod btf;

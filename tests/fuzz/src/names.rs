@@ -1,5 +1,5 @@
-//! Names and command lines that others chose: whatever the bytes are, what is shown of them ends no line
-//! and moves no cursor, and a command line shows nothing but what cannot be a secret.
+//! Names and command lines that others chose: whatever the bytes are, what is shown of them ends no
+//! line and moves no cursor, and a command line shows nothing but what cannot be a secret.
 
 use rstblame::{
     host::{

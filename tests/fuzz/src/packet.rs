@@ -28,7 +28,8 @@ pub fn holds(data: &[u8]) {
     match (&whole, &short) {
         (Ok(whole), Ok(short)) => less(short, whole),
         (Err(Skip::LinkType), short) => assert!(matches!(short, Err(Skip::LinkType))),
-        // Where IP has no length of its own (an offloaded segment), that of the capture stands in: a TCP header can only get too short.
+        // Where IP has no length of its own (an offloaded segment), that of the capture stands in:
+        // a TCP header can only get too short.
         (Err(of_whole), Ok(short)) => panic!("{of_whole:?} as a whole, but cut to {cut}: {short:?}"),
         (_, Err(_)) => {}
     }

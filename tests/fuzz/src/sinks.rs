@@ -1,4 +1,5 @@
-//! Events in the forms of journald and syslog: taken apart by their specifications, they are what went in.
+//! Events in the forms of journald and syslog: taken apart by their specifications, they are what
+//! went in.
 
 use rstblame::{
     event::Event,
@@ -54,7 +55,8 @@ fn journal(mut rest: &[u8], json: &[u8]) {
 
 /// RFC 5424, section 6.
 fn syslog(message: &[u8], json: Option<&[u8]>) {
-    // PRI VERSION, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID, then the structured data and the message.
+    // PRI VERSION, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID, then the structured data and the
+    // message.
     let parts: Vec<&[u8]> = message.splitn(7, |byte| *byte == b' ').collect();
     let [priority, time, host, name, pid, id, rest] = parts.try_into().expect("seven parts");
     assert!(priority.starts_with(b"<") && priority.ends_with(b">1"));

@@ -1,4 +1,5 @@
-//! The state file: what is read is written as what reads back the same, and learning goes on from whatever was in it.
+//! The state file: what is read is written as what reads back the same, and learning goes on from
+//! whatever was in it.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ pub fn holds(data: &[u8]) {
     let destination = Destination::new(([192, 0, 2, 7], 40_000).into(), 5672);
     let silence = Silence { length: Duration::from_secs(350), broken_by_receiver: true };
     let known = (0..16).fold(None, |_, _| memory.learn(destination, Some(silence), Duration::ZERO));
-    // Sixteen repeats of one silence are all that is remembered; only a longer one that was survived speaks against it.
+    // Sixteen repeats of one silence are all that is remembered; only a longer one that was
+    // survived speaks against it.
     if let Some(learnt) = known {
         assert_eq!((learnt.timeout, learnt.repeats, learnt.spread), (Duration::from_secs(350), 16, Duration::ZERO));
         assert!(learnt.explains(silence));

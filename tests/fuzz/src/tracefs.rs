@@ -1,4 +1,5 @@
-//! A tracepoint's `format`: fields are named once and found by their names, and empty lines mean nothing.
+//! A tracepoint's `format`: fields are named once and found by their names, and empty lines mean
+//! nothing.
 
 use rstblame::kernel::{layout, reasons::Reasons, tracefs::Format};
 

@@ -1,4 +1,5 @@
-//! Records of the kernel programs: each is of its kind's length or refused, and each reset becomes a line that reads back as itself.
+//! Records of the kernel programs: each is of its kind's length or refused, and each reset becomes
+//! a line that reads back as itself.
 
 use std::sync::LazyLock;
 

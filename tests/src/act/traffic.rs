@@ -1,4 +1,5 @@
-//! A publisher that waits for confirmations, and a broker that gives them: the frames of AMQP 0-9-1, and nothing behind them.
+//! A publisher that waits for confirmations, and a broker that gives them: the frames of AMQP
+//! 0-9-1, and nothing behind them.
 
 use std::{
     io::{Read, Write},
@@ -118,7 +119,8 @@ pub enum End {
     Broker,
 }
 
-/// Opens the AMQP connection: each end says its lines and waits for those of the other (specification 0-9-1, section 1.4.2.7).
+/// Opens the AMQP connection: each end says its lines and waits for those of the other
+/// (specification 0-9-1, section 1.4.2.7).
 pub fn open(mut socket: &TcpStream, end: End) -> Outcome<()> {
     socket.set_nodelay(true)?;
     for (speaker, mut line) in opening()? {
@@ -131,8 +133,9 @@ pub fn open(mut socket: &TcpStream, end: End) -> Outcome<()> {
     Ok(())
 }
 
-/// The connections in turn, so many exchanges a second: a small message and its confirmation on all of them, then a heartbeat of both ends on all
-/// of them, and so on. Both ends take the same order, so that none has to look which connection has something to say.
+/// The connections in turn, so many exchanges a second: a small message and its confirmation on all
+/// of them, then a heartbeat of both ends on all of them, and so on. Both ends take the same order,
+/// so that none has to look which connection has something to say.
 pub fn talk(sockets: &[&TcpStream], end: End, a_second: u32, seconds: u32) -> Outcome<()> {
     let rounds = [[message(100)?, ack(1)?], [framed(HEARTBEAT, 0, &[])?, framed(HEARTBEAT, 0, &[])?]];
     let all = rounds.iter().cycle().flat_map(|round| sockets.iter().map(move |socket| (*socket, round)));
@@ -159,7 +162,8 @@ fn opening() -> Outcome<[(End, Vec<u8>); 7]> {
         let payload = [[0, 10, 0, id].as_slice(), arguments].concat();
         framed(METHOD, 0, &payload)
     };
-    // No tables of properties; the mechanism PLAIN, which is a response of three parts; no limits and a heartbeat of 60 s.
+    // No tables of properties; the mechanism PLAIN, which is a response of three parts; no limits
+    // and a heartbeat of 60 s.
     let start = [[0, 9, 0, 0, 0, 0, 0, 0, 0, 5].as_slice(), b"PLAIN", &[0, 0, 0, 5], b"en_US"].concat();
     let start_ok = [[0, 0, 0, 0, 5].as_slice(), b"PLAIN", &[0, 0, 0, 12], b"\0guest\0guest", &[5], b"en_US"].concat();
     let tune = [0, 0, 0, 2, 0, 0, 0, 60];

@@ -34,7 +34,8 @@ pub enum Kind {
     HaproxyAborting,
     /// The same, but as it comes: it closes with a FIN.
     Haproxy,
-    /// `HAProxy` as it comes, which tells the server the client's addresses in text (PROXY protocol, version 1).
+    /// `HAProxy` as it comes, which tells the server the client's addresses in text (PROXY
+    /// protocol, version 1).
     HaproxyNaming,
     /// The same in binary (version 2).
     HaproxyNamingInBinary,

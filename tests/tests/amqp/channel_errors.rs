@@ -19,7 +19,8 @@ fn unknown_tag() -> Value {
     json!({"amqp": {"channel_close": {"from": "broker", "code": 406, "text": "PRECONDITION_FAILED - unknown delivery tag 99", "channel": 1}}})
 }
 
-/// The client goes on using the channel: the broker closes the connection with 504, and the 406 is why.
+/// The client goes on using the channel: the broker closes the connection with 504, and the 406 is
+/// why.
 pub fn client_goes_on(scene: &Scene<'_>) -> Result<()> {
     let mut stream = scene.stand.client().connect(SocketAddr::new(scene.v4(), peer::AMQP))?;
     let flow = peer::flow(&stream)?;
@@ -51,7 +52,8 @@ pub fn client_closes(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A client that aborts after it: how is what counts, and the error of its channel stays in evidence.
+/// A client that aborts after it: how is what counts, and the error of its channel stays in
+/// evidence.
 pub fn client_aborts(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let flow = pika.connect(&Login::at(scene.v4()))?;

@@ -45,7 +45,8 @@ pub fn killed(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A killed client that had read everything: its kernel sends a FIN, and the broker's answer is a RST.
+/// A killed client that had read everything: its kernel sends a FIN, and the broker's answer is a
+/// RST.
 pub fn killed_with_nothing_unread(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let flow = pika.connect(&Login::at(scene.v4()))?;

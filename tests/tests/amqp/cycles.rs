@@ -20,7 +20,8 @@ use rstblame_lab::{
 /// How many there are unless `RSTBLAME_LAB_CYCLES` says otherwise.
 const CYCLES: usize = 10_000;
 
-/// How many of them pika and lapin do at most. They take several times as long as the broker does, and the rest is done by hand.
+/// How many of them pika and lapin do at most. They take several times as long as the broker does,
+/// and the rest is done by hand.
 const BY_PIKA: usize = 1_000;
 const BY_LAPIN: usize = 200;
 

@@ -25,7 +25,8 @@ pub fn client_is_paused(scene: &Scene<'_>) -> Result<()> {
     pika.act("ended").map(drop)
 }
 
-/// pika waits for two rounds of six seconds at this heartbeat, and gives the broker up. Its application has set `SO_LINGER`, so that it aborts.
+/// pika waits for two rounds of six seconds at this heartbeat, and gives the broker up. Its
+/// application has set `SO_LINGER`, so that it aborts.
 pub fn broker_is_paused(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let flow = pika.connect(&Login { heartbeat: 1, ..Login::at(scene.v4()) })?;

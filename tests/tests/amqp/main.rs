@@ -1,4 +1,5 @@
-//! What becomes of AMQP connections to a real broker, from the broker's host and from the client's, each with its truth beside it.
+//! What becomes of AMQP connections to a real broker, from the broker's host and from the client's,
+//! each with its truth beside it.
 
 mod alarm;
 mod channel_errors;

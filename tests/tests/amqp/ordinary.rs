@@ -51,7 +51,8 @@ pub fn health_check_closes(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A connection without a byte, ended with a RST: what load balancers do, so as not to leave sockets in TIME-WAIT.
+/// A connection without a byte, ended with a RST: what load balancers do, so as not to leave
+/// sockets in TIME-WAIT.
 pub fn health_check_aborts(scene: &Scene<'_>) -> Result<()> {
     let stream = connect(scene)?;
     let flow = peer::flow(&stream)?;
@@ -67,7 +68,8 @@ pub fn haproxy_checks(scene: &Scene<'_>) -> Result<()> {
     let checks = Proxy::check(scene.stand.client(), own, CHECKS, address)?;
     scene.wait_for_any(View::Client, flows.clone())?;
     rstblame_lab::command::while_nothing_starts(|| drop(checks));
-    // The client's RST comes before its first acknowledgement, so that the broker's host never had a connection.
+    // The client's RST comes before its first acknowledgement, so that the broker's host never had
+    // a connection.
     flows.for_each(|flow| scene.told(flow, Said::Some(routine()), Said::Any(routine())));
     Ok(())
 }
@@ -103,7 +105,8 @@ fn connect(scene: &Scene<'_>) -> Result<TcpStream> {
     scene.stand.client().connect(SocketAddr::new(scene.v4(), peer::AMQP))
 }
 
-/// Waits until the broker's host has no such connection any more. TIME-WAIT does not count: what ended in it, ended in order.
+/// Waits until the broker's host has no such connection any more. TIME-WAIT does not count: what
+/// ended in it, ended in order.
 pub fn wait_gone(scene: &Scene<'_>, flow: Flow) -> Result<()> {
     let filter = format!("dport = :{}", flow.local.port());
     poll::until("the broker to be rid of a connection", Duration::from_secs(15), || {

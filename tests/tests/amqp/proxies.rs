@@ -1,4 +1,5 @@
-//! What stands between client and broker, loses patience, and ends a connection that both ends still want.
+//! What stands between client and broker, loses patience, and ends a connection that both ends
+//! still want.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(11);
 /// How long after a RST the other end goes on: no synchronisation, but a part of the scenario.
 const OWN_TIME: Duration = Duration::from_millis(20);
 
-/// The proxies' addresses, by the last octet, on the clients' LAN and on the broker's. The agents know the first one.
+/// The proxies' addresses, by the last octet, on the clients' LAN and on the broker's. The agents
+/// know the first one.
 const KNOWN: u8 = 9;
 const UNKNOWN: u8 = 10;
 const NGINX: u8 = 11;
@@ -34,7 +36,8 @@ const CLOSING: u8 = 12;
 /// What the agents are told of them.
 pub const ARGUMENTS: [&str; 4] = ["--middlebox", "192.0.2.9=lb-1", "--middlebox", "198.51.100.9=lb-1"];
 
-/// A proxy, a connection through it without heartbeats, and its two halves as the clients' host and the broker's see them.
+/// A proxy, a connection through it without heartbeats, and its two halves as the clients' host and
+/// the broker's see them.
 struct Proxied {
     pika: Pika,
     /// Kept for as long as the connection.
@@ -75,7 +78,8 @@ fn silent(role: &str) -> Value {
     with(open(role), json!({"amqp": {"heartbeat_s": 0}}))
 }
 
-/// A proxy that is known to be one, and aborts both halves: the client's with a FIN just before. The client does not look.
+/// A proxy that is known to be one, and aborts both halves: the client's with a FIN just before.
+/// The client does not look.
 pub fn known_haproxy_loses_patience(scene: &Scene<'_>) -> Result<()> {
     let mut proxied = Proxied::new(scene, Kind::HaproxyAborting, KNOWN)?;
     proxied.pika.act("stall")?;
@@ -107,7 +111,8 @@ pub fn unknown_haproxy_loses_patience(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// As proxies come: a FIN to either side, which the broker answers with a RST, unless `HAProxy` is quicker. pika closes.
+/// As proxies come: a FIN to either side, which the broker answers with a RST, unless `HAProxy` is
+/// quicker. pika closes.
 fn closes(scene: &Scene<'_>, kind: Kind, number: u8) -> Result<()> {
     let mut proxied = Proxied::new(scene, kind, number)?;
     proxied.pika.act("ended")?;
@@ -124,7 +129,8 @@ pub fn nginx_closes(scene: &Scene<'_>) -> Result<()> {
     closes(scene, Kind::Nginx, NGINX)
 }
 
-/// Waits until a host has lost its end of a connection, and for as long as segments need to overtake one another.
+/// Waits until a host has lost its end of a connection, and for as long as segments need to
+/// overtake one another.
 fn wait_cut(host: &Host, flow: Flow) -> Result<()> {
     let filter = format!("sport = :{} and dport = :{}", flow.local.port(), flow.peer.port());
     poll::until("a host to lose a connection", PATIENCE * 2, || {
@@ -135,8 +141,8 @@ fn wait_cut(host: &Host, flow: Flow) -> Result<()> {
     Ok(())
 }
 
-/// A stateful firewall forgets a silent connection, and answers what one end sends next with a RST. The other end, which knows nothing of it,
-/// goes on talking.
+/// A stateful firewall forgets a silent connection, and answers what one end sends next with a RST.
+/// The other end, which knows nothing of it, goes on talking.
 pub fn firewall_forgets(scene: &Scene<'_>) -> Result<()> {
     let routed = scene.stand.routed().ok_or_else(|| LabError::Client("this stand has no router".to_owned()))?;
     let (filter, client) = (&routed.router, scene.stand.client());
@@ -162,7 +168,8 @@ pub fn firewall_forgets(scene: &Scene<'_>) -> Result<()> {
     let gone = |role| with(received("peer_gone", "warning"), silent(role));
     let stale = json!({"direction": "sent", "severity": "info", "cause": {"id": "stale_connection"}, "origin": {"kind": "local_host"}});
 
-    // The client speaks first, and its host is told that the broker has hung up. The broker has a delivery for it.
+    // The client speaks first, and its host is told that the broker has hung up. The broker has a
+    // delivery for it.
     let speak = json!({"do": "publish", "queue": "nowhere", "body": "still here"});
     first.tell(&speak)?;
     wait_cut(client, of_first)?;

@@ -13,10 +13,12 @@ use crate::truths::{open, received, sent, with};
 /// What a message says.
 pub const BODY: &str = "the consignment is in locker 4711";
 
-/// What is in the maps besides, so that a search that finds nothing has looked at something: the connection's vhost.
+/// What is in the maps besides, so that a search that finds nothing has looked at something: the
+/// connection's vhost.
 const KEPT: &str = "orders";
 
-/// A password and a message go by on a connection that is reset then, and while it is open and afterwards the maps are searched.
+/// A password and a message go by on a connection that is reset then, and while it is open and
+/// afterwards the maps are searched.
 pub fn nothing_is_kept(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let flow = pika.connect(&Login { user: CLERK, ..Login::at(scene.v4()) })?;

@@ -16,7 +16,8 @@ fn routine() -> Value {
     json!({"severity": "info", "cause": {"id": "routine_close"}, "tls": {"stage": "application_data"}, "amqp": null})
 }
 
-/// As the client's host sees it: the broker may take its time to close, and what it then sends is answered by the client's TIME_WAIT.
+/// As the client's host sees it: the broker may take its time to close, and what it then sends is
+/// answered by the client's TIME_WAIT.
 fn routine_or_late() -> Value {
     with(routine(), json!({"cause": {"id": ["routine_close", "stale_connection"]}}))
 }

@@ -40,7 +40,8 @@ pub fn open(role: &str) -> Value {
     json!({"amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 60, "vhost": "orders", "close": null}})
 }
 
-/// A reset after which nobody misses anything: AMQP had been closed in order before, on a connection in the vhost of [`open`].
+/// A reset after which nobody misses anything: AMQP had been closed in order before, on a
+/// connection in the vhost of [`open`].
 pub fn closed(role: &str, heartbeat: u16) -> Value {
     json!({
         "severity": "info", "cause": {"id": "routine_close"},

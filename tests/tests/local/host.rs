@@ -52,7 +52,8 @@ pub fn refused_port_over_ipv6(round: &Round) -> Result<()> {
     round.tell(flow, truth)
 }
 
-/// `ss -K`: the reset leaves in the destroyer's context. It does not own the socket, and it is who acted.
+/// `ss -K`: the reset leaves in the destroyer's context. It does not own the socket, and it is who
+/// acted.
 pub fn socket_destroyed_by_the_operator(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
@@ -70,8 +71,9 @@ pub fn socket_destroyed_by_the_operator(round: &Round) -> Result<()> {
     round.tell(flow, truth)
 }
 
-/// A host that has lost a connection answers the next segment of it: after a reboot, or here after a destroyed socket
-/// whose reset never left. The broker still listens, so the segment meets the listener, which knows no peer.
+/// A host that has lost a connection answers the next segment of it: after a reboot, or here after
+/// a destroyed socket whose reset never left. The broker still listens, so the segment meets the
+/// listener, which knows no peer.
 pub fn data_to_a_connection_the_host_no_longer_has(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
@@ -107,7 +109,8 @@ fn forget(round: &Round, connection: &Connection) -> Result<Flow> {
          add rule inet lab out tcp flags & rst == rst drop",
     )?;
     net.server.destroy_sockets(&format!("sport = :{AMQP} and dport = :{}", flow.local.port()))?;
-    // A command that is being started holds what its parent does, and then the socket has no one owner.
+    // A command that is being started holds what its parent does, and then the socket has no one
+    // owner.
     round.wait_for_server(flow, 1)?;
     net.server.nft("delete table inet lab")?;
     Ok(flow)
@@ -153,8 +156,8 @@ fn reset_while_open() -> Value {
     })
 }
 
-/// The peer falls silent; two unanswered probes later the kernel resets the connection from a timer, while any process
-/// at all may be running on that processor.
+/// The peer falls silent; two unanswered probes later the kernel resets the connection from a
+/// timer, while any process at all may be running on that processor.
 pub fn keepalive_timeout(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;
@@ -183,8 +186,8 @@ pub fn keepalive_timeout(round: &Round) -> Result<()> {
     net.client.nft("delete table inet lab")
 }
 
-/// Data for a socket whose receive side is shut down. The kernel runs `tcp_reset()` on its own socket, which fires
-/// `tcp_receive_reset`, and then sends a RST: one reset, and it was sent.
+/// Data for a socket whose receive side is shut down. The kernel runs `tcp_reset()` on its own
+/// socket, which fires `tcp_receive_reset`, and then sends a RST: one reset, and it was sent.
 pub fn data_after_the_receive_side_was_shut_down(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;

@@ -1,4 +1,5 @@
-//! Resets that a host makes by itself, seen from both ends of the connection, each with its truth beside it.
+//! Resets that a host makes by itself, seen from both ends of the connection, each with its truth
+//! beside it.
 
 mod host;
 mod process;

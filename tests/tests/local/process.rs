@@ -72,7 +72,8 @@ pub fn client_aborts_with_linger_zero(round: &Round) -> Result<()> {
     round.tell(flow, truth)
 }
 
-/// The same before anybody has said a byte is what a load balancer's health check looks like: no loss, on neither host.
+/// The same before anybody has said a byte is what a load balancer's health check looks like: no
+/// loss, on neither host.
 pub fn health_check_connects_and_aborts(round: &Round) -> Result<()> {
     let net = &round.hosts;
     let connection = Connection::open(&net.client, &net.server, net.server.v4())?;

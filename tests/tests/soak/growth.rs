@@ -14,16 +14,18 @@ pub const MIB: u64 = 1 << 20;
 /// Between two samples.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How much more memory the last quarter may need than the one before: what is remembered of peers and processes fills up for some minutes, to
-/// bounds that their own tests hold, and an allocator takes as long to settle.
+/// How much more memory the last quarter may need than the one before: what is remembered of peers
+/// and processes fills up for some minutes, to bounds that their own tests hold, and an allocator
+/// takes as long to settle.
 const MEMORY_SLACK: u64 = 3 * MIB;
 
-/// How many more files may be open at one moment: a namespace that passes is watched by three sockets, a reload opens its file anew.
+/// How many more files may be open at one moment: a namespace that passes is watched by three
+/// sockets, a reload opens its file anew.
 const FILES_SLACK: u64 = 8;
 
-/// Threads that come with work and go without it, by their names, and how many of each there may be:
-/// what a burst of namespaces and resets asks for is no growth. A snapshot of sockets has readers of
-/// `/proc` of its own, while it is made.
+/// Threads that come with work and go without it, by their names, and how many of each there may
+/// be: what a burst of namespaces and resets asks for is no growth. A snapshot of sockets has
+/// readers of `/proc` of its own, while it is made.
 const CREWS: [(&str, u64); 5] = [("tap", 16), ("proc", 32), ("netlink", 8), ("netns-open", 2), ("search", 1)];
 
 /// Rows of the table.

@@ -1,7 +1,9 @@
-//! Everything at once, for as long as is asked: AMQP load, resets of every kind, namespaces that come and go, sinks that break, a disk that runs
-//! full, a file that is rotated, and a configuration that is read again every second.
+//! Everything at once, for as long as is asked: AMQP load, resets of every kind, namespaces that
+//! come and go, sinks that break, a disk that runs full, a file that is rotated, and a
+//! configuration that is read again every second.
 //!
-//! What must hold is that nothing grows and nothing is miscounted. `RSTBLAME_LAB_SOAK` is how long, in seconds.
+//! What must hold is that nothing grows and nothing is miscounted. `RSTBLAME_LAB_SOAK` is how long,
+//! in seconds.
 
 mod growth;
 mod load;

@@ -1,4 +1,5 @@
-//! What goes wrong around the agent: readers that leave, disks that run full, files that are moved away, a file of settings that changes.
+//! What goes wrong around the agent: readers that leave, disks that run full, files that are moved
+//! away, a file of settings that changes.
 
 use std::{
     fs::{self, File},
@@ -72,7 +73,8 @@ impl Sinks {
     }
 }
 
-/// Has the daemon read a changed configuration again and again, the first one at last. Returns how often.
+/// Has the daemon read a changed configuration again and again, the first one at last. Returns how
+/// often.
 pub fn reload(agent: &Agent, site: &Site, sinks: &Sinks, shift: &Shift) -> Result<usize> {
     let (mut times, mut lines) = (0, 0);
     loop {
@@ -87,7 +89,8 @@ pub fn reload(agent: &Agent, site: &Site, sinks: &Sinks, shift: &Shift) -> Resul
     }
 }
 
-/// A reader of the TCP sink that reads for a while, hangs up with its bytes half read, and is back later.
+/// A reader of the TCP sink that reads for a while, hangs up with its bytes half read, and is back
+/// later.
 pub fn reader_comes_and_goes(listener: &TcpListener, shift: &Shift) -> Result<()> {
     listener.set_nonblocking(true).map_err(|error| LabError::io("set a listener non-blocking", error))?;
     let mut buffer = [0; 4096];
@@ -100,7 +103,8 @@ pub fn reader_comes_and_goes(listener: &TcpListener, shift: &Shift) -> Result<()
         let until = Instant::now() + SPELL;
         stream.set_nonblocking(true).map_err(|error| LabError::io("set a socket non-blocking", error))?;
         while Instant::now() < until && shift.goes_on(LOOK) {
-            // Nothing there, or the agent has hung up: either way there is nothing more to read now.
+            // Nothing there, or the agent has hung up: either way there is nothing more to read
+            // now.
             let _ = stream.read(&mut buffer);
         }
         drop(stream);
@@ -131,7 +135,8 @@ pub fn disk_runs_full(disk: &Disk, events: &Path, shift: &Shift) -> Result<()> {
 /// A file that is moved away again and again while it is written.
 pub struct Rotation {
     path: PathBuf,
-    /// Moved away, and perhaps still written to: the agent looks before each write whether its file is where it was.
+    /// Moved away, and perhaps still written to: the agent looks before each write whether its file
+    /// is where it was.
     before: Option<PathBuf>,
     resets: u64,
 }

@@ -1,4 +1,5 @@
-//! The `.deb` and the `.rpm`, of the static binary that is built already. What is in them stands in `agent/Cargo.toml`.
+//! The `.deb` and the `.rpm`, of the static binary that is built already. What is in them stands in
+//! `agent/Cargo.toml`.
 
 mod trial;
 

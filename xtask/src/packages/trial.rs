@@ -1,5 +1,6 @@
-//! The packages tried out: installed, upgraded and removed by dpkg and rpm, on this machine's own file system with a throw-away layer above it;
-//! and the image of the same binary, built and run by podman.
+//! The packages tried out: installed, upgraded and removed by dpkg and rpm, on this machine's own
+//! file system with a throw-away layer above it; and the image of the same binary, built and run by
+//! podman.
 
 use std::{
     fs,
@@ -72,7 +73,8 @@ fn try_image(workspace: &Workspace) -> Result<()> {
     try_out(workspace, &steps, ".*", &[&recipe])
 }
 
-/// Runs steps in a root that is this machine's, and has the unpacked programs as if they were installed.
+/// Runs steps in a root that is this machine's, and has the unpacked programs as if they were
+/// installed.
 fn try_out(workspace: &Workspace, steps: &str, may_stay: &str, packages: &[&PathBuf]) -> Result<()> {
     let layers: String =
         programs::layers(workspace, &PROGRAMS).iter().flat_map(|root| [root.display().to_string(), ":".to_owned()]).collect();

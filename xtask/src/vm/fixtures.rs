@@ -1,4 +1,5 @@
-//! What kernels say of themselves, as test data: trimmed BTF and tracepoint formats, told by the agent's own tests on each kernel.
+//! What kernels say of themselves, as test data: trimmed BTF and tracepoint formats, told by the
+//! agent's own tests on each kernel.
 
 use std::{fs, path::Path};
 
@@ -17,7 +18,8 @@ const TELL: [&str; 4] = ["--exact", "kernel::drift::tell", "--ignored", "--nocap
 /// Begins each line that is looked for.
 const MARK: &str = "fixture ";
 
-/// Makes `agent/testdata/kernels` anew: this machine's kernel as `host`, and Debian's under the names of their lines.
+/// Makes `agent/testdata/kernels` anew: this machine's kernel as `host`, and Debian's under the
+/// names of their lines.
 ///
 /// # Errors
 ///

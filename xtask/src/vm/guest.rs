@@ -1,4 +1,5 @@
-//! What a virtual machine boots into: the agent, the lab's test programs, what they need, and nothing else.
+//! What a virtual machine boots into: the agent, the lab's test programs, what they need, and
+//! nothing else.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +21,8 @@ use crate::{
 /// What the lab's scenarios call, beside busybox.
 const PROGRAMS: [&str; 9] = ["ip", "ss", "nft", "sysctl", "bash", "unshare", "mount", "setpriv", "nsenter"];
 
-/// What the scenarios need of the kernel that it has as modules, as far as it has them. The kernel loads more by itself.
+/// What the scenarios need of the kernel that it has as modules, as far as it has them. The kernel
+/// loads more by itself.
 const MODULES: [&str; 12] = [
     "veth",
     "tcp_diag",
@@ -160,7 +162,8 @@ impl Tree<'_> {
 
 /// Each module's file and the files it depends on, as depmod finds them.
 fn dependencies(workspace: &Workspace, kernel: &Kernel) -> Result<Vec<(String, Vec<String>)>> {
-    // depmod looks for lib/modules below what it is told, whatever side of a merged /usr they are on.
+    // depmod looks for lib/modules below what it is told, whatever side of a merged /usr they are
+    // on.
     let root = kernel.modules.ancestors().nth(3).unwrap_or(&kernel.modules);
     command::run(workspace.tool("depmod").arg("-b").arg(root).arg(&kernel.release))?;
     let path = kernel.modules.join("modules.dep");

@@ -1,4 +1,5 @@
-//! Kernels of Debian's, fetched without touching what this machine has installed or where it installs from.
+//! Kernels of Debian's, fetched without touching what this machine has installed or where it
+//! installs from.
 
 use std::{
     fs,
@@ -13,7 +14,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The package that depends on the newest kernel of a suite built for virtual machines: small, with their drivers built in.
+/// The package that depends on the newest kernel of a suite built for virtual machines: small, with
+/// their drivers built in.
 const NEWEST: &str = "linux-image-cloud-amd64";
 
 /// A line of kernels, and the suites of Debian that have it.
@@ -23,7 +25,8 @@ struct Line {
     lacks: &'static [&'static str],
 }
 
-/// What no kernel gives, and what those before Linux 6.10 do not, by the names of the agent's `coverage`.
+/// What no kernel gives, and what those before Linux 6.10 do not, by the names of the agent's
+/// `coverage`.
 const ALWAYS: &[&str] = &["netfilter_rejects"];
 const BEFORE_REASONS: &[&str] = &["kernel_reason", "netfilter_rejects", "resets_without_socket"];
 
@@ -53,7 +56,8 @@ pub struct Kernel {
 ///
 /// # Errors
 ///
-/// [`Error::Kernel`] for a line that is not there, or that the archive does not have; when something cannot be fetched or unpacked.
+/// [`Error::Kernel`] for a line that is not there, or that the archive does not have; when
+/// something cannot be fetched or unpacked.
 pub fn fetch(workspace: &Workspace, directory: &Path, wanted: &[String]) -> Result<Vec<Kernel>> {
     if let Some(unknown) = wanted.iter().find(|name| LINES.iter().all(|line| line.name != name.as_str())) {
         let known = LINES.map(|line| line.name).join(", ");
@@ -121,7 +125,8 @@ impl Shelf {
     }
 }
 
-/// The newest version of those that `apt-cache madison` lists for these suites; it lists the newest first.
+/// The newest version of those that `apt-cache madison` lists for these suites; it lists the newest
+/// first.
 fn newest<'a>(madison: &'a str, suites: &[&str]) -> Option<&'a str> {
     madison.lines().find_map(|line| {
         let mut columns = line.split('|').map(str::trim).skip(1);

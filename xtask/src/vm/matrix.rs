@@ -9,7 +9,8 @@ use crate::figures::Table;
 /// What stands where the agent said nothing of a reset: this kernel does not trace it.
 const UNSEEN: &str = "not traced";
 
-/// A reset of a scenario, the same on all kernels: the scenario, the host, and the how manieth there it is.
+/// A reset of a scenario, the same on all kernels: the scenario, the host, and the how manieth
+/// there it is.
 type Key<'a> = (&'a str, &'a str, usize);
 
 /// The two tables of these kernels.

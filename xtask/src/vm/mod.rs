@@ -1,4 +1,5 @@
-//! The agent on other kernels than this machine's: Debian's, in virtual machines, with the lab's own scenarios.
+//! The agent on other kernels than this machine's: Debian's, in virtual machines, with the lab's
+//! own scenarios.
 
 mod fixtures;
 mod guest;
@@ -36,7 +37,8 @@ const PROGRAMS: [Program; 6] = [
     program("strip", "binutils", "leaves debug information out"),
 ];
 
-/// Test programs of the lab that need no server, and what they are told: agents are slow to start on an emulated processor, and share.
+/// Test programs of the lab that need no server, and what they are told: agents are slow to start
+/// on an emulated processor, and share.
 const SUITES: [(&str, &[&str]); 4] = [
     ("burst", &["--exact", "a_ring_that_overflows_counts_what_it_lost", "resets_that_are_alike_are_folded"]),
     ("ladder", &[]),
@@ -64,7 +66,8 @@ pub fn test(workspace: &Workspace, lines: &[String]) -> Result<()> {
     boot(workspace, &kernels, lines.is_empty())?.tell(began)
 }
 
-/// Unpacks what makes and boots a guest, if it is missing, and makes sure that there is a place to fetch kernels from.
+/// Unpacks what makes and boots a guest, if it is missing, and makes sure that there is a place to
+/// fetch kernels from.
 ///
 /// # Errors
 ///
@@ -94,11 +97,13 @@ fn find(workspace: &Workspace, name: &str) -> Option<PathBuf> {
     PROGRAMS.iter().find(|program| program.name == name).and_then(|program| programs::find(workspace, program))
 }
 
-/// Boots kernels and has the agent tested on each. What came of all of them together is kept for `cargo xtask report`.
+/// Boots kernels and has the agent tested on each. What came of all of them together is kept for
+/// `cargo xtask report`.
 ///
 /// # Errors
 ///
-/// When the emulator does not start, or a guest cannot be packed. A guest that fails counts as such.
+/// When the emulator does not start, or a guest cannot be packed. A guest that fails counts as
+/// such.
 pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<Tally> {
     let agent = agent::build(workspace)?;
     let suites = suites(workspace)?;
@@ -107,7 +112,8 @@ pub fn boot(workspace: &Workspace, kernels: &[Kernel], all: bool) -> Result<Tall
     let next = AtomicUsize::new(0);
     let work = || {
         let mut ended = Vec::new();
-        // The newest first, whose verifier does most: it is not to be what is waited for at the end.
+        // The newest first, whose verifier does most: it is not to be what is waited for at the
+        // end.
         while let Some(index) = kernels.len().checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1)
             && let Some(kernel) = kernels.get(index)
         {

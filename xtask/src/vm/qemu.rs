@@ -16,7 +16,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How long a guest may take from power to power off: several times what it takes on a quiet machine.
+/// How long a guest may take from power to power off: several times what it takes on a quiet
+/// machine.
 const LIMIT: Duration = Duration::from_mins(6);
 
 /// What the guest prints last, if it gets that far.
@@ -30,7 +31,8 @@ const TROUBLE: [&str; 7] = ["Kernel panic", "BUG:", "WARNING:", "Call Trace:", "
 pub struct Report {
     /// Test programs that ended well.
     pub passed: Vec<String>,
-    /// Sources of evidence that this kernel does not give, by the agent's own `coverage`; `None` if it never armed.
+    /// Sources of evidence that this kernel does not give, by the agent's own `coverage`; `None` if
+    /// it never armed.
     pub lacking: Option<BTreeSet<String>>,
     /// What the lab's scenarios said beside the truth.
     pub verdicts: Vec<Verdict>,
@@ -53,12 +55,14 @@ pub struct Verdict {
 ///
 /// # Errors
 ///
-/// When the emulator does not start or the log cannot be written. A guest that fails is no error here: see [`Report`].
+/// When the emulator does not start or the log cannot be written. A guest that fails is no error
+/// here: see [`Report`].
 pub fn boot(workspace: &Workspace, kernel: &Kernel, initramfs: &Path, log: &Path) -> Result<Report> {
     let output = File::create(log).map_err(|source| Error::File { path: log.to_owned(), source })?;
     let mut qemu = workspace.tool("qemu-system-x86_64");
-    // No KVM: it hangs in virtual machines that claim to have it. No cmpxchg16b: QEMU 7.2 now and then gets it wrong, and the guest's allocator
-    // dies of a double fault. One processor: what is played in turn is no faster on two.
+    // No KVM: it hangs in virtual machines that claim to have it. No cmpxchg16b: QEMU 7.2 now and
+    // then gets it wrong, and the guest's allocator dies of a double fault. One processor: what is
+    // played in turn is no faster on two.
     qemu.args(["-accel", "tcg", "-cpu", "qemu64,-cx16,+ssse3,+sse4.1,+sse4.2,+popcnt", "-smp", "1", "-m", "1536"]);
     qemu.args([
         "-nodefaults",

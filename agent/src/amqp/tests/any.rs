@@ -17,7 +17,8 @@ struct Cuts {
     isn: (u32, u32),
     /// Lengths of segments, over and over; 0 merges with what comes next.
     lengths: Vec<u16>,
-    /// After how many segments an old stretch is sent again, which one, and how long; it may run on into new bytes.
+    /// After how many segments an old stretch is sent again, which one, and how long; it may run on
+    /// into new bytes.
     again: Vec<(Index, u16)>,
 }
 
@@ -132,8 +133,8 @@ proptest! {
         }
     }
 
-    /// From some byte on, one end's bytes are noise, without the octet that ends a frame: that it stands in the right place by chance is one case
-    /// in 256, which no follower can tell.
+    /// From some byte on, one end's bytes are noise, without the octet that ends a frame: that it
+    /// stands in the right place by chance is one case in 256, which no follower can tell.
     #[test]
     fn noise_is_not_believed(script in script(), cuts in cuts(), from in any::<Index>(), noise in proptest::collection::vec(0_u8..0xce, 64..600)) {
         let mut pieces = pieces(&script, &cuts);

@@ -1,4 +1,5 @@
-//! Conversations written by their specification (AMQP 0-9-1, sections 1.4 and 4.2), and what they give away.
+//! Conversations written by their specification (AMQP 0-9-1, sections 1.4 and 4.2), and what they
+//! give away.
 
 use proptest::prelude::*;
 
@@ -48,7 +49,8 @@ pub fn close(code: u16, text: &[u8], (class, id): (u16, u16)) -> Vec<u8> {
     method(50, &[&code.to_be_bytes()[..], &short(text), &class.to_be_bytes(), &id.to_be_bytes()].concat())
 }
 
-/// A conversation: who sent what, in order, and what it gives away to the broker's host when all of it happens at one instant.
+/// A conversation: who sent what, in order, and what it gives away to the broker's host when all of
+/// it happens at one instant.
 #[derive(Clone, Debug)]
 pub struct Script {
     pub messages: Vec<(Role, Vec<u8>)>,

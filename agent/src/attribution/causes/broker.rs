@@ -15,7 +15,8 @@ const CONNECTION_FORCED: u16 = 320;
 /// A block that was lifted so recently may still be why an end had left.
 const JUST_LIFTED: Duration = Duration::from_secs(2);
 
-/// RabbitMQ's `reply-text` when it stops or drains a node, and not one connection (`rabbit_reader:handle_other/2`, `rabbit_maintenance`).
+/// RabbitMQ's `reply-text` when it stops or drains a node, and not one connection
+/// (`rabbit_reader:handle_other/2`, `rabbit_maintenance`).
 const STOPPING: [&str; 2] = ["broker forced connection closure with reason", "was put into maintenance mode"];
 
 /// The broker closed the connection and said why.
@@ -66,8 +67,9 @@ pub fn client_gave_up(facts: &Facts) -> Option<Candidate> {
     )
 }
 
-/// The connection was blocked by a memory or disk alarm. RabbitMQ stops reading from publishers then; a client that waits long enough gives up,
-/// and so may anything on the way. It may have left long before: the broker notices when it lifts the block, and answers what waited.
+/// The connection was blocked by a memory or disk alarm. RabbitMQ stops reading from publishers
+/// then; a client that waits long enough gives up, and so may anything on the way. It may have left
+/// long before: the broker notices when it lifts the block, and answers what waited.
 pub fn alarm(facts: &Facts) -> Option<Candidate> {
     let blocked = facts.conversation()?.blocked.filter(|blocked| blocked.still || blocked.before < JUST_LIFTED && facts.an_end_left())?;
     if let Some((Path::Destroyed | Path::Keepalive | Path::Memory | Path::Multipath(_), _)) = facts.path() {

@@ -1,4 +1,5 @@
-//! Errors of channels: the broker closes a channel and says why, and the connection only if its client goes on using that channel.
+//! Errors of channels: the broker closes a channel and says why, and the connection only if its
+//! client goes on using that channel.
 
 use std::time::Duration;
 
@@ -8,16 +9,20 @@ use crate::{
     event::CauseId,
 };
 
-/// CHANNEL_ERROR (AMQP 0-9-1, section 1.3): what a client is told that goes on using a closed channel.
+/// CHANNEL_ERROR (AMQP 0-9-1, section 1.3): what a client is told that goes on using a closed
+/// channel.
 const CHANNEL_ERROR: u16 = 504;
 
-/// What RabbitMQ says with the same code of a channel that is opened twice (`rabbit_channel:handle_method/3`), which has another reason.
+/// What RabbitMQ says with the same code of a channel that is opened twice
+/// (`rabbit_channel:handle_method/3`), which has another reason.
 const OPENED_TWICE: &str = "second 'channel.open'";
 
-/// A client uses a channel as a rule more often than this; later, it may be a third channel that the close is about.
+/// A client uses a channel as a rule more often than this; later, it may be a third channel that
+/// the close is about.
 const SOON: Duration = Duration::from_mins(1);
 
-/// The broker had closed a channel, and then the connection, since its client went on using that channel.
+/// The broker had closed a channel, and then the connection, since its client went on using that
+/// channel.
 pub fn error_before(facts: &Facts, close: &Close) -> Option<Candidate> {
     let error = facts.conversation()?.channel_close.as_ref()?;
     let follows = close.code == CHANNEL_ERROR && !close.text.contains(OPENED_TWICE);
@@ -39,7 +44,8 @@ pub fn error_before(facts: &Facts, close: &Close) -> Option<Candidate> {
     Some(candidate.advise(if advice.is_empty() { reopen.to_owned() } else { format!("{advice}; {reopen}") }))
 }
 
-/// What to do about the last error of a channel, where a connection ended soon after it by something else: whoever gets it may give up.
+/// What to do about the last error of a channel, where a connection ended soon after it by
+/// something else: whoever gets it may give up.
 pub fn advice_before(facts: &Facts) -> Option<String> {
     let error = facts.conversation()?.channel_close.as_ref().filter(|error| error.before < SOON)?;
     let (name, advice) = known(error);
@@ -47,7 +53,8 @@ pub fn advice_before(facts: &Facts) -> Option<String> {
     (!advice.is_empty()).then(|| format!("the broker had closed a channel with {} {name} {before:.1} s before: {advice}", error.code))
 }
 
-/// Name (AMQP 0-9-1, section 1.3) and remedy of an error that closes channels. RabbitMQ has many errors under 406, which its text tells apart.
+/// Name (AMQP 0-9-1, section 1.3) and remedy of an error that closes channels. RabbitMQ has many
+/// errors under 406, which its text tells apart.
 fn known(error: &ChannelClose) -> (&'static str, &'static str) {
     let says = |what: &str| error.text.contains(what);
     match error.code {

@@ -1,4 +1,5 @@
-//! Ends that belong to normal operation. RabbitMQ listens with `linger {true,0}`, so that most of its connections end in a RST.
+//! Ends that belong to normal operation. RabbitMQ listens with `linger {true,0}`, so that most of
+//! its connections end in a RST.
 
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use crate::{
     flow::{Role, TcpState},
 };
 
-/// RabbitMQ closes a connection a moment after the client's last frame, and every other close of its own (missed heartbeats, handshake timeout)
-/// only after seconds of silence: the shortest heartbeat is one second, and it waits for two.
+/// RabbitMQ closes a connection a moment after the client's last frame, and every other close of
+/// its own (missed heartbeats, handshake timeout) only after seconds of silence: the shortest
+/// heartbeat is one second, and it waits for two.
 const JUST_BEFORE: Duration = Duration::from_secs(1);
 
-/// AMQP had taken leave: whoever closes the socket then, and how, closes nothing that anybody misses.
+/// AMQP had taken leave: whoever closes the socket then, and how, closes nothing that anybody
+/// misses.
 pub fn amqp_finished(facts: &Facts) -> Option<Candidate> {
     if !facts.finished_in_order() {
         return None;
@@ -50,7 +53,8 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
         return None;
     }
     (facts.origin.kind != OriginKind::Middlebox).then(|| {
-        // Without a farewell of AMQP it had a reason, which is not known; in the handshake, where it stood says more.
+        // Without a farewell of AMQP it had a reason, which is not known; in the handshake, where
+        // it stood says more.
         let (unclosed, confidence) = if facts.abandoned() {
             (", without closing the AMQP connection", 0.6)
         } else if facts.unopened() {
@@ -63,8 +67,9 @@ pub fn tcp_finished(facts: &Facts) -> Option<Candidate> {
     })
 }
 
-/// The peer's FIN had come, and the owner closed with `SO_LINGER` 0; or in a capture, a FIN of either end had gone by. Where AMQP was followed
-/// and nobody had closed it, the peer's FIN is the end of a connection that was in use.
+/// The peer's FIN had come, and the owner closed with `SO_LINGER` 0; or in a capture, a FIN of
+/// either end had gone by. Where AMQP was followed and nobody had closed it, the peer's FIN is the
+/// end of a connection that was in use.
 pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     if facts.peer_acted() && facts.abandoned() {
@@ -101,7 +106,8 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
                 )]),
         );
     }
-    // Whoever leaves in the midst of the handshake has a reason: where it stood says more than how it left.
+    // Whoever leaves in the midst of the handshake has a reason: where it stood says more than how
+    // it left.
     let confidence = match reset.capture {
         _ if facts.unopened() => 0.6,
         Some(_) => 0.85,
@@ -110,7 +116,8 @@ pub fn peer_finished(facts: &Facts) -> Option<Candidate> {
     Some(Candidate::reason(CauseId::RoutineClose, confidence, summary).routine())
 }
 
-/// A connection opened and torn down without a byte, by the end that opened it: a health check. RabbitMQ says nothing before the client does.
+/// A connection opened and torn down without a byte, by the end that opened it: a health check.
+/// RabbitMQ says nothing before the client does.
 pub fn health_check(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     let by_client = match (facts.source, reset.role) {
@@ -142,7 +149,8 @@ pub fn health_check(facts: &Facts) -> Option<Candidate> {
     )
 }
 
-/// A segment that was under way when the connection was reset, or that a peer sends which knows nothing of it, is answered by another RST.
+/// A segment that was under way when the connection was reset, or that a peer sends which knows
+/// nothing of it, is answered by another RST.
 pub fn late_segment(facts: &Facts) -> Option<Candidate> {
     let (Path::NoSocket | Path::NoSocketBlind | Path::TimeWait | Path::MetListener, _) = facts.path()? else { return None };
     let earlier = facts.reset.earlier.as_deref()?;
@@ -156,7 +164,8 @@ pub fn late_segment(facts: &Facts) -> Option<Candidate> {
     Some(candidate.routine().because([evidence("reset_before", OriginKind::LocalHost, Strength::Strong, detail)]))
 }
 
-/// RabbitMQ closed right after the client's last frame, where nothing more is known of the conversation.
+/// RabbitMQ closed right after the client's last frame, where nothing more is known of the
+/// conversation.
 pub fn rabbitmq_after_last_frame(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     let (Path::Linger, _) = facts.path()? else { return None };

@@ -1,4 +1,5 @@
-//! Who ended the connection before any RST: what came later is explained by that, and where nothing came it is all there is.
+//! Who ended the connection before any RST: what came later is explained by that, and where nothing
+//! came it is all there is.
 
 use std::time::Duration;
 
@@ -14,16 +15,19 @@ use crate::{
     flow::{Act, Leg, Role, Trigger, error_name, idle::candidates},
 };
 
-/// By how much the silences of two legs of a proxy may differ: a request on one is passed to the other at once.
+/// By how much the silences of two legs of a proxy may differ: a request on one is passed to the
+/// other at once.
 const LEGS_ALIKE: Duration = Duration::from_millis(1500);
 
-/// A timer fires this much late, at most, where nothing is overloaded. One that people set is a whole number of seconds.
+/// A timer fires this much late, at most, where nothing is overloaded. One that people set is a
+/// whole number of seconds.
 const LATE: Duration = Duration::from_millis(60);
 
 /// How sure an idle timeout is, from one end alone: see [`peer_idle`].
 pub mod sure {
-    /// A broker's address closed by FIN, AMQP open and heartbeats off. RabbitMQ ends by RST (`linger {true,0}`), also when it is killed,
-    /// and never for idleness: left are proxies, and brokers that are configured or built otherwise.
+    /// A broker's address closed by FIN, AMQP open and heartbeats off. RabbitMQ ends by RST
+    /// (`linger {true,0}`), also when it is killed, and never for idleness: left are proxies, and
+    /// brokers that are configured or built otherwise.
     pub const BROKER_CLOSED: f64 = 0.9;
     /// A client's address. Clients that exit or are killed look the same, but for when it happens.
     pub const CLIENT_CLOSED: f64 = 0.55;
@@ -61,7 +65,8 @@ pub mod sure {
     pub const CEILING: f64 = 0.95;
 }
 
-/// A process of this host ended two connections together that had been silent for as long: a proxy whose idle timeout ran out.
+/// A process of this host ended two connections together that had been silent for as long: a proxy
+/// whose idle timeout ran out.
 pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
     let (leg, silence) = closed_with(facts)?;
     if leg.ended_by_peer || !gave_up_by_itself(facts) {
@@ -96,7 +101,8 @@ pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
     )
 }
 
-/// A process of this host that takes AMQP connections, and is no broker that closes by AMQP, closed a silent one: a proxy, before its other leg.
+/// A process of this host that takes AMQP connections, and is no broker that closes by AMQP, closed
+/// a silent one: a proxy, before its other leg.
 pub fn idle_front(facts: &Facts) -> Option<Candidate> {
     let first = facts.reset.first_act.as_deref().filter(|first| first.act.is_local_close())?;
     let silence = first.silence.filter(|silence| *silence >= SHORTEST)?;
@@ -128,7 +134,8 @@ fn own_timers(facts: &Facts, silence: Duration) -> String {
     format!("{advice}; its own timers are timeout client and timeout server (HAProxy), proxy_timeout (nginx), idle_timeout (Envoy)")
 }
 
-/// A process of this host ended this connection because another of its connections had ended: a proxy that passes it on.
+/// A process of this host ended this connection because another of its connections had ended: a
+/// proxy that passes it on.
 pub fn passed_on(facts: &Facts) -> Option<Candidate> {
     let (leg, _) = closed_with(facts)?;
     if !leg.ended_by_peer || !gave_up_by_itself(facts) {
@@ -146,7 +153,8 @@ pub fn passed_on(facts: &Facts) -> Option<Candidate> {
     )
 }
 
-/// The other leg, and how long this connection had been silent; only where this host's process acted first, or by the RST itself.
+/// The other leg, and how long this connection had been silent; only where this host's process
+/// acted first, or by the RST itself.
 fn closed_with<'a>(facts: &Facts<'a>) -> Option<(&'a Leg, Duration)> {
     let by_rst = matches!(facts.source, Source::Kernel { .. }) && facts.reset.first_act.is_none() && facts.reset.closer().is_some();
     (facts.acted_locally() || by_rst).then_some(())?;
@@ -161,9 +169,11 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     }
     let known = facts.left_open();
     let answers = matches!(facts.source, Source::Kernel { .. });
-    // What was spoken is not known: then only data that met the dead end says that something was lost.
+    // What was spoken is not known: then only data that met the dead end says that something was
+    // lost.
     let lost = facts.reset.trigger.is_some_and(Trigger::carries_data);
-    // TLS ends with an alert of either end: the one that comes second meets a dead end as a matter of course.
+    // TLS ends with an alert of either end: the one that comes second meets a dead end as a matter
+    // of course.
     let unseen = facts.conversation().is_none_or(|it| it.protocol != Protocol::Tls && it.phase.is_none_or(|phase| phase == Phase::Open));
     if !known && (!answers || !unseen) {
         return None;
@@ -194,8 +204,9 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
 
 /// The peer, or a proxy in its place, closed a silent connection by FIN.
 ///
-/// A client or broker that leaves has no reason to do it when a timer is over; a proxy has. That RabbitMQ ends by RST makes it near certain where
-/// a broker should be; where a client should be, a process that was killed in a quiet hour looks the same, and only what repeats is told for sure.
+/// A client or broker that leaves has no reason to do it when a timer is over; a proxy has. That
+/// RabbitMQ ends by RST makes it near certain where a broker should be; where a client should be, a
+/// process that was killed in a quiet hour looks the same, and only what repeats is told for sure.
 pub fn peer_idle(facts: &Facts) -> Option<Candidate> {
     let confidence = idle_confidence(facts).filter(|confidence| *confidence >= sure::LIKELY)?;
     let first = facts.reset.first_act.as_deref()?;
@@ -240,8 +251,8 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
     Some(weighed(confidence, silence, facts.conversation()?.heartbeat))
 }
 
-/// How sure it is that a timer ended the silence, from how sure it was before its length and the heartbeat were looked at. In hundredths: nothing
-/// finer is known.
+/// How sure it is that a timer ended the silence, from how sure it was before its length and the
+/// heartbeat were looked at. In hundredths: nothing finer is known.
 pub fn weighed(before: f64, silence: Duration, heartbeat: Option<u16>) -> f64 {
     let mut confidence = before;
     if Duration::from_nanos(u64::from(silence.subsec_nanos())) <= LATE {

@@ -1,7 +1,8 @@
 //! Missed heartbeats.
 //!
-//! RabbitMQ looks once in each interval whether anything came, and gives up at the second look in vain: two to three intervals after the last
-//! byte (`rabbit_heartbeat.erl`). It then closes without a word. Clients differ: the Java client waits for two intervals, pika for one and five
+//! RabbitMQ looks once in each interval whether anything came, and gives up at the second look in
+//! vain: two to three intervals after the last byte (`rabbit_heartbeat.erl`). It then closes
+//! without a word. Clients differ: the Java client waits for two intervals, pika for one and five
 //! seconds, looked at as seldom, so that it may take two and ten seconds.
 
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::{
 /// Timers fire late, never early; the byte before may have been looked at just after it came.
 const JITTER: Duration = Duration::from_millis(1500);
 
-/// This host's end gave the other up: by a RST, or by a FIN that the other end, once it was back, answered with one.
+/// This host's end gave the other up: by a RST, or by a FIN that the other end, once it was back,
+/// answered with one.
 pub fn local_gave_up(facts: &Facts) -> Option<Candidate> {
     // The answer to a segment is not given after silence.
     let aborted = (facts.reset.active || facts.reset.capture.is_some()) && facts.local_end_aborted();
@@ -47,7 +49,8 @@ fn gave_up(facts: &Facts, by: Side) -> Option<Candidate> {
     let interval = Duration::from_secs(conversation.heartbeat.filter(|heartbeat| *heartbeat > 0)?.into());
     let broker = by == facts.broker();
     let silent = if by == Side::Local { Side::Peer } else { Side::Local };
-    // An end that had left is not waited for. A broker that blocks a connection does not ask for its heartbeats.
+    // An end that had left is not waited for. A broker that blocks a connection does not ask for
+    // its heartbeats.
     if conversation.close.is_some() || left(facts, silent) || broker && conversation.blocked.is_some_and(|blocked| blocked.still) {
         return None;
     }

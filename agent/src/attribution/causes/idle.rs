@@ -1,4 +1,5 @@
-//! Idle timeouts: the silence before the RST, against what was learnt, what devices ship with, and what heartbeats would have kept busy.
+//! Idle timeouts: the silence before the RST, against what was learnt, what devices ship with, and
+//! what heartbeats would have kept busy.
 
 use std::time::Duration;
 
@@ -41,7 +42,8 @@ pub fn learnt(facts: &Facts) -> Option<Candidate> {
     Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence.length)))
 }
 
-/// Nothing was learnt yet, but heartbeats were off or longer than the silence, and something between, or a shipped default, fits.
+/// Nothing was learnt yet, but heartbeats were off or longer than the silence, and something
+/// between, or a shipped default, fits.
 pub fn unprotected(facts: &Facts) -> Option<Candidate> {
     let (silence, testimony) = silence(facts)?;
     facts.conversation()?.heartbeat?;
@@ -64,8 +66,9 @@ pub fn unprotected(facts: &Facts) -> Option<Candidate> {
     Some(Candidate::reason(CauseId::IdleTimeout, confidence, summary).advise(advice).because(heartbeat_evidence(facts, silence.length)))
 }
 
-/// A proxy or load balancer that the agent was told of ended a connection that had been silent for long, by a RST, or by a FIN and a RST after it.
-/// Payload is counted, so that the FIN does not end the silence.
+/// A proxy or load balancer that the agent was told of ended a connection that had been silent for
+/// long, by a RST, or by a FIN and a RST after it. Payload is counted, so that the FIN does not end
+/// the silence.
 pub fn known_proxy(facts: &Facts) -> Option<Candidate> {
     let testimony = facts.testimony().filter(|it| it.scene.shape == Shape::Active)?;
     let name = facts.reset.known_middlebox.as_deref()?;
@@ -84,8 +87,9 @@ pub fn known_proxy(facts: &Facts) -> Option<Candidate> {
     Some(Candidate::reason(CauseId::IdleTimeout, 0.8, summary).advise(advice).because(heartbeat_evidence(facts, length)))
 }
 
-/// A living socket at the peer's address aborted a silent connection, and nobody said that a proxy is there. A program may have, or a broker that
-/// was killed; a proxy does it by its nature, and the more likely the more the silence looks like a timer.
+/// A living socket at the peer's address aborted a silent connection, and nobody said that a proxy
+/// is there. A program may have, or a broker that was killed; a proxy does it by its nature, and
+/// the more likely the more the silence looks like a timer.
 pub fn aborted(facts: &Facts) -> Option<Candidate> {
     let testimony = facts.testimony().filter(|it| it.scene.shape == Shape::Active)?;
     let wire = testimony.scene.wire;
@@ -120,7 +124,8 @@ pub fn aborted(facts: &Facts) -> Option<Candidate> {
     )
 }
 
-/// The silence, unless a program's own timer fits it as well: programs abort from a living socket. A proxy is such a program.
+/// The silence, unless a program's own timer fits it as well: programs abort from a living socket.
+/// A proxy is such a program.
 fn silence<'a>(facts: &Facts<'a>) -> Option<(Silence, &'a Testimony<'a>)> {
     let testimony = facts.testimony()?;
     let wire = testimony.scene.wire;

@@ -1,8 +1,9 @@
 //! Why a connection was torn down.
 //!
-//! A cause is decided by rules, each of them small, pure, and one line in [`RULES`]: facts in, a candidate out, or silence. A rule speaks only when
-//! its evidence stands; what was not seen is silence as well. Several may speak: a [`Rank::Reason`] explains more than a [`Rank::Mechanism`], and
-//! among equals the more probable wins. What the others had to say stays in the evidence.
+//! A cause is decided by rules, each of them small, pure, and one line in [`RULES`]: facts in, a
+//! candidate out, or silence. A rule speaks only when its evidence stands; what was not seen is
+//! silence as well. Several may speak: a [`Rank::Reason`] explains more than a [`Rank::Mechanism`],
+//! and among equals the more probable wins. What the others had to say stays in the evidence.
 
 mod answer;
 mod broker;
@@ -81,7 +82,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The local end ended the connection by a decision of its own, rather than by answering a segment.
+    /// The local end ended the connection by a decision of its own, rather than by answering a
+    /// segment.
     fn local_end_aborted(&self) -> bool {
         match self.source {
             Source::Kernel { .. } => self.origin.kind == OriginKind::LocalProcess,
@@ -101,7 +103,8 @@ impl<'a> Facts<'a> {
         self.reset.act() == Some(Act::PeerClose)
     }
 
-    /// The RST may be the other end's decision: it arrived, it is no answer to a segment, and nothing convicts something between.
+    /// The RST may be the other end's decision: it arrived, it is no answer to a segment, and
+    /// nothing convicts something between.
     fn peer_may_have_aborted(&self) -> bool {
         if self.peer_acted() {
             return true;

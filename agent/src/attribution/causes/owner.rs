@@ -16,12 +16,14 @@ use crate::{
 pub fn ended(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     let end = reset.owner_end()?;
-    // Its kernel may have sent a FIN for it, and the peer's RST answered that. A program that exits may have taken leave before.
+    // Its kernel may have sent a FIN for it, and the peer's RST answered that. A program that exits
+    // may have taken leave before.
     let data_lost = facts.conversation().is_none_or(|it| it.phase.is_none() && it.protocol != Protocol::Tls)
         && reset.trigger.is_some_and(Trigger::carries_data);
     let left_open = end.signal.is_some() && !facts.never_spoke() || facts.left_open() || data_lost;
     let answered = matches!(facts.source, Source::Arrived(_)) && reset.state.is_some_and(TcpState::fin_sent) && left_open;
-    // Where its end was a FIN, an ordinary one looks the same: only what was left open by it is a loss.
+    // Where its end was a FIN, an ordinary one looks the same: only what was left open by it is a
+    // loss.
     let ended_by_fin = facts.acted_locally();
     let by_process = facts.origin.kind == OriginKind::LocalProcess && (!ended_by_fin || left_open);
     if facts.finished_in_order() || !by_process && !answered {

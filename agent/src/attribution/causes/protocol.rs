@@ -1,7 +1,9 @@
-//! Connections whose first bytes are not what the service behind the port takes, or whose service is no broker.
+//! Connections whose first bytes are not what the service behind the port takes, or whose service
+//! is no broker.
 //!
-//! RabbitMQ answers what it does not take with the protocol header of what it speaks, and closes (AMQP 0-9-1, section 4.2.2;
-//! `rabbit_reader:refuse_connection`): that header, behind anything but an AMQP client's, proves it.
+//! RabbitMQ answers what it does not take with the protocol header of what it speaks, and closes
+//! (AMQP 0-9-1, section 4.2.2; `rabbit_reader:refuse_connection`): that header, behind anything but
+//! an AMQP client's, proves it.
 
 use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
@@ -20,7 +22,8 @@ const BY_ALERT: f64 = 0.97;
 /// HTTP came back from where a broker was expected.
 const BY_HTTP: f64 = 0.95;
 
-/// No answer, or one that is not known: what began the connection is no AMQP, and the port may be watched for something else.
+/// No answer, or one that is not known: what began the connection is no AMQP, and the port may be
+/// watched for something else.
 const BY_FIRST_BYTES: f64 = 0.96;
 const BY_STRANGE_ANSWER: f64 = 0.9;
 
@@ -62,7 +65,8 @@ fn confidence(spoken: Protocol, answer: Protocol) -> Option<f64> {
     }
 }
 
-/// By what the client said, where nothing came back. A check may send no more than a PROXY header, to an end that takes it.
+/// By what the client said, where nothing came back. A check may send no more than a PROXY header,
+/// to an end that takes it.
 fn by_first_bytes(facts: &Facts, spoken: Protocol) -> Option<f64> {
     let unmistakable = matches!(spoken, Protocol::Http | Protocol::Mqtt | Protocol::Stomp);
     let last = facts.conversation()?.last_payload;

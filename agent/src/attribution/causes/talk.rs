@@ -49,7 +49,8 @@ impl<'a> Facts<'a> {
         self.conversation().is_some_and(|it| it.left_open_by(Side::Local))
     }
 
-    /// The AMQP handshake had not come to its end, and nobody had taken leave. A phase is known only as far as at least one end was followed.
+    /// The AMQP handshake had not come to its end, and nobody had taken leave. A phase is known
+    /// only as far as at least one end was followed.
     pub(super) fn unopened(&self) -> bool {
         self.conversation().is_some_and(|it| {
             let followed = it.followed_local || it.followed_peer;
@@ -57,7 +58,8 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Heartbeats were agreed on that should have come within this silence: it is no idle timeout then, but somebody missed them.
+    /// Heartbeats were agreed on that should have come within this silence: it is no idle timeout
+    /// then, but somebody missed them.
     pub(super) fn heartbeat_was_due(&self, silence: Duration) -> bool {
         let agreed = self.conversation().and_then(|it| it.heartbeat);
         agreed.is_some_and(|heartbeat| heartbeat > 0 && Duration::from_secs(heartbeat.into()) <= silence)
@@ -70,7 +72,8 @@ impl<'a> Facts<'a> {
         socket || state || self.reset.wire.as_deref().is_some_and(|wire| wire.sender.fin || wire.receiver.fin)
     }
 
-    /// Not a byte of payload went either way, as far as the socket or a capture of the whole connection tells.
+    /// Not a byte of payload went either way, as far as the socket or a capture of the whole
+    /// connection tells.
     pub(super) fn never_spoke(&self) -> bool {
         if self.conversation().is_some() {
             return false;

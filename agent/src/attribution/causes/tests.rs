@@ -1,4 +1,5 @@
-//! Every rule with cases for it and against it: a reset, and the cause and severity that must come out.
+//! Every rule with cases for it and against it: a reset, and the cause and severity that must come
+//! out.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,7 +27,8 @@ use crate::{
     testing,
 };
 
-/// A case: its name, the reset, and the cause and severity expected of it, in the words of the contract.
+/// A case: its name, the reset, and the cause and severity expected of it, in the words of the
+/// contract.
 type Row = (&'static str, Reset, &'static str);
 
 fn check(rows: impl IntoIterator<Item = Row>) {
@@ -120,7 +122,8 @@ fn arrives(role: Role, conversation: Option<Conversation>) -> Reset {
     }
 }
 
-/// What a Linux socket at the other end puts on the wire when it aborts: like all its packets before.
+/// What a Linux socket at the other end puts on the wire when it aborts: like all its packets
+/// before.
 fn abort_of_a_socket() -> Wire {
     let mut flow = WireFlow::default();
     for number in 0..6_u32 {

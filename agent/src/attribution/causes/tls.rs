@@ -1,4 +1,5 @@
-//! TLS, by the types of its records: the rest is encrypted. TLS 1.3 hides alerts once it has keys, so that only the sight of one says something.
+//! TLS, by the types of its records: the rest is encrypted. TLS 1.3 hides alerts once it has keys,
+//! so that only the sight of one says something.
 
 use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
@@ -16,9 +17,10 @@ pub fn finished(facts: &Facts) -> Option<Candidate> {
     Some(Candidate::reason(CauseId::RoutineClose, 0.75, summary).routine().because([alert(facts, side)]))
 }
 
-/// A client that had sent FIN after data went both ways, and whose host had forgotten the connection by the time the broker sent its rest:
-/// an ordinary close, as a rule. TLS 1.3 hides the `close_notify` that would tell; a client that ends by itself without one looks the same,
-/// which is why the confidence is low.
+/// A client that had sent FIN after data went both ways, and whose host had forgotten the
+/// connection by the time the broker sent its rest: an ordinary close, as a rule. TLS 1.3 hides the
+/// `close_notify` that would tell; a client that ends by itself without one looks the same, which
+/// is why the confidence is low.
 pub fn closed_unseen(facts: &Facts) -> Option<Candidate> {
     let Source::Arrived(_) = facts.source else { return None };
     let reset = facts.reset;

@@ -1,7 +1,8 @@
 //! How long a bare answer took, against the round-trip time.
 //!
-//! Source: an answer from the peer's host takes one round trip; one from a box half way takes half. Strength: 0.6 at one round trip, 2 well below.
-//! Failure modes: queues, and boxes next to the peer. Round trips below two milliseconds say nothing. Half and less is `answered_too_early`.
+//! Source: an answer from the peer's host takes one round trip; one from a box half way takes half.
+//! Strength: 0.6 at one round trip, 2 well below. Failure modes: queues, and boxes next to the
+//! peer. Round trips below two milliseconds say nothing. Half and less is `answered_too_early`.
 
 use std::time::Duration;
 

@@ -1,9 +1,11 @@
 //! Several RSTs of a kind that no stack sends.
 //!
-//! Source: Weaver, Sommer and Paxson, NDSS 2009 (RST_SEQ_CHANGE); Clayton, Murdoch and Watson, 2006. Two patterns: the same IPv4 identification,
-//! not zero, on RSTs that differ otherwise; and a RST within two seconds of another, beyond all the peer ever sent and not at a number that the
-//! receiver acknowledged. Strength: 50. Failure modes: a peer that is gone answers every segment it gets with a RST of its own; those have the
-//! numbers that the receiver acknowledged, and identification 0. The same frame captured twice is the same in everything.
+//! Source: Weaver, Sommer and Paxson, NDSS 2009 (RST_SEQ_CHANGE); Clayton, Murdoch and
+//! Watson, 2006. Two patterns: the same IPv4 identification, not zero, on RSTs that differ
+//! otherwise; and a RST within two seconds of another, beyond all the peer ever sent and not at a
+//! number that the receiver acknowledged. Strength: 50. Failure modes: a peer that is gone answers
+//! every segment it gets with a RST of its own; those have the numbers that the receiver
+//! acknowledged, and identification 0. The same frame captured twice is the same in everything.
 
 use std::time::Duration;
 

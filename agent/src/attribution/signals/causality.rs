@@ -1,11 +1,13 @@
 //! A RST that came before the peer can have known what it answers.
 //!
-//! Source: causality. Only the shortest of several round trips counts, and only half of it: delayed acknowledgements and queues lengthen samples,
-//! and the first packets of a connection wait for address resolution and for firewalls to make up their mind; nothing shortens them. Measured on public captures, no injector was that fast (0 of 170), so
-//! silence of these signals says nothing.
+//! Source: causality. Only the shortest of several round trips counts, and only half of it: delayed
+//! acknowledgements and queues lengthen samples, and the first packets of a connection wait for
+//! address resolution and for firewalls to make up their mind; nothing shortens them. Measured on
+//! public captures, no injector was that fast (0 of 170), so silence of these signals says nothing.
 //!
-//! Failure modes: the handshake answered by a proxy nearer than the peer makes the round trip look shorter, which is the safe side; a path that
-//! became shorter by half does not happen at round trips worth the name.
+//! Failure modes: the handshake answered by a proxy nearer than the peer makes the round trip look
+//! shorter, which is the safe side; a path that became shorter by half does not happen at round
+//! trips worth the name.
 
 use std::time::Duration;
 
@@ -18,7 +20,8 @@ const SHORTEST_RTT: Duration = Duration::from_millis(2);
 /// The receiver must have been quiet for so long that no earlier segment can be what was answered.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Round trips that the shortest must have been chosen from: the handshake's alone may have been a slow one.
+/// Round trips that the shortest must have been chosen from: the handshake's alone may have been a
+/// slow one.
 const SAMPLES: u32 = 3;
 
 fn rtt(scene: &Scene) -> Option<Duration> {
@@ -29,14 +32,16 @@ fn rtt(scene: &Scene) -> Option<Duration> {
     (shortest >= SHORTEST_RTT).then_some(shortest)
 }
 
-/// The RST acknowledges bytes that were sent less than half a round trip before. Strength: 1000. Only RST|ACK qualifies.
+/// The RST acknowledges bytes that were sent less than half a round trip before. Strength: 1000.
+/// Only RST|ACK qualifies.
 pub fn acknowledged_too_early(scene: &Scene) -> Option<Finding> {
     let (rst, rtt) = (&scene.wire.rst, rtt(scene)?);
     if !rst.flags.ack() {
         return None;
     }
     let sends = &scene.wire.receiver.times.recent;
-    // The first segment that brought the sequence up to the acknowledged number. Where it has fallen out of memory, the RST is late enough.
+    // The first segment that brought the sequence up to the acknowledged number. Where it has
+    // fallen out of memory, the RST is late enough.
     let (_, sent_ns) = sends.iter().find(|(end, _)| seq_at_or_after(*end, rst.ack))?;
     let oldest = sends.iter().next().is_some_and(|(end, _)| seq_at_or_after(*end, rst.ack));
     let since = Duration::from_nanos(rst.time_ns.saturating_sub(*sent_ns));
@@ -53,8 +58,8 @@ pub fn acknowledged_too_early(scene: &Scene) -> Option<Finding> {
     ))
 }
 
-/// A bare answer came less than half a round trip after the only segment it can answer, sent after a silence. Strength: 50. An active RST needs
-/// no segment to answer, so that it does not qualify.
+/// A bare answer came less than half a round trip after the only segment it can answer, sent after
+/// a silence. Strength: 50. An active RST needs no segment to answer, so that it does not qualify.
 pub fn answered_too_early(scene: &Scene) -> Option<Finding> {
     let rtt = rtt(scene)?;
     let silence = scene.wire.silence.filter(|silence| silence.broken_by_receiver && silence.length >= QUIET + rtt * 3)?;

@@ -1,7 +1,8 @@
 //! The silence before the RST, against what earlier resets of this destination taught.
 //!
-//! Source: devices forget idle connections after a fixed time, and then reset, at that time or when the next segment comes. Strength: 50 where at
-//! least three resets cluster, 2 for a single match with a shipped default. Failure modes: programs have timers as well; they close by FIN or by an
+//! Source: devices forget idle connections after a fixed time, and then reset, at that time or when
+//! the next segment comes. Strength: 50 where at least three resets cluster, 2 for a single match
+//! with a shipped default. Failure modes: programs have timers as well; they close by FIN or by an
 //! active RST, so that an active RST does not count, nor does one after a FIN.
 
 use super::{Finding, Scene};

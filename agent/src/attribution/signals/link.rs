@@ -1,9 +1,11 @@
-//! The RST came from another box on the local network than the peer's packets do: another source MAC, interface or tunnel end.
+//! The RST came from another box on the local network than the peer's packets do: another source
+//! MAC, interface or tunnel end.
 //!
-//! Source: the link header. Strength: 50 where the RST has passed no router (see [`path::fresh`]), so that the box made it; 12 where it has, and
-//! was only handed on by the box; 4 where it comes from just as far away as the peer's packets. Failure modes: failover between gateways, several
-//! gateways used at random, asymmetric routes; so the signal needs a baseline of three packets that never varied. In clouds MAC addresses are
-//! made up and all the same: then it is silent.
+//! Source: the link header. Strength: 50 where the RST has passed no router (see [`path::fresh`]),
+//! so that the box made it; 12 where it has, and was only handed on by the box; 4 where it comes
+//! from just as far away as the peer's packets. Failure modes: failover between gateways, several
+//! gateways used at random, asymmetric routes; so the signal needs a baseline of three packets that
+//! never varied. In clouds MAC addresses are made up and all the same: then it is silent.
 
 use super::{
     Finding, Scene,

@@ -1,8 +1,11 @@
-//! The RST was made by turning one of the receiver's own packets around: it bears the same IPv4 identification.
+//! The RST was made by turning one of the receiver's own packets around: it bears the same IPv4
+//! identification.
 //!
-//! Source: measured on a public capture (CenTrace), and seen in the field. Strength: 100; a chance match is 4 in 65,536 with the few
-//! identifications that are remembered. Failure modes: identification 0 is common, and so are the first numbers of a counter: they do not count; a peer whose counter happens to run along
-//! with the receiver's (both fresh after a reboot) is excluded by its own packets.
+//! Source: measured on a public capture (CenTrace), and seen in the field. Strength: 100; a chance
+//! match is 4 in 65,536 with the few identifications that are remembered. Failure modes:
+//! identification 0 is common, and so are the first numbers of a counter: they do not count; a peer
+//! whose counter happens to run along with the receiver's (both fresh after a reboot) is excluded
+//! by its own packets.
 
 use super::{Finding, Scene};
 

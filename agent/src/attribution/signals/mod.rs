@@ -1,7 +1,8 @@
 //! The signals: what the wire says about who made a RST that arrived.
 //!
-//! A signal is one file and one line in [`SIGNALS`]. Each gives a likelihood ratio, P(seen | something between made the RST) over P(seen | the
-//! host at the peer address made it): above one it speaks for a middlebox, below one for the peer. Ratios of one group are not independent, so
+//! A signal is one file and one line in [`SIGNALS`]. Each gives a likelihood ratio, P(seen |
+//! something between made the RST) over P(seen | the host at the peer address made it): above one
+//! it speaks for a middlebox, below one for the peer. Ratios of one group are not independent, so
 //! each group is capped; the groups are, and add up as log odds, on those of [`PRIOR`].
 
 mod answer_delay;
@@ -103,8 +104,9 @@ const SIGNALS: [Signal; 18] = [
     (Group::Timing, "idle_timeout", idle::look),
 ];
 
-/// Odds of a middlebox before anything is known of a RST. Most RSTs come from the host whose address they bear: programs that close with data
-/// unread, are killed, or are gone. An estimate; no measurement of AMQP connections is known.
+/// Odds of a middlebox before anything is known of a RST. Most RSTs come from the host whose
+/// address they bear: programs that close with data unread, are killed, or are gone. An estimate;
+/// no measurement of AMQP connections is known.
 const PRIOR: f64 = 1.0 / 3.0;
 
 /// Everything the signals said.

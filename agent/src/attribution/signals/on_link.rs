@@ -1,15 +1,21 @@
 //! The RST has passed no router, and the peer's packets pass some.
 //!
-//! Source: RFC 9293 leaves the TTL to the stack, and stacks in use begin at 64, 128 or 255; each router takes one (RFC 1812, section 5.3.1; RFC
-//! 5082, section 3). A RST that arrives with just such a number was made by a machine on this very link. Where the host's routing table hands
-//! packets for the peer to a router, and the peer's own packets arrive with less, that machine is not the peer.
+//! Source: RFC 9293 leaves the TTL to the stack, and stacks in use begin at 64, 128 or 255; each
+//! router takes one (RFC 1812, section 5.3.1; RFC 5082, section 3). A RST that arrives with just
+//! such a number was made by a machine on this very link. Where the host's routing table hands
+//! packets for the peer to a router, and the peer's own packets arrive with less, that machine is
+//! not the peer.
 //!
-//! Strength: 100 with a constant baseline, were it the handshake only, since no host can send what its routers have taken one off; 30 for
-//! a baseline of less than three packets where the neighbour table does not say that the router sent it; 8 without any (a refused connection). 150 where the peer's address is on the link itself and its
-//! packets come from one or two hops beyond: the machine at that address translates or forwards, and answered for itself. Failure modes: a
-//! program that set IP_TTL moves the baseline, which is why a routing table has to speak and why nothing is said of an address on the link with
-//! a larger distance; a peer on this link that is reached by a router in one direction only is told apart by its MAC address, where the
-//! neighbour table has it. Virtual networks whose routers take nothing off the TTL leave the baseline at an initial TTL as well.
+//! Strength: 100 with a constant baseline, were it the handshake only, since no host can send what
+//! its routers have taken one off; 30 for a baseline of less than three packets where the neighbour
+//! table does not say that the router sent it; 8 without any (a refused connection). 150 where the
+//! peer's address is on the link itself and its packets come from one or two hops beyond: the
+//! machine at that address translates or forwards, and answered for itself. Failure modes: a
+//! program that set IP_TTL moves the baseline, which is why a routing table has to speak and why
+//! nothing is said of an address on the link with a larger distance; a peer on this link that is
+//! reached by a router in one direction only is told apart by its MAC address, where the neighbour
+//! table has it. Virtual networks whose routers take nothing off the TTL leave the baseline at an
+//! initial TTL as well.
 
 use super::{Finding, Scene, path};
 use crate::attribution::shape::answers_syn;
@@ -34,7 +40,8 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         return Some(Finding::new(8.0, format!("TTL {ttl}: it has passed no router, and {peer} is reached by {gateway}")));
     }
     let away = path::hops(baseline.mode).1;
-    // The handshake of a translated connection comes from beyond as well; one from the link was the peer's, which then set IP_TTL.
+    // The handshake of a translated connection comes from beyond as well; one from the link was the
+    // peer's, which then set IP_TTL.
     if way.gateway.is_none() && wire.sender.handshake_ttl == Some(ttl) {
         return None;
     }

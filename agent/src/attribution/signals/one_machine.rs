@@ -1,9 +1,9 @@
-//! One counter of identifications runs through the RSTs of many addresses, all of which have passed no
-//! router: one machine on the link answers for all of them.
+//! One counter of identifications runs through the RSTs of many addresses, all of which have passed
+//! no router: one machine on the link answers for all of them.
 //!
-//! Source: RFC 6864 leaves the identification to the sender, and what is no host's stack mostly counts;
-//! see [`Machines`](crate::flow::machines::Machines). Strength: 300. Failure modes: a host on the link with addresses
-//! of several networks, which is why networks far apart are asked for.
+//! Source: RFC 6864 leaves the identification to the sender, and what is no host's stack mostly
+//! counts; see [`Machines`](crate::flow::machines::Machines). Strength: 300. Failure modes: a host
+//! on the link with addresses of several networks, which is why networks far apart are asked for.
 
 use super::{Finding, Scene, path};
 

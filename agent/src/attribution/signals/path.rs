@@ -1,15 +1,19 @@
 //! Whether the RST came from as far away as the peer's other packets.
 //!
-//! Source: TTL or hop limit against those of the connection's packets after the handshake; a SYN or SYN-ACK alone may be a proxy's and counts less.
-//! Strength: 0.1 to 0.3 when equal, since boxes at the same distance and injectors that copy the TTL exist; 5 when more than two hops off; 20
-//! when even the initial TTL (64, 128, 255) is another. Failure modes: the TTL of a bare answer is the host's default, not the socket's IP_TTL
-//! (`ip_send_unicast_reply()`), and its route is looked up afresh, so that the signal never decides on a bare answer: 5 at most, and 20
-//! only for a TTL of 255, which has passed no router, against packets that have.
+//! Source: TTL or hop limit against those of the connection's packets after the handshake; a SYN or
+//! SYN-ACK alone may be a proxy's and counts less. Strength: 0.1 to 0.3 when equal, since boxes at
+//! the same distance and injectors that copy the TTL exist; 5 when more than two hops off; 20 when
+//! even the initial TTL (64, 128, 255) is another. Failure modes: the TTL of a bare answer is the
+//! host's default, not the socket's IP_TTL (`ip_send_unicast_reply()`), and its route is looked up
+//! afresh, so that the signal never decides on a bare answer: 5 at most, and 20 only for a TTL of
+//! 255, which has passed no router, against packets that have.
 //!
-//! Injectors arrive with less as often as with more, so that the sign says nothing of them in general. But what builds just such an answer as
-//! Linux does is a host or a router with the initial TTL of a host, and one between is nearer, not farther: a bare Linux answer from farther away
-//! than the peer's packets is worth less, 1 when a little and 3 when more; from a little nearer than packets that never varied it is worth 4, and
-//! any other RST from a little beside them 2.
+//! Injectors arrive with less as often as with more, so that the sign says nothing of them in
+//! general. But what builds just such an answer as Linux does is a host or a router with the
+//! initial TTL of a host, and one between is nearer, not farther: a bare Linux answer from farther
+//! away than the peer's packets is worth less, 1 when a little and 3 when more; from a little
+//! nearer than packets that never varied it is worth 4, and any other RST from a little beside
+//! them 2.
 
 use super::{Finding, Scene, stack::lacks_timestamp};
 use crate::{
@@ -30,7 +34,8 @@ pub enum Distance {
     Far,
     /// Another initial TTL.
     OtherInitial,
-    /// The peer's packets have no common initial TTL (set by IP_TTL, presumably), and the RST a plain one: nothing can be compared.
+    /// The peer's packets have no common initial TTL (set by IP_TTL, presumably), and the RST a
+    /// plain one: nothing can be compared.
     OwnTtl,
 }
 
@@ -87,11 +92,14 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         (Distance::Same, _) if scene.shape == Shape::Foreign || lacks_timestamp(scene) => 0.4,
         (Distance::Same, true) => same(baseline),
         (Distance::Same, false) => 0.35,
-        // The answer comes with the host's default TTL, as the handshake did before the program chose another.
+        // The answer comes with the host's default TTL, as the handshake did before the program
+        // chose another.
         (Distance::OwnTtl, _) if from_handshake => 0.3,
-        // It comes from where the handshake came from: of a program that chose its own TTL later, or of a proxy that answered both.
+        // It comes from where the handshake came from: of a program that chose its own TTL later,
+        // or of a proxy that answered both.
         (_, true) if bare && from_handshake => 1.0,
-        // A constant baseline with a bare answer just beside it: a router next to the peer, or a route that changed while all was quiet.
+        // A constant baseline with a bare answer just beside it: a router next to the peer, or a
+        // route that changed while all was quiet.
         (Distance::Near, true) if !farther(scene) && baseline.constant() && baseline.count >= 4 => {
             if bare {
                 4.0
@@ -124,7 +132,8 @@ fn farther(scene: &Scene) -> bool {
     scene.shape == Shape::Answer && hops(scene.wire.rst.ttl).1 > hops(scene.wire.sender.ttl.last).1
 }
 
-/// A TTL of 255 has passed no router (RFC 5082, section 3), and the peer's packets pass some: whoever made the RST is nearer than the peer.
+/// A TTL of 255 has passed no router (RFC 5082, section 3), and the peer's packets pass some:
+/// whoever made the RST is nearer than the peer.
 fn on_link(wire: &Wire) -> bool {
     let baseline = &wire.sender.ttl;
     wire.rst.ttl == u8::MAX && baseline.count >= 3 && baseline.constant() && hops(baseline.mode).1 > 0

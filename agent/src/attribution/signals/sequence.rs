@@ -1,9 +1,10 @@
 //! Whether the RST has a sequence number that an end of the connection would give it.
 //!
-//! Source: RFC 9293, section 3.10.7, and `tcp_send_active_reset()`: the next one the sender would have sent, or, in an answer, a number that the
-//! receiver had acknowledged. Strength: 0.8 when it is one of these, since an injector that sees the traffic gets it right (75 % of those
-//! measured); 10 when it lies before all of them; 3 when ahead. Failure modes: lost payload puts the number of a genuine RST ahead; a keepalive
-//! probe lies one before.
+//! Source: RFC 9293, section 3.10.7, and `tcp_send_active_reset()`: the next one the sender would
+//! have sent, or, in an answer, a number that the receiver had acknowledged. Strength: 0.8 when it
+//! is one of these, since an injector that sees the traffic gets it right (75 % of those measured);
+//! 10 when it lies before all of them; 3 when ahead. Failure modes: lost payload puts the number of
+//! a genuine RST ahead; a keepalive probe lies one before.
 
 use super::{Finding, Scene};
 use crate::{attribution::shape::answers_syn, flow::wire::seq_after};

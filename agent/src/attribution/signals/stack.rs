@@ -1,13 +1,17 @@
 //! Whether the peer's stack builds such a RST: one test over all header fields.
 //!
-//! Source: the RSTs of Linux, Windows and the BSDs (see [`Shape`](crate::attribution::shape::Shape)), held against this connection's own packets, since those suffered the same
-//! rewriting on the way. Window 0, IP-ID 0 and missing timestamps are what a genuine answer looks like, and count for nothing. Measured on public
-//! captures, a RST that no template explains was an injected one in 269 of 269 cases, and no genuine RST of 198 was.
+//! Source: the RSTs of Linux, Windows and the BSDs (see
+//! [`Shape`](crate::attribution::shape::Shape)), held against this connection's own packets, since
+//! those suffered the same rewriting on the way. Window 0, IP-ID 0 and missing timestamps are what
+//! a genuine answer looks like, and count for nothing. Measured on public captures, a RST that no
+//! template explains was an injected one in 269 of 269 cases, and no genuine RST of 198 was.
 //!
-//! Strength: 0.01 for an active RST that continues the socket's sequence, IP-ID and timestamps; up to 150 for what no template explains, where
-//! several fields agree. Failure modes: scrubbing firewalls that rewrite RSTs alone; rare stacks (an answer without DF from a host that sets it
-//! elsewhere). RFC 7323, section 3.2, lets a RST go without a timestamp, and the older BSDs and their heirs use that; Linux, which counts IP-IDs by
-//! socket and begins at a TTL of 64, does not (`tcp_established_options()`): 100 against it, 15 against others.
+//! Strength: 0.01 for an active RST that continues the socket's sequence, IP-ID and timestamps; up
+//! to 150 for what no template explains, where several fields agree. Failure modes: scrubbing
+//! firewalls that rewrite RSTs alone; rare stacks (an answer without DF from a host that sets it
+//! elsewhere). RFC 7323, section 3.2, lets a RST go without a timestamp, and the older BSDs and
+//! their heirs use that; Linux, which counts IP-IDs by socket and begins at a TTL of 64, does not
+//! (`tcp_established_options()`): 100 against it, 15 against others.
 
 use super::{Finding, Scene, path, unprompted};
 use crate::{
@@ -54,7 +58,8 @@ fn fields(scene: &Scene, remarks: &mut Remarks) {
         }
     }
     if rst.flags.0 & (Flags::SYN | Flags::FIN | Flags::PSH | Flags::URG) != 0 {
-        // What is all that was ever seen of a host may be all its own: a scanner's, or damaged on the way.
+        // What is all that was ever seen of a host may be all its own: a scanner's, or damaged on
+        // the way.
         let ratio = if sender.packets > 0 { 8.0 } else { 2.0 };
         remarks.add(ratio, format!("flags {}", rst.flags.letters()));
     }
@@ -79,7 +84,8 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
     let (rst, sender) = (&scene.wire.rst, &scene.wire.sender);
     if sender.uses_timestamps() {
         match continues_timestamps(rst, sender) {
-            // A segment without ACK is none that a Linux socket makes; those stacks leave the timestamp out of it.
+            // A segment without ACK is none that a Linux socket makes; those stacks leave the
+            // timestamp out of it.
             None if repeats_window(scene.wire) => {}
             None if counter(sender) == Counter::Other && counts_on(scene.wire) => {
                 remarks.add(2.0, "no timestamp, though every packet of the peer has one");
@@ -133,14 +139,16 @@ fn counts_as_linux(sender: &Side) -> bool {
 enum Counter {
     /// Linux: one for each socket, and 0 on what no socket sends, SYN-ACKs included.
     Linux,
-    /// Another stack: one for the host, or for each destination, from which its RSTs take theirs as well.
+    /// Another stack: one for the host, or for each destination, from which its RSTs take theirs as
+    /// well.
     Other,
     /// Either.
     Unclear,
 }
 
-/// Tells by what Linux never does: another initial TTL, DF clear, a SYN-ACK with an identification of its own
-/// (`ip_build_and_send_pkt()`, <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_output.c>).
+/// Tells by what Linux never does: another initial TTL, DF clear, a SYN-ACK with an identification
+/// of its own (`ip_build_and_send_pkt()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_output.c>).
 fn counter(sender: &Side) -> Counter {
     let ttl = if sender.ttl.count > 0 { Some(sender.ttl.mode) } else { sender.handshake_ttl };
     let initial = ttl.is_some_and(|ttl| path::hops(ttl).0 != 64);
@@ -155,7 +163,8 @@ fn counter(sender: &Side) -> Counter {
     }
 }
 
-/// The RST looks like a living socket's, but for the timestamp that such a socket would not leave out (RFC 7323, section 3.2).
+/// The RST looks like a living socket's, but for the timestamp that such a socket would not leave
+/// out (RFC 7323, section 3.2).
 pub fn lacks_timestamp(scene: &Scene) -> bool {
     scene.shape == Shape::Active && scene.wire.rst.timestamps.is_none() && scene.wire.sender.uses_timestamps()
 }
@@ -189,7 +198,8 @@ fn answer(scene: &Scene, remarks: &mut Remarks) {
     if rst.flags.ack() && !answers_syn(rst) && sender.uses_timestamps() && counter(sender) != Counter::Other && !counts_on(wire) {
         remarks.add(3.0, "RST|ACK without window or timestamp, from a host that uses timestamps");
     }
-    // The kernel of the addressed host copies the TOS of the segment it answers; netfilter, there or on the way, sends 0.
+    // The kernel of the addressed host copies the TOS of the segment it answers; netfilter, there
+    // or on the way, sends 0.
     if let Some(ours) = wire.receiver.tos.filter(|tos| *tos & 0xfc != 0) {
         if rst.tos & 0xfc == ours & 0xfc && sender.tos != Some(ours) {
             remarks.add(0.5, format!("TOS {ours:#04x} of the segment it answers"));
@@ -215,15 +225,17 @@ fn foreign(scene: &Scene, remarks: &mut Remarks) {
     labels(scene, remarks);
 }
 
-/// IPv6 flow labels: sockets keep theirs, answers without a socket get another that is not zero (`tcp_v6_send_response()`), netfilter sends zero
-/// (`nf_reject_ip6hdr_put()`). Labels may change on retransmission timeouts, so the ratios are small; but no socket has none at times.
+/// IPv6 flow labels: sockets keep theirs, answers without a socket get another that is not zero
+/// (`tcp_v6_send_response()`), netfilter sends zero (`nf_reject_ip6hdr_put()`). Labels may change
+/// on retransmission timeouts, so the ratios are small; but no socket has none at times.
 fn labels(scene: &Scene, remarks: &mut Remarks) {
     let (Some(its), Some(theirs)) = (scene.wire.rst.flow_label, scene.wire.sender.flow_label) else {
         return;
     };
     match scene.shape {
         _ if theirs == 0 => {}
-        // A copied label does not make up for what no stack sends, for what nothing had asked for, or for a socket that lives on.
+        // A copied label does not make up for what no stack sends, for what nothing had asked for,
+        // or for a socket that lives on.
         Shape::Foreign if its == theirs => {}
         _ if its == theirs && (scene.wire.after.sender_went_on.is_some() || unprompted::look(scene).is_some()) => {}
         _ if its == theirs => remarks.add(0.3, format!("flow label {its:#07x} of the connection")),
@@ -235,7 +247,8 @@ fn labels(scene: &Scene, remarks: &mut Remarks) {
     }
 }
 
-/// Whether TSval goes on where the peer's packets left off: not back, and not faster than its clock. `None` if there is none.
+/// Whether TSval goes on where the peer's packets left off: not back, and not faster than its
+/// clock. `None` if there is none.
 fn continues_timestamps(rst: &Segment, sender: &Side) -> Option<Result<String, String>> {
     let value = rst.timestamps?.value;
     let (last, last_ns) = sender.last_timestamp?;
@@ -244,7 +257,8 @@ fn continues_timestamps(rst: &Segment, sender: &Side) -> Option<Result<String, S
     }
     let elapsed_ms = rst.time_ns.saturating_sub(last_ns) / 1_000_000;
     let advanced = u64::from(value.wrapping_sub(last.value));
-    // Linux counts milliseconds; RFC 7323, section 5.4, allows no faster clock than one tick a millisecond. Some slack for queues.
+    // Linux counts milliseconds; RFC 7323, section 5.4, allows no faster clock than one tick a
+    // millisecond. Some slack for queues.
     let most = elapsed_ms.saturating_add(elapsed_ms / 20).saturating_add(1000);
     if advanced > most && !fast_clock(sender, last, last_ns) {
         return Some(Err(format!("TSval advanced by {advanced} in {elapsed_ms} ms")));
@@ -252,8 +266,9 @@ fn continues_timestamps(rst: &Segment, sender: &Side) -> Option<Result<String, S
     Some(Ok(format!("TSval advanced by {advanced} in {elapsed_ms} ms")))
 }
 
-/// Whether the peer's own packets, up to the `last` of them, count faster than RFC 7323 allows, as Linux does in microseconds where told to
-/// (`tcp_usec_ts`, Linux 6.7). Where they are too few or too close to tell, they may.
+/// Whether the peer's own packets, up to the `last` of them, count faster than RFC 7323 allows, as
+/// Linux does in microseconds where told to (`tcp_usec_ts`, Linux 6.7). Where they are too few or
+/// too close to tell, they may.
 fn fast_clock(sender: &Side, last: Timestamps, last_ns: u64) -> bool {
     sender.first_timestamp.is_none_or(|(first, first_ns)| {
         let elapsed_ms = last_ns.saturating_sub(first_ns) / 1_000_000;

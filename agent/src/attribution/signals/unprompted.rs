@@ -1,12 +1,14 @@
 //! Whether anything asked for a bare answer.
 //!
-//! Source: RFC 9293, section 3.5.2, and `tcp_v4_send_reset()`: a RST without ACK, window and options is an answer to a segment. No stack sends one
-//! of its own accord.
+//! Source: RFC 9293, section 3.5.2, and `tcp_v4_send_reset()`: a RST without ACK, window and
+//! options is an answer to a segment. No stack sends one of its own accord.
 //!
-//! Strength: 30 where nothing did and what this host sends is seen, 10 where only its socket says so; 0.67 where something did, since state lost on
-//! the way answers as well. Failure modes: what this host sent and its socket does not time, where it is not seen: keepalive probes (the signal is
-//! silent where keepalive is on), window probes (silent where anything waits to be sent), updates of a window by a program that reads late, and
-//! acknowledgements delayed by more than the quarter of a second that is allowed for them.
+//! Strength: 30 where nothing did and what this host sends is seen, 10 where only its socket says
+//! so; 0.67 where something did, since state lost on the way answers as well. Failure modes: what
+//! this host sent and its socket does not time, where it is not seen: keepalive probes (the signal
+//! is silent where keepalive is on), window probes (silent where anything waits to be sent),
+//! updates of a window by a program that reads late, and acknowledgements delayed by more than the
+//! quarter of a second that is allowed for them.
 
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ use crate::{
     flow::TcpState,
 };
 
-/// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most; stacks in use take up to 200 ms).
+/// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most;
+/// stacks in use take up to 200 ms).
 const DELAYED: Duration = Duration::from_millis(250);
 
 pub fn look(scene: &Scene) -> Option<Finding> {
@@ -24,15 +27,16 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         return None;
     }
     let keepalive = scene.reset.socket.as_ref().is_some_and(|socket| socket.keepalive);
-    // An end that then answered a challenge ACK (RFC 5961, section 3.2) by the exact RST has no connection: it is the peer.
+    // An end that then answered a challenge ACK (RFC 5961, section 3.2) by the exact RST has no
+    // connection: it is the peer.
     if keepalive || scene.wire.after.exact_rst.is_some() {
         return None;
     }
     let spoke = scene.wire.since_receiver_spoke();
     let (quiet, rtt) = match &scene.reset.tcp {
-        // A socket times its payload only; its acknowledgements follow what it heard.
-        // What is in flight may have been held up on its way, by the search for a neighbour for a second and more, and be answered late.
-        // What waits for the peer's window is probed for.
+        // A socket times its payload only; its acknowledgements follow what it heard. What is in
+        // flight may have been held up on its way, by the search for a neighbour for a second and
+        // more, and be answered late. What waits for the peer's window is probed for.
         Some(tcp) if tcp.bytes_in_flight > 0 || tcp.unacknowledged_bytes > 0 => return None,
         Some(tcp) => (tcp.since_heard?.min(tcp.since_sent.unwrap_or(Duration::MAX)).min(spoke.unwrap_or(Duration::MAX)), tcp.srtt),
         None => (spoke?, scene.wire.min_rtt()),

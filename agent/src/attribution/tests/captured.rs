@@ -99,7 +99,8 @@ fn the_header_is_in_the_evidence() {
     assert_eq!(detail(with), "flags R., window 502, with TCP options");
 }
 
-/// RFC 5961, section 3.2, with the exceptions of Linux: a RST that is not exactly at the expected number ends nothing.
+/// RFC 5961, section 3.2, with the exceptions of Linux: a RST that is not exactly at the expected
+/// number ends nothing.
 #[test]
 fn a_rst_that_no_tcp_acts_on_is_ignored() {
     // The local end had acknowledged all that the peer sent, up to `at`.

@@ -34,7 +34,8 @@ fn the_out_of_memory_killer_is_named() {
     assert_eq!(detail(false), "beam.smp (pid 4312) was ended by SIGKILL, 0 ms before the RST");
 }
 
-/// `peer_spoke_just_before` is what an ordinary close of RabbitMQ looks like; of any other end it says nothing.
+/// `peer_spoke_just_before` is what an ordinary close of RabbitMQ looks like; of any other end it
+/// says nothing.
 #[test]
 fn when_the_peer_last_spoke_is_told_of_ordinary_closes_only() {
     let spoke = TcpFacts { since_received: Some(Duration::from_millis(3)), ..TcpFacts::default() };

@@ -10,7 +10,8 @@ pub const ACK: u16 = Flags::ACK;
 pub const PSH: u16 = Flags::PSH | Flags::ACK;
 pub const RST: u16 = Flags::RST;
 
-/// The same RST, turned around from one of the receiver's own packets: something between is convicted of it.
+/// The same RST, turned around from one of the receiver's own packets: something between is
+/// convicted of it.
 pub fn convict(mut wire: Wire) -> Wire {
     wire.rst.ip_id = Some(31_337);
     wire.receiver.ip_ids.recent.push(31_337);

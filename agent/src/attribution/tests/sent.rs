@@ -17,7 +17,8 @@ fn unread() -> TcpFacts {
     TcpFacts { unread_bytes: 8, ..TcpFacts::default() }
 }
 
-/// The same path with and without the kernel's word for it: the origin and the cause stay, the confidence does not grow.
+/// The same path with and without the kernel's word for it: the origin and the cause stay, the
+/// confidence does not grow.
 fn with_and_without_reason(name: &str, with: &Reset) {
     let without = Reset { reason: None, ..with.clone() };
     let unspecified = Reset { reason: reason("NOT_SPECIFIED"), ..with.clone() };
@@ -162,7 +163,8 @@ fn rabbitmq_ends_ordinary_connections_by_a_rst() {
     check([
         ("ordinary close", at_the_end(), "connection_reset local_process routine_close info"),
         ("ordinary close, owner from /proc", known, "connection_reset local_process routine_close info"),
-        // What a missed heartbeat looks like: RabbitMQ gives up only after at least two intervals of silence, so two seconds or more.
+        // What a missed heartbeat looks like: RabbitMQ gives up only after at least two intervals
+        // of silence, so two seconds or more.
         ("silent for two heartbeats", close(heard_from(2 * SECOND)), "connection_reset local_process linger_abort warning"),
         ("silent for exactly a second", close(heard_from(SECOND)), "connection_reset local_process linger_abort warning"),
         ("never heard of", close(TcpFacts::default()), "connection_reset local_process linger_abort warning"),

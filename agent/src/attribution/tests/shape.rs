@@ -6,7 +6,8 @@ use crate::{
     flow::wire::{Flags, OptionKinds, Segment},
 };
 
-/// Linux signs its answers where it has a key for the address (`tcp_v4_send_reset()`): such options do not make them foreign.
+/// Linux signs its answers where it has a key for the address (`tcp_v4_send_reset()`): such options
+/// do not make them foreign.
 #[test]
 fn a_signed_answer_is_an_answer() {
     let it = Linux::new(61, 1);
@@ -18,7 +19,8 @@ fn a_signed_answer_is_an_answer() {
     }
 }
 
-/// DF that is clear makes a RST foreign only where the peer's packets are not known to leave it clear.
+/// DF that is clear makes a RST foreign only where the peer's packets are not known to leave it
+/// clear.
 #[test]
 fn the_shape_of_a_rst() {
     let rst = |rst: Segment, theirs: (u64, u64)| {

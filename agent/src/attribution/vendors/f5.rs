@@ -1,8 +1,9 @@
-//! F5 BIG-IP: the reason as text in the payload (`tm.rstcause.pkt`; F5 K13223, "Configuring the BIG-IP
-//! system to log TCP RST packets"). The words are those that `tmsh show net rst-cause` counts.
+//! F5 BIG-IP: the reason as text in the payload (`tm.rstcause.pkt`; F5 K13223, "Configuring the
+//! BIG-IP system to log TCP RST packets"). The words are those that `tmsh show net rst-cause`
+//! counts.
 //!
-//! `BIG-IP: [0x2409a71:704] Flow expired (sweeper)`: a number of the source file, the line, the reason;
-//! `{peer}` before a reason says that the other side's connection ended so.
+//! `BIG-IP: [0x2409a71:704] Flow expired (sweeper)`: a number of the source file, the line, the
+//! reason; `{peer}` before a reason says that the other side's connection ended so.
 
 use super::{Meaning, Said};
 use crate::{event::CauseId, flow::wire::Wire};

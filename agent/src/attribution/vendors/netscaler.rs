@@ -2,9 +2,9 @@
 //! there (Citrix CTX200852, "Citrix ADC (NetScaler) Reset Codes reference").
 //!
 //! The number alone is no proof: a host has some window, and this may be it. A RST without ACK has
-//! none, though, on any stack but those that repeat their latest; and on one with ACK it has to be far
-//! from the connection's own, and the RST to come from such a device otherwise: from an initial TTL of
-//! 255, or with the handshake's window that NetScaler always has.
+//! none, though, on any stack but those that repeat their latest; and on one with ACK it has to be
+//! far from the connection's own, and the RST to come from such a device otherwise: from an initial
+//! TTL of 255, or with the handshake's window that NetScaler always has.
 
 use super::{Meaning, Said};
 use crate::{

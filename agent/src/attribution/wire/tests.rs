@@ -1,4 +1,5 @@
-//! The matrix of known senders, as packets: each flow is built segment by segment, as its stack would.
+//! The matrix of known senders, as packets: each flow is built segment by segment, as its stack
+//! would.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

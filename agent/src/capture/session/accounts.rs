@@ -101,7 +101,8 @@ impl Session {
             timestamp: Timestamp::now(),
             host: self.plan.host.clone(),
             uptime_s: self.started.elapsed().as_secs_f64(),
-            // Two firings that were one reset are one reset seen; what another's process did was filtered here and not in the kernel.
+            // Two firings that were one reset are one reset seen; what another's process did was
+            // filtered here and not in the kernel.
             seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered).saturating_add(self.tally.ignored),
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,

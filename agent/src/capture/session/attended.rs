@@ -68,7 +68,8 @@ impl Session {
         let held = (self.settle.held() + ready) as u64;
         let folding = self.floods.pending();
         let lost = self.tally.lost(counters);
-        // As in the totals, less what is still under way: what came in, and not the sum of what became of it.
+        // As in the totals, less what is still under way: what came in, and not the sum of what
+        // became of it.
         let seen = (self.taken + self.floods.read() + lost.ring_full + lost.decode + self.tally.ignored)
             .saturating_sub(self.settle.joined())
             .saturating_sub(self.tally.filtered)

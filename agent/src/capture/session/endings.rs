@@ -73,8 +73,9 @@ impl Session {
         }
     }
 
-    /// What was still on its way to the wire when the connection was closed has been seen by now: it may have been a
-    /// farewell. What comes for the connection later is explained by what is known now.
+    /// What was still on its way to the wire when the connection was closed has been seen by now:
+    /// it may have been a farewell. What comes for the connection later is explained by what is
+    /// known now.
     fn release_ending(&mut self, held: Held) {
         let Held { mut reset, jiffies, .. } = held;
         let Some(first) = reset.first_act.clone() else { return };
@@ -94,7 +95,8 @@ impl Session {
         self.pass_on(*reset);
     }
 
-    /// Joins a reset with what was remembered of the end of its connection, and of its process's other connections.
+    /// Joins a reset with what was remembered of the end of its connection, and of its process's
+    /// other connections.
     pub(super) fn join_endings(&mut self, reset: &mut Reset) {
         let place = Place::of(reset);
         if !reset.ended {
@@ -126,8 +128,9 @@ impl Session {
     }
 }
 
-/// Whether an end is told where no RST tells it: AMQP was open, and nobody had taken leave; or the kernel gave the peer up; or the process was
-/// killed or crashed with a connection on which something had been said.
+/// Whether an end is told where no RST tells it: AMQP was open, and nobody had taken leave; or the
+/// kernel gave the peer up; or the process was killed or crashed with a connection on which
+/// something had been said.
 fn is_told(reset: &Reset, first: &FirstAct) -> bool {
     let conversation = reset.amqp.as_deref();
     let spoke = reset.tcp.as_ref().is_some_and(|tcp| tcp.bytes_received > 0 || tcp.bytes_sent > 0);

@@ -29,8 +29,9 @@ const KEYS: usize = 4096;
 /// Lines a second, beside those that sum up what is left: more would be a flood themselves.
 const LINES: usize = 128;
 
-/// Keys of which a sample is kept, for what the kernel programs will count: a few times the lines of a second. Each takes some 3 KiB, and with
-/// namespaces that come and go there is always another key.
+/// Keys of which a sample is kept, for what the kernel programs will count: a few times the lines
+/// of a second. Each takes some 3 KiB, and with namespaces that come and go there is always another
+/// key.
 const SAMPLES: usize = 512;
 
 /// How long a sample serves before a newer one takes its place.
@@ -54,7 +55,8 @@ pub struct Floods {
     samples: HashMap<Whom, Sample>,
     /// Oldest first.
     sampled: VecDeque<Whom>,
-    /// What the kernel programs counted before anything of it was reported whole, and since when: the first reset of a key is still held back.
+    /// What the kernel programs counted before anything of it was reported whole, and since when:
+    /// the first reset of a key is still held back.
     waiting: HashMap<Whom, (Count, u64)>,
     /// Resets that the kernel programs counted, as far as they were read.
     read: u64,
@@ -159,7 +161,8 @@ impl Session {
         *sum = sum.and(count);
     }
 
-    /// Says of what the kernel programs counted that it was like what was reported whole of the same peer and port.
+    /// Says of what the kernel programs counted that it was like what was reported whole of the
+    /// same peer and port.
     fn attribute_counted(&mut self, whom: Whom, count: Count, now_ns: u64) {
         let sample = self.floods.samples.get(&whom);
         if sample.is_none() && self.plan.owners != OwnerFilter::default() {
@@ -172,8 +175,8 @@ impl Session {
         self.floods.fold.add(key, count, now_ns, event);
     }
 
-    /// Takes in whatever is left, once nothing is attached and every reset has gone out. `counted`: what the kernel programs counted all in
-    /// all.
+    /// Takes in whatever is left, once nothing is attached and every reset has gone out. `counted`:
+    /// what the kernel programs counted all in all.
     pub(super) fn finish_floods(&mut self, counted: u64) -> Result<(), CaptureError> {
         let now_ns = clock::boottime_ns();
         for unreported in self.armed.floods.read(u64::MAX)? {

@@ -29,8 +29,8 @@ const COVERAGE: &str = "network_namespaces";
 /// Threads that open namespaces, and how many may wait for one.
 const OPENING: (usize, usize) = (2, 256);
 
-/// A look at all namespaces of the host: it takes as long as there are processes, so that a thread apart
-/// takes it.
+/// A look at all namespaces of the host: it takes as long as there are processes, so that a thread
+/// apart takes it.
 pub(super) struct Look(Receiver<Result<There, NetnsError>>);
 
 /// What a look found.
@@ -66,8 +66,8 @@ impl Look {
     }
 }
 
-/// Namespaces that are opened by a process that was seen in them. Looking a process up waits for locks
-/// that others hold too, so that threads apart do it.
+/// Namespaces that are opened by a process that was seen in them. Looking a process up waits for
+/// locks that others hold too, so that threads apart do it.
 pub(super) struct Opening {
     crew: Crew,
     tell: Sender<Handle>,
@@ -82,9 +82,9 @@ impl Default for Opening {
 }
 
 impl Opening {
-    /// Has the namespace of a process opened, and `done` told if that is `netns`. Where it is not (the
-    /// process is gone, or has moved on), or where too many wait, the next look at all namespaces finds
-    /// it, if it lasts.
+    /// Has the namespace of a process opened, and `done` told if that is `netns`. Where it is not
+    /// (the process is gone, or has moved on), or where too many wait, the next look at all
+    /// namespaces finds it, if it lasts.
     fn open(&self, netns: u32, pid: u32, done: &Arc<Notify>) {
         let (tell, done) = (self.tell.clone(), Arc::clone(done));
         self.crew.run(move || {

@@ -18,7 +18,8 @@ use crate::{
     units::nanoseconds,
 };
 
-/// How long after a reset the end of its owner is waited for, if that is under way: on busy processors it takes a while.
+/// How long after a reset the end of its owner is waited for, if that is under way: on busy
+/// processors it takes a while.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// How often it is looked at meanwhile.
@@ -26,7 +27,8 @@ const ENDING_CHECK: Duration = Duration::from_millis(100);
 
 impl Session {
     pub(super) fn release_due(&mut self) {
-        // While records wait in the ring, no more time has passed than they tell: the next may be about a reset that is held.
+        // While records wait in the ring, no more time has passed than they tell: the next may be
+        // about a reset that is held.
         let now = self.behind.unwrap_or_else(clock::boottime_ns);
         let may_search = Instant::now() >= self.owners.not_before();
         // What has to be searched for waits for that where the end of its owner still finds it.
@@ -70,7 +72,8 @@ impl Session {
         }
     }
 
-    /// Remembers the silence before a reset, and lets what is known of the destination's idle timeout testify.
+    /// Remembers the silence before a reset, and lets what is known of the destination's idle
+    /// timeout testify.
     pub(super) fn learn_idle(&mut self, reset: &mut Reset) {
         // What ended nothing may be anybody's.
         let Some(wire) = reset.wire.as_ref().filter(|_| !reset.ignored) else { return };
@@ -78,7 +81,8 @@ impl Session {
         reset.learnt_idle = self.idle.learn(destination, wire.silence, wire.longest_survived).map(Box::new);
     }
 
-    /// RSTs that ended no socket: out with them if they are asked for. After a loss it cannot be told whether they did.
+    /// RSTs that ended no socket: out with them if they are asked for. After a loss it cannot be
+    /// told whether they did.
     pub(super) fn release_unclaimed(&mut self, now_ns: u64) {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
         while let Some((place, wire)) = self.wires.pop_unclaimed(now_ns) {
@@ -92,7 +96,8 @@ impl Session {
         }
     }
 
-    /// Lets go what is ready, in order. Owners are searched for all at once and not too often; until then all of them wait.
+    /// Lets go what is ready, in order. Owners are searched for all at once and not too often;
+    /// until then all of them wait.
     pub(super) fn release_ready(&mut self, at_once: bool) {
         if self.plan.settle.is_zero() {
             self.release_at_once();
@@ -171,7 +176,8 @@ impl Session {
         }
     }
 
-    /// Without a settle window nothing waits: an owner that does not come to light at a glance stays unnamed.
+    /// Without a settle window nothing waits: an owner that does not come to light at a glance
+    /// stays unnamed.
     fn release_at_once(&mut self) {
         let mut resets = std::mem::take(&mut self.ready);
         self.owners.glance(&mut resets);

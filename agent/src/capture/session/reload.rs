@@ -1,4 +1,5 @@
-//! Another configuration while the session runs: nothing is attached anew, and what waits in the ring stays there.
+//! Another configuration while the session runs: nothing is attached anew, and what waits in the
+//! ring stays there.
 
 use jiff::Timestamp;
 use rustix::thread::CapabilitySet;
@@ -15,7 +16,8 @@ use crate::{
 };
 
 impl Session {
-    /// Reads the configuration again and goes by it, as far as a running agent can. One that makes no sense changes nothing.
+    /// Reads the configuration again and goes by it, as far as a running agent can. One that makes
+    /// no sense changes nothing.
     pub fn reload(&mut self, args: &ConfigArgs, running: &mut Config) {
         systemd::reloading();
         let went_by = self.go_by(args, running);
@@ -95,8 +97,8 @@ impl Session {
     }
 }
 
-/// Takes what cannot change at run time from the running configuration, and names what would have changed. `stays`: the agent has let go of
-/// what it takes to enter another network namespace.
+/// Takes what cannot change at run time from the running configuration, and names what would have
+/// changed. `stays`: the agent has let go of what it takes to enter another network namespace.
 fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static str> {
     let mut fixed = Vec::new();
     let mut keep = |name, differs: bool| {

@@ -24,19 +24,22 @@ impl Pending {
     }
 }
 
-/// What ended the connection by a reset goes first, then what ended it without one, then what the kernel did not act on.
+/// What ended the connection by a reset goes first, then what ended it without one, then what the
+/// kernel did not act on.
 fn rank(found: &Found) -> (bool, Kind) {
     (!found.ended(), found.kind)
 }
 
-/// Whether ports alone say what happened: no other connection had them, or all that had them ended alike.
+/// Whether ports alone say what happened: no other connection had them, or all that had them ended
+/// alike.
 pub fn is_settled(best: &Found, all: &[Indexed]) -> bool {
     let verdict = |found: &Found| (Found::text(&found.origin, "kind").to_owned(), Found::text(&found.cause, "id").to_owned(), found.kind);
     let others = all.iter().filter(|view| key(view.found.tuple()) != key(best.tuple()));
     all.len() < VIEWS && others.into_iter().all(|view| view.found.ended() && verdict(&view.found) == verdict(best))
 }
 
-/// How far an event is from a report, by the instant that fits best; `None` if it is too far. A report without a time has no distance.
+/// How far an event is from a report, by the instant that fits best; `None` if it is too far. A
+/// report without a time has no distance.
 fn distance(report: &Report, at: Timestamp) -> Option<SignedDuration> {
     if report.time.is_none() {
         return Some(SignedDuration::ZERO);

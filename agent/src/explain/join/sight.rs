@@ -93,7 +93,8 @@ impl Joiner {
         }
     }
 
-    /// The folded resets that one of this connection may be among: the latest line that fits, those of its own peer first.
+    /// The folded resets that one of this connection may be among: the latest line that fits, those
+    /// of its own peer first.
     fn folded_about(&self, earliest: Timestamp, at: Timestamp, connection: Tuple) -> Option<String> {
         let latest = at.saturating_add(AFTER).unwrap_or(Timestamp::MAX);
         let fits = |ends: [SocketAddr; 2], key: &SuppressedKey| match (&key.peer, &key.local) {

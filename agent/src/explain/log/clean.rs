@@ -8,7 +8,8 @@ pub const LONGEST_LINE: usize = 16_000;
 /// Longest line that is repeated, bytes.
 const LONGEST_REPEATED: usize = 2_000;
 
-/// What stands for an escape character where one cannot be shown: `cat -v` and less, rsyslog, shells, JSON within JSON, a browser.
+/// What stands for an escape character where one cannot be shown: `cat -v` and less, rsyslog,
+/// shells, JSON within JSON, a browser.
 const ESCAPES: [&str; 9] = ["\x1b", "^[", "#033", "\\033", "\\x1b", "\\u001b", "\\e", "\u{241b}", "\u{fffd}"];
 
 /// HTML that a page or a ticket made of a log.
@@ -46,8 +47,8 @@ pub fn repeated(line: &str) -> String {
     if line.contains('\t') { line.replace('\t', " ") } else { line.to_owned() }
 }
 
-/// Without ECMA-48 control sequences (section 5.4), in whichever form they arrive: those that set colours also without their escape
-/// character, which a paste loses.
+/// Without ECMA-48 control sequences (section 5.4), in whichever form they arrive: those that set
+/// colours also without their escape character, which a paste loses.
 fn without_colours(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -56,7 +57,8 @@ fn without_colours(line: &str) -> String {
         if let Some(after) = escape.unwrap_or(rest).strip_prefix('[') {
             let length = after.bytes().take(24).take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
             let last = after.as_bytes().get(length);
-            // Any sequence after a real escape character; colours alone after what only stands for one.
+            // Any sequence after a real escape character; colours alone after what only stands for
+            // one.
             let real = rest.starts_with('\x1b') && last.is_some_and(|byte| (0x40..=0x7e).contains(byte));
             if real || (last == Some(&b'm') && (length > 0 || escape.is_some())) {
                 rest = after.get(length + 1..).unwrap_or_default();
@@ -69,8 +71,9 @@ fn without_colours(line: &str) -> String {
     text
 }
 
-/// Lines that syslog daemons, CSV and shells have put into one: `#012`, `\n`, `\012` for the end of a line, where RabbitMQ ends one, after a
-/// colon or a comma. A client's name may hold the same characters.
+/// Lines that syslog daemons, CSV and shells have put into one: `#012`, `\n`, `\012` for the end of
+/// a line, where RabbitMQ ends one, after a colon or a comma. A client's name may hold the same
+/// characters.
 pub fn unfolded(line: &str) -> Vec<Cow<'_, str>> {
     const ENDS: [&str; 3] = ["#012", "\\n", "\\012"];
     if memchr::memchr2(b'#', b'\\', line.as_bytes()).is_none() {

@@ -1,4 +1,5 @@
-//! What is gathered from several lines, or taken out of one, before it is read: documents, members, fields and pieces.
+//! What is gathered from several lines, or taken out of one, before it is read: documents, members,
+//! fields and pieces.
 
 use std::sync::LazyLock;
 
@@ -43,7 +44,8 @@ impl Document {
     }
 }
 
-/// `time=... level=warning msg="closing AMQP connection ..."`, and other lists of members with the text in quotes.
+/// `time=... level=warning msg="closing AMQP connection ..."`, and other lists of members with the
+/// text in quotes.
 pub fn assigned(clock: &Clock, line: &str) -> Option<Taken> {
     let (before, quoted) = ["msg=\"", "message=\"", "MESSAGE=\"", "log=\"", "body=\""].into_iter().find_map(|key| {
         let at = line.find(key)?;
@@ -107,7 +109,8 @@ pub fn may_be_json(text: &str) -> bool {
     inside.is_empty() || inside.starts_with(['"', '{', '[', '}', ']'])
 }
 
-/// The instants that the times of a line may mean: RabbitMQ's own, and where that has no zone, what a collector's time says of the zone.
+/// The instants that the times of a line may mean: RabbitMQ's own, and where that has no zone, what
+/// a collector's time says of the zone.
 pub fn instants(own: Option<&Stamp>, outer: Option<&Stamp>) -> (Option<Timestamp>, Vec<Timestamp>) {
     let Some(time) = own.or(outer) else { return (None, Vec::new()) };
     if time.zoned || own.is_none() {
@@ -133,7 +136,8 @@ pub fn instants(own: Option<&Stamp>, outer: Option<&Stamp>) -> (Option<Timestamp
     }
 }
 
-/// Whether a line may say something about a connection, or how others are to be read. Most lines of most logs do not.
+/// Whether a line may say something about a connection, or how others are to be read. Most lines of
+/// most logs do not.
 pub fn is_interesting(raw: &str) -> bool {
     const NEEDLES: [&str; 14] = [
         "onnection",

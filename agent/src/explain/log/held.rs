@@ -203,7 +203,8 @@ impl Held {
         }
     }
 
-    /// A line with RabbitMQ's own prefix that is no message about connections: the reason of a report, if one of the same process and time waits.
+    /// A line with RabbitMQ's own prefix that is no message about connections: the reason of a
+    /// report, if one of the same process and time waits.
     pub fn reason_of_record(&mut self, line: &Line) -> bool {
         let time = line.at();
         let found = self.slots.iter().rposition(|slot| match slot {

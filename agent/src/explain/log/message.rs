@@ -1,8 +1,10 @@
-//! What RabbitMQ says about connections (`rabbit_reader.erl`, `rabbit_amqp_reader.erl`, `rabbit_mqtt_reader.erl`, `rabbit_stomp_reader.erl`
-//! and `rabbit_stream_reader.erl` of <https://github.com/rabbitmq/rabbitmq-server>, v3.6 to v4.3).
+//! What RabbitMQ says about connections (`rabbit_reader.erl`, `rabbit_amqp_reader.erl`,
+//! `rabbit_mqtt_reader.erl`, `rabbit_stomp_reader.erl` and `rabbit_stream_reader.erl` of
+//! <https://github.com/rabbitmq/rabbitmq-server>, v3.6 to v4.3).
 //!
-//! Names of connections, virtual hosts and users are the client's choice and may hold anything. So addresses are looked for in one place, right
-//! after the opening bracket, and the reason in another, after the bracket that closes it.
+//! Names of connections, virtual hosts and users are the client's choice and may hold anything. So
+//! addresses are looked for in one place, right after the opening bracket, and the reason in
+//! another, after the bracket that closes it.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,9 +1,10 @@
 //! RabbitMQ's log, line by line: which connection ended, when, and why by the broker's own account.
 //!
-//! A line is cleaned ([`clean`]), taken out of what wraps it ([`wrap`], [`object`]), and read ([`message`], [`reason`]). What spans several lines
-//! is put together here: the first names the connection and the next one the reason. In 3.6 a report begins with a line of its own; up to 3.8 the
-//! reason has no prefix; since 3.9 it has the same as the first line. Lines of several sources may be mixed, so that a reason is looked for by source
-//! and process.
+//! A line is cleaned ([`clean`]), taken out of what wraps it ([`wrap`], [`object`]), and read
+//! ([`message`], [`reason`]). What spans several lines is put together here: the first names the
+//! connection and the next one the reason. In 3.6 a report begins with a line of its own; up to 3.8
+//! the reason has no prefix; since 3.9 it has the same as the first line. Lines of several sources
+//! may be mixed, so that a reason is looked for by source and process.
 
 mod clean;
 #[cfg(test)]
@@ -53,7 +54,8 @@ pub struct Report {
     pub level: &'static str,
     /// The lines it stands in, without control characters.
     pub lines: Vec<String>,
-    /// The connection, seen from the broker. `None` where the log names none, or by host names (`reverse_dns_lookups`).
+    /// The connection, seen from the broker. `None` where the log names none, or by host names
+    /// (`reverse_dns_lookups`).
     pub connection: Option<Tuple>,
     /// Ports of the client and the broker, also where host names stand for addresses.
     pub ports: Option<(u16, u16)>,
@@ -158,7 +160,8 @@ impl LogReader {
         }
     }
 
-    /// Takes in one line without its end; returns the reports that are complete with it, in the order of the log.
+    /// Takes in one line without its end; returns the reports that are complete with it, in the
+    /// order of the log.
     pub fn line(&mut self, raw: &str) -> Vec<Report> {
         self.lines += 1;
         self.held.at(self.lines);
@@ -279,8 +282,9 @@ impl LogReader {
         *time = line.at();
     }
 
-    /// Whether a message is RabbitMQ's own and not one that a client put into a name: the process speaks of itself, and not in the same
-    /// microsecond in which it repeated something of the client's.
+    /// Whether a message is RabbitMQ's own and not one that a client put into a name: the process
+    /// speaks of itself, and not in the same microsecond in which it repeated something of the
+    /// client's.
     fn is_own(&self, line: &Line, end: &End) -> bool {
         if let (Some(own), Some(named)) = (line.pid, end.pid)
             && own != named

@@ -1,6 +1,8 @@
-//! Records as JSON: RabbitMQ's own formatter with whatever names `field_map` gives, and what collectors make of lines.
+//! Records as JSON: RabbitMQ's own formatter with whatever names `field_map` gives, and what
+//! collectors make of lines.
 //!
-//! Names of members are known for the formats that people have; where `field_map` gives a name of its own, the member is found by what it holds.
+//! Names of members are known for the formats that people have; where `field_map` gives a name of
+//! its own, the member is found by what it holds.
 
 use serde_json::{Map, Value};
 
@@ -13,8 +15,8 @@ use super::{
 /// How deep collectors nest what they write.
 const DEPTH: usize = 10;
 
-/// Members that hold the line or the message: RabbitMQ, journald, Docker, Fluent Bit and Fluentd, Vector, Filebeat, Loki, CloudWatch, Google Cloud,
-/// Splunk, GELF, OpenTelemetry.
+/// Members that hold the line or the message: RabbitMQ, journald, Docker, Fluent Bit and Fluentd,
+/// Vector, Filebeat, Loki, CloudWatch, Google Cloud, Splunk, GELF, OpenTelemetry.
 const TEXTS: [&str; 21] = [
     "logentry",
     "msg",
@@ -159,7 +161,8 @@ fn is_any(key: &str, names: &[&str]) -> bool {
     names.iter().any(|name| is_named(key, name))
 }
 
-/// A text, also as OpenTelemetry wraps it and as the journal has it when it holds control characters: an array of bytes.
+/// A text, also as OpenTelemetry wraps it and as the journal has it when it holds control
+/// characters: an array of bytes.
 fn string(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -175,7 +178,8 @@ fn string(value: &Value) -> Option<String> {
     }
 }
 
-/// Takes in what an object says of a record besides its text: by known names first, then by what values look like.
+/// Takes in what an object says of a record besides its text: by known names first, then by what
+/// values look like.
 fn describe(clock: &Clock, object: &Map<String, Value>, here: &mut Taken, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let named = TIMES
@@ -208,7 +212,8 @@ fn describe(clock: &Clock, object: &Map<String, Value>, here: &mut Taken, depth:
     }
 }
 
-/// As [`describe`], for an object within: its times are those of something else, unless it is about the log.
+/// As [`describe`], for an object within: its times are those of something else, unless it is about
+/// the log.
 fn describe_inner(clock: &Clock, object: &Map<String, Value>, here: &mut Taken, depth: usize) {
     let before = here.time.take();
     describe(clock, object, here, depth);

@@ -36,7 +36,8 @@ const SOCKET: [&str; 22] = [
 pub enum Reason {
     /// Closed by `connection.close`, or by the other protocols' own ways.
     Orderly,
-    /// `client unexpectedly closed TCP connection`: a FIN or a RST, which the broker cannot tell apart.
+    /// `client unexpectedly closed TCP connection`: a FIN or a RST, which the broker cannot tell
+    /// apart.
     ClientClosedTcp,
     MissedHeartbeats {
         /// The negotiated interval.

@@ -42,7 +42,8 @@ impl Clock {
         Self { zone, now, this_year }
     }
 
-    /// The time that `text` begins with, and its length in bytes. A time of day alone has a length and no moment.
+    /// The time that `text` begins with, and its length in bytes. A time of day alone has a length
+    /// and no moment.
     pub fn read(&self, text: &str) -> Option<(Option<Stamp>, usize)> {
         let mut cursor = Cursor { bytes: text.as_bytes(), at: 0, fraction: false };
         cursor.weekday();
@@ -61,7 +62,8 @@ impl Clock {
         stamp.filter(|_| length == text.len())
     }
 
-    /// Seconds, milliseconds, microseconds or nanoseconds since the epoch, by their size: 2001 to 2100.
+    /// Seconds, milliseconds, microseconds or nanoseconds since the epoch, by their size: 2001
+    /// to 2100.
     pub fn epoch(number: f64) -> Option<Stamp> {
         let units = [(1e9, 1e9), (1e12, 1e6), (1e15, 1e3), (1e18, 1.0)];
         let (_, scale) = units.into_iter().find(|(floor, _)| number >= *floor && number < floor * 4.2)?;
@@ -132,7 +134,8 @@ impl Clock {
         }
     }
 
-    /// `Nov 20 10:00:00`, as syslog has it, and its relatives that have a year before or after the time.
+    /// `Nov 20 10:00:00`, as syslog has it, and its relatives that have a year before or after the
+    /// time.
     #[expect(clippy::option_option, reason = "no time, a time of day, or a moment")]
     fn month_first(&self, cursor: &mut Cursor) -> Option<Option<Stamp>> {
         let month = cursor.month()?;

@@ -27,7 +27,8 @@ const HEARTBEAT: Reason = Reason::MissedHeartbeats { interval: Duration::from_mi
 #[test]
 fn every_format_is_read() {
     let table = [
-        // 3.8 (lager): local time, the reason on a line of its own without prefix, at times with an empty line after it.
+        // 3.8 (lager): local time, the reason on a line of its own without prefix, at times with an
+        // empty line after it.
         (
             "2026-06-29 09:41:55.118 [warning] <0.1234.0> closing AMQP connection <0.1234.0> (10.0.6.42:40122 -> 10.0.4.21:5672, vhost: 'prod', user: 'app'):\nclient unexpectedly closed TCP connection\n\n",
             Reason::ClientClosedTcp,

@@ -70,7 +70,8 @@ impl LogReader {
         }
         let source = one_line(&peeled.source.join(" "));
         if self.is_piece(peeled.piece, &source) {
-            // What had been peeled off belongs to the piece, if the piece begins in the middle of a record.
+            // What had been peeled off belongs to the piece, if the piece begins in the middle of a
+            // record.
             let text = after_tag(line).unwrap_or(peeled.text);
             if let Some(text) = self.put_together(peeled.piece, &source, text) {
                 let time = peeled.outer.or(peeled.time);

@@ -1,7 +1,9 @@
-//! What stands before a record: what collectors, shells and people put before each line, and RabbitMQ's own time, level and process.
+//! What stands before a record: what collectors, shells and people put before each line, and
+//! RabbitMQ's own time, level and process.
 //!
-//! A line is taken apart from its left end, since what a client chose can only stand to the right of RabbitMQ's own beginning. What comes before
-//! that and says where the line comes from, such as a pod or a service, is its source.
+//! A line is taken apart from its left end, since what a client chose can only stand to the right
+//! of RabbitMQ's own beginning. What comes before that and says where the line comes from, such as
+//! a pod or a service, is its source.
 
 mod search;
 mod tag;
@@ -126,7 +128,8 @@ fn dash(text: &str, structural: bool) -> Option<&str> {
     separator.map(|_| characters.as_str())
 }
 
-/// `=ERROR REPORT==== 20-Nov-2026::10:00:00 ===`, as 3.6 and before begin a report; copies have lost the end of it, or the time.
+/// `=ERROR REPORT==== 20-Nov-2026::10:00:00 ===`, as 3.6 and before begin a report; copies have
+/// lost the end of it, or the time.
 fn report<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
     let (level, rest) = text.trim_start_matches('=').split_once(" REPORT=")?;
     peeled.level = Some(level_of(level)?);
@@ -140,7 +143,8 @@ fn report<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&
     Some(rest.get(length..)?.trim_start().trim_start_matches('='))
 }
 
-/// A process, or the priority that begins a message of syslog (RFC 5424, section 6; RFC 3164, section 4.1.1).
+/// A process, or the priority that begins a message of syslog (RFC 5424, section 6; RFC 3164,
+/// section 4.1.1).
 fn angle<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str) -> Option<&'a str> {
     if let Some((pid, rest)) = message::pid(text) {
         if peeled.pid.is_some() {
@@ -305,7 +309,8 @@ fn word<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str, structural: b
         peeled.source.push(token);
         return Some(rest);
     }
-    // CRI: https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
+    // CRI:
+    // https://github.com/kubernetes/design-proposals-archive/blob/main/node/kubelet-cri-logging.md
     if matches!(token, "stdout" | "stderr") && (peeled.time.is_some() || !peeled.source.is_empty()) {
         let rest = after.trim_start();
         if let Some((tag, rest)) = rest.split_once(' ').or_else(|| matches!(rest, "F" | "P").then_some((rest, ""))) {
@@ -320,7 +325,8 @@ fn word<'a>(clock: &Clock, peeled: &mut Peeled<'a>, text: &'a str, structural: b
     syslog_tag(peeled, text).or_else(|| located(clock, peeled, text))
 }
 
-/// A level in RabbitMQ's words, from any of its forms (`log.file.formatter.level_format`) and those of others.
+/// A level in RabbitMQ's words, from any of its forms (`log.file.formatter.level_format`) and those
+/// of others.
 pub fn level_of(text: &str) -> Option<&'static str> {
     if let Some(level) = SEVERITIES.into_iter().find(|level| *level == text) {
         return Some(level);

@@ -1,8 +1,10 @@
 //! Quiet hours: resets after silence that come at the same time of day.
 //!
-//! Connections go idle when nobody uses them, at night or over lunch, and an idle timeout then shows at those hours only. The agent does not count
-//! messages, so that it cannot say when a service is quiet; it can say that resets after silence keep to a part of the day, on several days. Were
-//! they spread evenly, nine in ten of them would fall into one third of the day by chance in less than one case in a hundred.
+//! Connections go idle when nobody uses them, at night or over lunch, and an idle timeout then
+//! shows at those hours only. The agent does not count messages, so that it cannot say when a
+//! service is quiet; it can say that resets after silence keep to a part of the day, on several
+//! days. Were they spread evenly, nine in ten of them would fall into one third of the day by
+//! chance in less than one case in a hundred.
 
 use std::{collections::VecDeque, time::Duration};
 

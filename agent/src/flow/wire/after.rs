@@ -2,32 +2,38 @@
 
 use super::segment::{Segment, seq_after, seq_at_or_after};
 
-/// A dead end of a connection sends nothing more; a RST that something else made does not silence it.
+/// A dead end of a connection sends nothing more; a RST that something else made does not silence
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct After {
-    /// Latest segment with payload or FIN from the RST's sender at or beyond the RST's sequence number: when it came, ns after the RST, and
-    /// where it begins, relative to the RST.
+    /// Latest segment with payload or FIN from the RST's sender at or beyond the RST's sequence
+    /// number: when it came, ns after the RST, and where it begins, relative to the RST.
     pub sender_went_on: Option<(u64, u32)>,
-    /// First segment without payload from the sender that acknowledges what the receiver sent only after the RST: ns after the RST.
+    /// First segment without payload from the sender that acknowledges what the receiver sent only
+    /// after the RST: ns after the RST.
     pub sender_acknowledged: Option<u64>,
-    /// First segment of the sender that acknowledges all that the receiver had sent before the RST, part of which was not acknowledged then:
-    /// ns after the RST. What the RST may have been the answer to had been taken in.
+    /// First segment of the sender that acknowledges all that the receiver had sent before the RST,
+    /// part of which was not acknowledged then: ns after the RST. What the RST may have been the
+    /// answer to had been taken in.
     pub sender_took_in: Option<u64>,
     /// Segments of the sender from before the RST's sequence number: late, or sent again.
     pub late: u32,
-    /// First segment of the receiver that is not a RST: ns after the RST. Its kernel did not act on the RST, or answered by a challenge ACK
-    /// (RFC 5961, section 3.2).
+    /// First segment of the receiver that is not a RST: ns after the RST. Its kernel did not act on
+    /// the RST, or answered by a challenge ACK (RFC 5961, section 3.2).
     pub receiver_spoke: Option<u64>,
     /// RSTs that the receiver sent back.
     pub receiver_rsts: u32,
-    /// A RST with exactly the expected sequence number followed, and the receiver had spoken in between: ns after the first. The end of a
-    /// connection that is gone answers a challenge ACK this way.
+    /// A RST with exactly the expected sequence number followed, and the receiver had spoken in
+    /// between: ns after the first. The end of a connection that is gone answers a challenge ACK
+    /// this way.
     pub exact_rst: Option<u64>,
     /// Highest sequence number the receiver sent after the RST, plus one.
     receiver_end: Option<u32>,
-    /// A new connection began on the same addresses and ports: what comes now says nothing any more.
+    /// A new connection began on the same addresses and ports: what comes now says nothing any
+    /// more.
     closed: bool,
-    /// The sender's address sent a SYN with this number: what follows from there on is of another connection, if there is one.
+    /// The sender's address sent a SYN with this number: what follows from there on is of another
+    /// connection, if there is one.
     reopened: Option<u32>,
     /// The same of the receiver's.
     opened: Option<u32>,
@@ -42,7 +48,8 @@ impl After {
         self.receiver_end
     }
 
-    /// Takes in one segment. `expected`: sequence number the receiver expected; `unanswered`: end of what the sender had still to acknowledge.
+    /// Takes in one segment. `expected`: sequence number the receiver expected; `unanswered`: end
+    /// of what the sender had still to acknowledge.
     pub(super) fn observe(&mut self, rst: &Segment, expected: Option<u32>, unanswered: Option<u32>, segment: &Segment, from_sender: bool) {
         if self.closed {
             return;

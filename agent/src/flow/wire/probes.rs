@@ -1,8 +1,8 @@
 //! Keepalive probes in a row without an answer.
 //!
-//! A probe bears the last sequence number that was sent, once more, with no payload or one byte of it
-//! (RFC 9293, section 3.8.4; RFC 1122, section 4.2.3.6). Whoever gives up sends a RST one interval
-//! after the last of them (`tcp_keepalive_timer()`,
+//! A probe bears the last sequence number that was sent, once more, with no payload or one byte of
+//! it (RFC 9293, section 3.8.4; RFC 1122, section 4.2.3.6). Whoever gives up sends a RST one
+//! interval after the last of them (`tcp_keepalive_timer()`,
 //! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_timer.c>).
 
 use std::time::Duration;
@@ -44,8 +44,8 @@ impl Probes {
         self.last_ns = segment.time_ns;
     }
 
-    /// The interval of an evenly spaced row that ended with this RST of the same end: the RST came in
-    /// the place of the next probe.
+    /// The interval of an evenly spaced row that ended with this RST of the same end: the RST came
+    /// in the place of the next probe.
     pub fn given_up_by(&self, rst: &Segment) -> Option<Duration> {
         let (shortest, longest) = self.between.filter(|_| self.count >= ROW)?;
         let waited = Duration::from_nanos(rst.time_ns.saturating_sub(self.last_ns));

@@ -12,7 +12,8 @@ pub const fn seq_at_or_after(a: u32, b: u32) -> bool {
     a == b || seq_after(a, b)
 }
 
-/// The twelve bits beside the data offset: eight flags, AE (RFC 9768; formerly NS) and three reserved ones (RFC 9293, section 3.1).
+/// The twelve bits beside the data offset: eight flags, AE (RFC 9768; formerly NS) and three
+/// reserved ones (RFC 9293, section 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u16);
 
@@ -75,7 +76,8 @@ impl Flags {
     }
 }
 
-/// Kinds of the first few TCP options, in order (IANA, TCP Option Kind Numbers); padding left out, unused places zero.
+/// Kinds of the first few TCP options, in order (IANA, TCP Option Kind Numbers); padding left out,
+/// unused places zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionKinds([u8; 8]);
 
@@ -126,8 +128,9 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
-/// The kinds of the TCP options, and the timestamps among them, as they stand on the wire (RFC 9293, section 3.2; RFC 7323, section 3.2). An option of
-/// impossible length ends them, as it does for Linux (`tcp_parse_options()`).
+/// The kinds of the TCP options, and the timestamps among them, as they stand on the wire (RFC
+/// 9293, section 3.2; RFC 7323, section 3.2). An option of impossible length ends them, as it does
+/// for Linux (`tcp_parse_options()`).
 pub fn options(mut bytes: &[u8]) -> (OptionKinds, Option<Timestamps>) {
     let mut kinds = OptionKinds::default();
     let mut timestamps = None;
@@ -198,8 +201,8 @@ impl Segment {
     }
 }
 
-/// Text that a device of a known vendor puts into the payload of its RSTs. Only text with a vendor's mark is kept: any other payload may be user
-/// data.
+/// Text that a device of a known vendor puts into the payload of its RSTs. Only text with a
+/// vendor's mark is kept: any other payload may be user data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendorText {
     pub vendor: &'static str,
@@ -211,7 +214,8 @@ impl VendorText {
     /// Longest text kept.
     pub const MAX: usize = 80;
 
-    /// (how it starts, whose it is). F5: K13223, "Configuring the BIG-IP system to log TCP RST packets".
+    /// (how it starts, whose it is). F5: K13223, "Configuring the BIG-IP system to log TCP RST
+    /// packets".
     const MARKS: [(&'static [u8], &'static str); 1] = [(b"BIG-IP:", "F5 BIG-IP")];
 
     /// Recognises the text in the payload of a RST.

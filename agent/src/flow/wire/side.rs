@@ -1,4 +1,5 @@
-//! What the segments of one end of a connection have in common: the baseline that a RST in its name is held against.
+//! What the segments of one end of a connection have in common: the baseline that a RST in its name
+//! is held against.
 
 use super::{
     probes::Probes,
@@ -6,7 +7,8 @@ use super::{
     segment::{Segment, Timestamps, seq_after},
 };
 
-/// TTLs or hop limits of the segments after the handshake. The handshake is left out because a proxy may have answered it.
+/// TTLs or hop limits of the segments after the handshake. The handshake is left out because a
+/// proxy may have answered it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathTtl {
     /// Most frequent one; a majority vote (Boyer and Moore) that needs no table.
@@ -49,7 +51,8 @@ pub struct IpIds {
     pub by_one: u32,
     /// Zero after zero.
     pub zeros: u32,
-    /// Forward steps of 2 to 2048: a counter shared with other traffic, or segments that went unseen.
+    /// Forward steps of 2 to 2048: a counter shared with other traffic, or segments that went
+    /// unseen.
     pub forward: u32,
     /// All else.
     pub other: u32,
@@ -101,15 +104,18 @@ pub struct Side {
     pub handshake_ttl: Option<u8>,
     /// DF of the SYN or SYN-ACK.
     pub handshake_dont_fragment: Option<bool>,
-    /// Identification of the SYN or SYN-ACK; not part of [`IpIds`], since Linux sends SYN-ACKs with 0.
+    /// Identification of the SYN or SYN-ACK; not part of [`IpIds`], since Linux sends SYN-ACKs
+    /// with 0.
     pub handshake_ip_id: Option<u16>,
     /// Window of the SYN or SYN-ACK, which is never scaled (RFC 7323, section 2.2).
     pub handshake_window: Option<u16>,
     /// The handshake's segment was a SYN-ACK; `None` where none was seen, or not which.
     pub answered_handshake: Option<bool>,
-    /// From a SYN of the other end to the SYN-ACK of this one, or from SYN-ACK to ACK; `None` if one was sent twice.
+    /// From a SYN of the other end to the SYN-ACK of this one, or from SYN-ACK to ACK; `None` if
+    /// one was sent twice.
     pub handshake_rtt_ns: Option<u64>,
-    /// Shortest time between a segment of the other end, or its SYN, and the acknowledgement of exactly that segment by this one.
+    /// Shortest time between a segment of the other end, or its SYN, and the acknowledgement of
+    /// exactly that segment by this one.
     pub min_rtt_ns: Option<u64>,
     /// How many such times there were.
     pub rtt_samples: u32,
@@ -201,8 +207,9 @@ impl Side {
     }
 
     fn observe_acknowledgement(&mut self, segment: &Segment, other: &Self) {
-        // A sequence number sent twice is ambiguous: the later of the two times makes the sample too short, never the verdict bolder than the
-        // factor in its rule allows for, so the earlier one is taken.
+        // A sequence number sent twice is ambiguous: the later of the two times makes the sample
+        // too short, never the verdict bolder than the factor in its rule allows for, so the
+        // earlier one is taken.
         let asked = other.times.recent.iter().find(|(end, _)| *end == segment.ack).map(|(_, time)| *time);
         if let Some(asked) = asked {
             let sample = segment.time_ns.saturating_sub(asked);
@@ -249,8 +256,8 @@ impl Side {
         self.flow_label = segment.flow_label.or(self.flow_label);
     }
 
-    /// Whether this end's packets bear DF: those after the handshake if there are any, else that of the handshake. `None` on IPv6, when
-    /// nothing was seen, and when they differ among themselves.
+    /// Whether this end's packets bear DF: those after the handshake if there are any, else that of
+    /// the handshake. `None` on IPv6, when nothing was seen, and when they differ among themselves.
     pub const fn sets_dont_fragment(&self) -> Option<bool> {
         match self.dont_fragment {
             (0, 0) => self.handshake_dont_fragment,
@@ -260,7 +267,8 @@ impl Side {
         }
     }
 
-    /// Both ends use timestamps on this connection: then every segment bears them (RFC 7323, section 3.2), those of Linux sockets included.
+    /// Both ends use timestamps on this connection: then every segment bears them (RFC 7323,
+    /// section 3.2), those of Linux sockets included.
     pub const fn uses_timestamps(&self) -> bool {
         self.timestamped.0 > 0 && self.timestamped.1 == 0
     }

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
-/// The way to the peer and the sender of the RST's frame, from routing and neighbour tables a moment after the RST.
+/// The way to the peer and the sender of the RST's frame, from routing and neighbour tables a
+/// moment after the RST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
-    /// The router that packets for the peer are handed to; `None` where the peer's address is on a link of this host.
+    /// The router that packets for the peer are handed to; `None` where the peer's address is on a
+    /// link of this host.
     pub gateway: Option<IpAddr>,
-    /// Address of the machine on the link that has the RST's source MAC address; `None` if the neighbour table does not know it.
+    /// Address of the machine on the link that has the RST's source MAC address; `None` if the
+    /// neighbour table does not know it.
     pub sender: Option<IpAddr>,
     /// Name of that machine from the configuration, if it is a known middlebox.
     pub sender_name: Option<String>,

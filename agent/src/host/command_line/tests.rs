@@ -204,8 +204,8 @@ fn more_is_a_choice() {
 }
 
 proptest! {
-    /// Whatever stands behind a program that is no interpreter is a flag's name, a word of the list,
-    /// or hidden.
+    /// Whatever stands behind a program that is no interpreter is a flag's name, a word of the
+    /// list, or hidden.
     #[test]
     fn an_operand_is_never_shown(words in prop::collection::vec("[!-~]{1,24}", 0..8)) {
         let argv: Vec<&str> = std::iter::once("x").chain(words.iter().map(String::as_str)).collect();

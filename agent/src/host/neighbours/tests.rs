@@ -24,7 +24,8 @@ fn the_own_tables_answer() {
     let (own, mut neighbours) = own();
     let now = Instant::now();
     assert_eq!(neighbours.ask(question(own.wrapping_add(1)), now), None);
-    // Index 1 is the loopback interface of every namespace (`init_net`'s and `loopback_net_init()`).
+    // Index 1 is the loopback interface of every namespace (`init_net`'s and
+    // `loopback_net_init()`).
     let there = Way { interface: Some("lo".to_owned()), ..Way::default() };
     assert_eq!(neighbours.ask(question(own), now), Some(there.clone()));
     // Until it grows old the answer holds, even when there is nobody to ask any more.
@@ -33,8 +34,8 @@ fn the_own_tables_answer() {
     assert_eq!(neighbours.ask(question(own), now + HOLDS), None);
 }
 
-/// A kernel that does not answer, as one whose tables somebody keeps locked: the other end of a pair of
-/// sockets, which reads nothing.
+/// A kernel that does not answer, as one whose tables somebody keeps locked: the other end of a
+/// pair of sockets, which reads nothing.
 #[test]
 fn tables_that_do_not_answer_hold_nobody_up() {
     let (own, mut neighbours) = own();

@@ -10,8 +10,8 @@ use std::{
 use super::{RUN_NETNS, entries, inode_of};
 use crate::text::clean;
 
-/// How long what was read is relied on. Names are given before a program starts in a namespace, and inode numbers are used again only after
-/// their namespace is gone.
+/// How long what was read is relied on. Names are given before a program starts in a namespace, and
+/// inode numbers are used again only after their namespace is gone.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Name by inode number, read again at most once a second.

@@ -1,4 +1,5 @@
-//! The flag, the namespaces of this machine and of a made-up one, and a thread that goes into another.
+//! The flag, the namespaces of this machine and of a made-up one, and a thread that goes into
+//! another.
 
 use std::os::unix::fs::symlink;
 

@@ -138,7 +138,8 @@ proptest! {
     fn a_password_never_survives(password in "[!-~]{4,24}") {
         for (argv, outline) in shapes(&password).iter().zip(shapes("")) {
             let outline = outline.join(" ");
-            // The mask and what stands beside it could look like part of a password with asterisks in it.
+            // The mask and what stands beside it could look like part of a password with asterisks
+            // in it.
             let shown = command_line(argv, MAX).replace(MASK, "\0");
             for part in password.as_bytes().windows(4) {
                 let part = String::from_utf8_lossy(part);
@@ -148,7 +149,8 @@ proptest! {
         }
     }
 
-    /// Where the argument is the value and nothing else, blanks and any other character change nothing.
+    /// Where the argument is the value and nothing else, blanks and any other character change
+    /// nothing.
     #[test]
     fn a_whole_argument_is_hidden(password in "\\PC{1,24}") {
         prop_assert_eq!(command_line(&["x", "--password", &password], MAX), "x --password ***");

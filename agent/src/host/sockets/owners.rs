@@ -8,16 +8,19 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 
-/// The processes that hold the sockets of `wanted` (by inode number) open, in one pass over `/proc/*/fd`.
+/// The processes that hold the sockets of `wanted` (by inode number) open, in one pass over
+/// `/proc/*/fd`.
 ///
-/// A socket that several processes share (prefork, a descriptor passed on) has them all, in no order. Sockets that no
-/// process holds, and processes that the agent may not look at, are not in the answer. The pass costs a readlink(2) for
-/// each descriptor of the host: it is meant for the start of the agent.
+/// A socket that several processes share (prefork, a descriptor passed on) has them all, in no
+/// order. Sockets that no process holds, and processes that the agent may not look at, are not in
+/// the answer. The pass costs a readlink(2) for each descriptor of the host: it is meant for the
+/// start of the agent.
 pub fn fd_owners<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>) -> HashMap<u64, Vec<u32>> {
     fd_owners_told(proc_root, wanted, || {})
 }
 
-/// The same; `looked` is called after each process, so that whoever waits can tell a long pass from one that hangs.
+/// The same; `looked` is called after each process, so that whoever waits can tell a long pass from
+/// one that hangs.
 pub fn fd_owners_told<S: BuildHasher>(proc_root: &Path, wanted: &HashSet<u64, S>, looked: impl Fn()) -> HashMap<u64, Vec<u32>> {
     let mut owners: HashMap<u64, Vec<u32>> = HashMap::new();
     if wanted.is_empty() {
@@ -50,11 +53,13 @@ pub enum Holds {
     Yes,
     /// None of them does.
     No,
-    /// It could not be told: the process is gone, may not be looked at, or has more descriptors than were looked at.
+    /// It could not be told: the process is gone, may not be looked at, or has more descriptors
+    /// than were looked at.
     Unknown,
 }
 
-/// Whether process `pid` holds the socket with this inode number, by at most `max_fds` of its file descriptors.
+/// Whether process `pid` holds the socket with this inode number, by at most `max_fds` of its file
+/// descriptors.
 pub fn holds(proc_root: &Path, pid: u32, inode: u64, max_fds: usize) -> Holds {
     let visit = |found| {
         if found == inode { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -73,7 +78,8 @@ enum Scan {
     Limit,
 }
 
-/// Hands the inode number of each socket among the first `max_fds` descriptors of a process to `visit`.
+/// Hands the inode number of each socket among the first `max_fds` descriptors of a process to
+/// `visit`.
 fn each_socket(proc_root: &Path, pid: u32, max_fds: usize, mut visit: impl FnMut(u64) -> ControlFlow<()>) -> rustix::io::Result<Scan> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, proc_root.join(format!("{pid}/fd")), flags, Mode::empty())?;
@@ -90,7 +96,8 @@ fn each_socket(proc_root: &Path, pid: u32, max_fds: usize, mut visit: impl FnMut
             return Ok(Scan::Limit);
         }
         seen += 1;
-        // `socket:[N]` fits; the paths of files need not. A descriptor closed meanwhile is none of the process's.
+        // `socket:[N]` fits; the paths of files need not. A descriptor closed meanwhile is none of
+        // the process's.
         let mut link = [MaybeUninit::uninit(); 40];
         let Ok((link, _)) = rustix::fs::readlinkat_raw(&dir, name, &mut link) else {
             continue;
@@ -108,8 +115,8 @@ pub(super) fn socket_inode(link: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Which sockets of `wanted` (by inode number) process `pid` holds, by at most `max_fds` of its file descriptors; `None` when that could not
-/// be told for all of them.
+/// Which sockets of `wanted` (by inode number) process `pid` holds, by at most `max_fds` of its
+/// file descriptors; `None` when that could not be told for all of them.
 pub fn held_by<S: BuildHasher>(proc_root: &Path, pid: u32, wanted: &HashSet<u64, S>, max_fds: usize) -> Option<HashSet<u64>> {
     let mut held = HashSet::new();
     let visit = |inode| {

@@ -86,7 +86,8 @@ fn owners_are_found_by_inode() {
     let unknown = u64::MAX;
     let pid = std::process::id();
     let owners = fd_owners(Path::new(PROC), &HashSet::from([shared, unknown]));
-    // Another test's child may have it too, between its fork and its exec; no process is named twice.
+    // Another test's child may have it too, between its fork and its exec; no process is named
+    // twice.
     let mut pids = owners.get(&shared).unwrap().clone();
     pids.sort_unstable();
     assert!(pids.contains(&pid) && pids.is_sorted_by(|a, b| a < b), "{pids:?}");

@@ -30,8 +30,10 @@ impl Bytes {
         Ok(Self::Copied(bytes))
     }
 
-    /// The bytes of [`VMLINUX`](super::VMLINUX), which nothing changes while the kernel runs: not copied, which is done a page at a time and takes as
-    /// long as to make sense of them (`btf_sysfs_vmlinux_mmap()`, <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/sysfs_btf.c>).
+    /// The bytes of [`VMLINUX`](super::VMLINUX), which nothing changes while the kernel runs: not
+    /// copied, which is done a page at a time and takes as long as to make sense of them
+    /// (`btf_sysfs_vmlinux_mmap()`,
+    /// <https://github.com/torvalds/linux/blob/v6.18/kernel/bpf/sysfs_btf.c>).
     ///
     /// # Errors
     ///
@@ -70,14 +72,16 @@ pub(super) struct Mapping {
 
 impl Mapping {
     fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped for as long as this lives, and never written to: the kernel keeps its types in memory that is read-only to itself.
+        // SAFETY: mapped for as long as this lives, and never written to: the kernel keeps its
+        // types in memory that is read-only to itself.
         unsafe { slice::from_raw_parts(self.start.cast(), self.length) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped here, and nothing that was borrowed from it is left. What cannot be unmapped stays, which harms nothing.
+        // SAFETY: mapped here, and nothing that was borrowed from it is left. What cannot be
+        // unmapped stays, which harms nothing.
         let _unmapped = unsafe { munmap(self.start, self.length) };
     }
 }

@@ -1,8 +1,10 @@
 //! The prototypes of tracepoints, and the kernel's types as aya wants them.
 //!
-//! To load a program for a BTF tracepoint aya looks up one number, that of the typedef of the tracepoint's prototype, in an [`aya::Btf`]. To make one
-//! of all types of a kernel takes longer than to verify most programs, and more memory than the agent needs ever after. So it gets one in which those
-//! typedefs have the numbers that they have in the kernel, and what lies between says nothing.
+//! To load a program for a BTF tracepoint aya looks up one number, that of the typedef of the
+//! tracepoint's prototype, in an [`aya::Btf`]. To make one of all types of a kernel takes longer
+//! than to verify most programs, and more memory than the agent needs ever after. So it gets one in
+//! which those typedefs have the numbers that they have in the kernel, and what lies between says
+//! nothing.
 
 use aya::{Btf as AyaBtf, BtfError, Endianness};
 
@@ -15,7 +17,8 @@ use super::{
 const NOTHING: [u32; 3] = [0, (kind::FWD as u32) << 24, 0];
 
 impl Btf {
-    /// BTF that has the prototypes of those tracepoints that this kernel has, under their own numbers.
+    /// BTF that has the prototypes of those tracepoints that this kernel has, under their own
+    /// numbers.
     ///
     /// # Errors
     ///
@@ -45,7 +48,8 @@ impl Btf {
         [low, high, 1, 0].into_iter().chain(words.into_iter().flat_map(u32::to_ne_bytes)).chain(types).chain(strings).collect()
     }
 
-    /// The typedefs that bear the name of a tracepoint's prototype, with their numbers, lowest first: one, where the kernel has that tracepoint.
+    /// The typedefs that bear the name of a tracepoint's prototype, with their numbers, lowest
+    /// first: one, where the kernel has that tracepoint.
     pub(super) fn prototypes_of(&self, tracepoint: &str) -> Vec<(u32, Record)> {
         self.raw.named(typedef_of(tracepoint).as_bytes(), &[kind::TYPEDEF]).collect()
     }

@@ -1,6 +1,8 @@
-//! The bytes of a BTF blob: header, type records and strings, and where each record and each name begins.
+//! The bytes of a BTF blob: header, type records and strings, and where each record and each name
+//! begins.
 //!
-//! Every access is checked against the end of its section; a record's meaning is left to the parent module.
+//! Every access is checked against the end of its section; a record's meaning is left to the parent
+//! module.
 
 use std::ops::Range;
 
@@ -90,7 +92,8 @@ impl Record {
         })
     }
 
-    /// Whether it can be looked up by name. An enum without values is only declared, and says nothing.
+    /// Whether it can be looked up by name. An enum without values is only declared, and says
+    /// nothing.
     fn is_indexed(&self) -> bool {
         self.name_offset != 0
             && match self.kind {
@@ -127,8 +130,8 @@ pub(super) struct Raw {
     strings: Range<usize>,
     /// Where the record of type `index + 1` begins.
     types: Vec<u32>,
-    /// Hash of the name and number of each type that can be looked up, sorted. Names stay where they are: tens of
-    /// thousands of small strings would cost more than all lookups together.
+    /// Hash of the name and number of each type that can be looked up, sorted. Names stay where
+    /// they are: tens of thousands of small strings would cost more than all lookups together.
     names: Vec<(u32, u32)>,
 }
 
@@ -302,7 +305,8 @@ impl Raw {
     }
 
     fn words<const N: usize>(&self, at: usize) -> Result<[u32; N], BtfError> {
-        // Once for each of a hundred thousand records: an error that is made to be dropped would be a good part of it all.
+        // Once for each of a hundred thousand records: an error that is made to be dropped would be
+        // a good part of it all.
         let Some(bytes) = self.bytes.get(at..).and_then(|tail| tail.get(..N * size_of::<u32>())) else {
             return Err(SHORT);
         };
@@ -314,7 +318,8 @@ impl Raw {
     }
 }
 
-/// FNV-1a, for it is short and names are too. Names are compared in full afterwards, so a collision costs a comparison.
+/// FNV-1a, for it is short and names are too. Names are compared in full afterwards, so a collision
+/// costs a comparison.
 fn hash(name: &[u8]) -> u32 {
     name.iter().fold(0x811c_9dc5, |hash: u32, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

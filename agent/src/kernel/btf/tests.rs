@@ -267,7 +267,8 @@ fn searching_wide_nests_of_anonymous_members_ends() {
     assert!(matches!(error, BtfError::Malformed(_)), "{error}");
 }
 
-/// Asks for everything there is. What the answers are does not matter here; that there are answers does.
+/// Asks for everything there is. What the answers are does not matter here; that there are answers
+/// does.
 fn interrogate(btf: &Btf) {
     for (name, path, ..) in kernels::MEMBERS {
         let _ = btf.member_offset(name, path);

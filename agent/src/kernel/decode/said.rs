@@ -83,7 +83,8 @@ impl Direction {
     }
 }
 
-/// Joins the two directions of a connection; `None` when it is not known what was spoken. `role`: that of this host.
+/// Joins the two directions of a connection; `None` when it is not known what was spoken. `role`:
+/// that of this host.
 pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jiffies) -> Option<Conversation> {
     let (client, broker) = match role {
         Role::Client => (local, peer),
@@ -134,7 +135,8 @@ pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jif
     })
 }
 
-/// What the client's first bytes say; where they were not seen, the broker's. Nothing where the two contradict each other.
+/// What the client's first bytes say; where they were not seen, the broker's. Nothing where the two
+/// contradict each other.
 fn spoken_by(client: &Direction, broker: &Direction) -> Option<Protocol> {
     let hello = |direction: &Direction| (direction.records() & record::HANDSHAKE != 0).then_some(Protocol::Tls);
     let client = match client.protocol() {

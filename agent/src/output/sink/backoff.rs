@@ -8,7 +8,8 @@ use std::{
 /// The first wait, and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// Twice as long each time, and a random part of that off: many hosts that lost one receiver do not come back to it all at once.
+/// Twice as long each time, and a random part of that off: many hosts that lost one receiver do not
+/// come back to it all at once.
 #[derive(Debug)]
 pub struct Backoff(Duration);
 

@@ -16,7 +16,8 @@ use super::{
 
 /// Sends one event.
 pub trait Post: Send {
-    /// Opens the socket if it is not, and sends. An error with errno `EMSGSIZE` means that this event is too long to be sent at all.
+    /// Opens the socket if it is not, and sends. An error with errno `EMSGSIZE` means that this
+    /// event is too long to be sent at all.
     fn post(&mut self, item: &Item) -> io::Result<()>;
 
     /// Forgets the socket.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{item::Item, queue::Fate};
 
-/// How long one write may take before the thread looks at its queue again: what it is slow to notice then is the end of the agent.
+/// How long one write may take before the thread looks at its queue again: what it is slow to
+/// notice then is the end of the agent.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long something that takes no more just now is left alone.
@@ -15,9 +16,11 @@ const SLOW: Duration = Duration::from_millis(20);
 /// Bytes gathered for one system call, so that a burst costs few of them.
 pub const BATCH: usize = 1 << 16;
 
-/// Somewhere to write events to. Runs on a thread of its own, and may wait for about [`PATIENCE`] at a time.
+/// Somewhere to write events to. Runs on a thread of its own, and may wait for about [`PATIENCE`]
+/// at a time.
 pub trait Destination: Send {
-    /// Writes events, the oldest first. `items` is everything in flight: it begins with what an earlier call was handed and told no fate of.
+    /// Writes events, the oldest first. `items` is everything in flight: it begins with what an
+    /// earlier call was handed and told no fate of.
     fn write(&mut self, items: &[Arc<Item>]) -> Outcome;
 
     /// Opens anew whatever is open.
@@ -49,7 +52,8 @@ impl Outcome {
     /// The write ended with an error, which may only mean that the other side is slow.
     pub fn because(mut self, error: io::Error) -> Self {
         match error.kind() {
-            // A send timeout shows as EAGAIN: socket(7), SO_SNDTIMEO. The pause is for what was made non-blocking by whoever started us.
+            // A send timeout shows as EAGAIN: socket(7), SO_SNDTIMEO. The pause is for what was
+            // made non-blocking by whoever started us.
             io::ErrorKind::WouldBlock => self.again = Some(SLOW),
             _ => self.error = Some(error),
         }
@@ -67,7 +71,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Writes lines into a byte stream, going on where the last call was stopped. Returns how many were finished, and why it stopped.
+    /// Writes lines into a byte stream, going on where the last call was stopped. Returns how many
+    /// were finished, and why it stopped.
     pub fn write(
         &mut self,
         items: &[Arc<Item>],

@@ -1,13 +1,15 @@
 //! A file that is appended to, whole lines only.
 //!
-//! * A disk that runs full in the middle of a line takes the first part of it: that part is cut off again, and the line is written anew when
-//!   there is room. Where it cannot be cut off (a pipe, or somebody else appends too), the line is finished instead.
-//! * logrotate moves the file away and tells nobody, or sends SIGHUP: before each write the path is looked at, and opened anew where it leads
-//!   elsewhere. With `copytruncate` the file shrinks, which appending does not mind.
+//! * A disk that runs full in the middle of a line takes the first part of it: that part is cut off
+//!   again, and the line is written anew when there is room. Where it cannot be cut off (a pipe, or
+//!   somebody else appends too), the line is finished instead.
+//! * logrotate moves the file away and tells nobody, or sends SIGHUP: before each write the path is
+//!   looked at, and opened anew where it leads elsewhere. With `copytruncate` the file shrinks,
+//!   which appending does not mind.
 //! * An agent that was killed may have left half a line of its own at the end: it is cut off before
 //!   anything is appended. Half a line that is not provably of an agent's is ended instead.
-//! * Every agent holds a shared lock (flock(2)) on the file it appends to, and cuts off only while it
-//!   holds the only one: what another agent has written meanwhile is not half a line of its own.
+//! * Every agent holds a shared lock (flock(2)) on the file it appends to, and cuts off only while
+//!   it holds the only one: what another agent has written meanwhile is not half a line of its own.
 
 use std::{
     fs::{File, OpenOptions},
@@ -74,7 +76,8 @@ impl FileSink {
             (Err(_), Ok(_)) => true,
         };
         if moved {
-            // The old one has whole lines only: a line that was begun there is finished there first.
+            // The old one has whole lines only: a line that was begun there is finished there
+            // first.
             if self.feed.offset > 0 {
                 return Ok(());
             }
@@ -90,7 +93,8 @@ impl FileSink {
             && let Err(error) = file.sync_data()
             && error.kind() != io::ErrorKind::InvalidInput
         {
-            // The kernel says so once and forgets the pages: writing them again would only double them.
+            // The kernel says so once and forgets the pages: writing them again would only double
+            // them.
             tracing::warn!(%error, "{} could not be synchronised; its last lines may not survive a power cut", self.path.display());
         }
     }
@@ -178,7 +182,8 @@ fn open(path: &Path, wait: bool) -> io::Result<File> {
     if let Ok(there) = std::fs::metadata(path)
         && !there.is_file()
     {
-        // A pipe is waited for at the start of a capture, as a shell would; later its reader may be gone for good.
+        // A pipe is waited for at the start of a capture, as a shell would; later its reader may be
+        // gone for good.
         let flags = if wait { 0 } else { libc::O_NONBLOCK };
         let file = open(&options, flags)?;
         rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - rustix::fs::OFlags::NONBLOCK)?;

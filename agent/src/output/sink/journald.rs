@@ -1,7 +1,9 @@
-//! The journal's native protocol: fields and not just a line, so that `journalctl RSTBLAME_CAUSE=idle_timeout` finds them.
+//! The journal's native protocol: fields and not just a line, so that
+//! `journalctl RSTBLAME_CAUSE=idle_timeout` finds them.
 //!
-//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>: a datagram of `NAME=value` lines; a value that may contain a newline is sent as its name, a
-//! newline, its length as a little-endian 64-bit number, the value, a newline. What is too long for a datagram goes as a sealed memfd.
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>: a datagram of `NAME=value` lines; a value that
+//! may contain a newline is sent as its name, a newline, its length as a little-endian 64-bit
+//! number, the value, a newline. What is too long for a datagram goes as a sealed memfd.
 
 use std::{
     io::{self, IoSlice, Write as _},
@@ -28,7 +30,8 @@ use crate::{
 /// Room for datagrams that systemd's own library asks for, bytes.
 const SEND_BUFFER: usize = 8 << 20;
 
-/// `MESSAGE_ID` of an event, so that a catalogue can explain it: `journalctl MESSAGE_ID=...`. Random, and fixed for good.
+/// `MESSAGE_ID` of an event, so that a catalogue can explain it: `journalctl MESSAGE_ID=...`.
+/// Random, and fixed for good.
 fn message_id(kind: &str) -> &'static str {
     match kind {
         "agent_started" => "32573eae953a411b8cdad75f77f0b6c4",

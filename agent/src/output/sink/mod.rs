@@ -1,5 +1,6 @@
-//! Sinks: where events go. Each has a thread and a bounded queue of its own, so that one that is slow, full or dead holds up neither the ring
-//! buffer nor another sink, and what it loses is counted.
+//! Sinks: where events go. Each has a thread and a bounded queue of its own, so that one that is
+//! slow, full or dead holds up neither the ring buffer nor another sink, and what it loses is
+//! counted.
 
 mod backoff;
 mod datagram;
@@ -221,8 +222,9 @@ impl Sinks {
         timeout(limit, drained).await.is_ok()
     }
 
-    /// Before the last line: gives every sink `limit` to write what it was handed. In a capture what waits after that is dropped, and counted
-    /// here; elsewhere a sink that has not written everything loses the rest, and gets no last line.
+    /// Before the last line: gives every sink `limit` to write what it was handed. In a capture
+    /// what waits after that is dropped, and counted here; elsewhere a sink that has not written
+    /// everything loses the rest, and gets no last line.
     pub async fn settle(&self, limit: Duration) -> Totals {
         let deadline = Instant::now() + limit;
         if !self.capture {
@@ -286,8 +288,8 @@ impl Sinks {
         totals.map(|(name, SinkTotals { written, lost, .. })| SinkStatus { live: live(&name), name, written, lost }).collect()
     }
 
-    /// Tells the log of sinks that have something to write, do not fail, and get nothing done: whoever
-    /// reads them does not. To be called now and then.
+    /// Tells the log of sinks that have something to write, do not fail, and get nothing done:
+    /// whoever reads them does not. To be called now and then.
     pub fn look_for_stalls(&mut self) {
         // A capture has one reader, often a person with a pager.
         for sink in self.active.iter_mut().filter(|_| !self.capture) {
@@ -313,7 +315,8 @@ impl Sinks {
         totals.map(|(name, totals)| (name, SinkLost { lost: totals.lost, endings: totals.endings_lost })).collect()
     }
 
-    /// Goes on with these sinks. One that stays where it was keeps its queue; files are opened anew. A sink that is new begins with `first`.
+    /// Goes on with these sinks. One that stays where it was keeps its queue; files are opened
+    /// anew. A sink that is new begins with `first`.
     ///
     /// # Errors
     ///

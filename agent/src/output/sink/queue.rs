@@ -14,11 +14,12 @@ use tokio::sync::Notify;
 use super::{item::Item, spec::WhenFull};
 use crate::output::OutputError;
 
-/// Events handed to a destination at once, and no more than half of what the queue holds: what is in flight cannot make room for what is new.
+/// Events handed to a destination at once, and no more than half of what the queue holds: what is
+/// in flight cannot make room for what is new.
 const WINDOW: usize = 512;
 
-/// How long a sink may have something to write and get nothing done before it counts as failing: its
-/// reader does not read, and says so in no other way.
+/// How long a sink may have something to write and get nothing done before it counts as failing:
+/// its reader does not read, and says so in no other way.
 const STALLED: Duration = Duration::from_secs(10);
 
 /// What became of one event.
@@ -34,7 +35,8 @@ pub enum Fate {
 pub enum Overflow {
     /// Loss, by this policy.
     Lose(WhenFull),
-    /// The ring buffer is left alone until there is room, so that loss shows there: for a capture, which has one reader.
+    /// The ring buffer is left alone until there is room, so that loss shows there: for a capture,
+    /// which has one reader.
     HoldRing,
 }
 
@@ -323,7 +325,8 @@ impl Queue {
         }
     }
 
-    /// After a failure: puts everything in flight but the first `keep` back, to be written again or lost by the policy.
+    /// After a failure: puts everything in flight but the first `keep` back, to be written again or
+    /// lost by the policy.
     pub fn give_back(&self, keep: usize) {
         let mut state = self.lock();
         state.failing = true;
@@ -335,7 +338,8 @@ impl Queue {
         }
     }
 
-    /// Waits for a while, or until there is a reason to try at once. `false` when there is no time for another try.
+    /// Waits for a while, or until there is a reason to try at once. `false` when there is no time
+    /// for another try.
     pub fn pause(&self, time: Duration) -> bool {
         let mut state = self.lock();
         if state.deadline.is_some() || state.stage == Stage::Over {
@@ -412,12 +416,14 @@ impl State {
         }
     }
 
-    /// Loses those that have waited for room too long. They are in order of their age, so the first of them tells.
+    /// Loses those that have waited for room too long. They are in order of their age, so the first
+    /// of them tells.
     fn expire(&mut self, now: Instant) {
         let Overflow::Lose(WhenFull::BlockUntil(longest)) = self.overflow else { return };
         while self.lines > self.capacity {
-            // Beyond the capacity are the last `lines - capacity` of those that wait, and this is the oldest of them; the few events
-            // that are no resets shift it by no more than their number.
+            // Beyond the capacity are the last `lines - capacity` of those that wait, and this is
+            // the oldest of them; the few events that are no resets shift it by no more than their
+            // number.
             let from = self.waiting.len().saturating_sub(self.lines - self.capacity);
             let beyond = self.waiting.range(from..).position(|waiting| waiting.item.is_bounded());
             let Some((index, oldest)) = beyond.and_then(|at| Some((from + at, self.waiting.get(from + at)?))) else { return };

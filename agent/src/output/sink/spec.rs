@@ -76,7 +76,8 @@ pub enum Body {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facility(u8);
 
-/// The names and numbers of syslog(3), by RFC 5424, section 6.2.1. Facilities 12 to 15 have a number there and no name.
+/// The names and numbers of syslog(3), by RFC 5424, section 6.2.1. Facilities 12 to 15 have a
+/// number there and no name.
 const FACILITIES: [(&str, u8); 20] = [
     ("kern", 0),
     ("user", 1),

@@ -1,4 +1,5 @@
-//! Events over a connection: opened when there is something to write, and opened anew when it breaks.
+//! Events over a connection: opened when there is something to write, and opened anew when it
+//! breaks.
 //!
 //! A line that broke off with its connection is written again, whole, on the next.
 
@@ -23,14 +24,16 @@ pub trait Peer: Send {
     /// Sends some of `bytes`, and waits no longer than [`super::destination::PATIENCE`].
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Reads and forgets what the other side has sent, without waiting; an error when it has closed or is gone.
+    /// Reads and forgets what the other side has sent, without waiting; an error when it has closed
+    /// or is gone.
     fn look(&mut self) -> io::Result<()>;
 
     /// Bytes sent that the other side has not acknowledged yet; 0 where that cannot be known.
     fn unacknowledged(&self) -> io::Result<u64>;
 }
 
-/// Reads and forgets what there is to read on a socket, without waiting: [`Peer::look`] for any of them.
+/// Reads and forgets what there is to read on a socket, without waiting: [`Peer::look`] for any of
+/// them.
 pub(super) fn forget_unread(socket: impl AsFd) -> io::Result<()> {
     let mut buffer = [0_u8; 4096];
     loop {
@@ -55,7 +58,8 @@ struct Connection {
     ends: VecDeque<u64>,
 }
 
-/// A sink at the other end of a connection. SIGHUP leaves a connection that works alone: a new one would only send again what is on its way.
+/// A sink at the other end of a connection. SIGHUP leaves a connection that works alone: a new one
+/// would only send again what is on its way.
 pub struct StreamSink {
     connect: Connect,
     encode: Encode,

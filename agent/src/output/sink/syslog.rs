@@ -1,4 +1,5 @@
-//! Syslog, RFC 5424: to a unix datagram socket, over UDP (RFC 5426), or over TCP with octet counting (RFC 6587, section 3.4.1).
+//! Syslog, RFC 5424: to a unix datagram socket, over UDP (RFC 5426), or over TCP with octet
+//! counting (RFC 6587, section 3.4.1).
 
 use std::{io, net::UdpSocket, os::unix::net::UnixDatagram};
 

@@ -1,4 +1,5 @@
-//! Sinks against receivers that this test plays: gone, back, slow, never reading, beside each other.
+//! Sinks against receivers that this test plays: gone, back, slow, never reading, beside each
+//! other.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

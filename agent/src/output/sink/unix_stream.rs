@@ -1,6 +1,7 @@
 //! A unix stream socket: one JSON object a line.
 //!
-//! What is written stands in the receiver's queue at once; a receiver that ends without reading it takes it along, and no kernel tells how much.
+//! What is written stands in the receiver's queue at once; a receiver that ends without reading it
+//! takes it along, and no kernel tells how much.
 
 use std::{
     io::{self, Write as _},

@@ -17,14 +17,16 @@ use crate::output::OutputError;
 /// A sink that comes and goes is reported no more often than this.
 const REPORTS: Duration = Duration::from_secs(30);
 
-/// Starts the thread. With `retry` it goes on whatever happens; without, the first error ends the sink, and is for the session to take.
+/// Starts the thread. With `retry` it goes on whatever happens; without, the first error ends the
+/// sink, and is for the session to take.
 ///
 /// # Errors
 ///
 /// When there may be no more threads.
 pub fn start(name: &str, queue: &Arc<Queue>, destination: Box<dyn Destination>, retry: bool) -> io::Result<JoinHandle<()>> {
     let (queue, owned) = (Arc::clone(queue), name.to_owned());
-    // Not joined: one that is stuck on its reader must not keep the agent from ending. The queue tells when it is through.
+    // Not joined: one that is stuck on its reader must not keep the agent from ending. The queue
+    // tells when it is through.
     thread::Builder::new().name("sink".to_owned()).spawn(move || run(&owned, &queue, destination, retry))
 }
 

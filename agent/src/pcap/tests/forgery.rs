@@ -1,4 +1,5 @@
-//! What somebody puts on the wire who does not know the connection's sequence numbers changes no verdict, or makes it `unknown`.
+//! What somebody puts on the wire who does not know the connection's sequence numbers changes no
+//! verdict, or makes it `unknown`.
 
 use proptest::prelude::*;
 

@@ -1,5 +1,5 @@
-//! Connections as rare stacks and devices make them, with numbers, distances and vendors that vary: what holds for one
-//! capture has to hold for its kind.
+//! Connections as rare stacks and devices make them, with numbers, distances and vendors that vary:
+//! what holds for one capture has to hold for its kind.
 
 use proptest::prelude::*;
 
@@ -123,7 +123,8 @@ impl Tape {
     }
 }
 
-/// A stack that counts the identifications of all it sends, its SYN-ACKs included: Windows (128), NetBSD, AIX and Solaris (64), IOS (255).
+/// A stack that counts the identifications of all it sends, its SYN-ACKs included: Windows (128),
+/// NetBSD, AIX and Solaris (64), IOS (255).
 fn counting() -> impl Strategy<Value = Stack> {
     (prop::sample::select(vec![64_u8, 128, 255]), 1_u8..20, any::<bool>(), 1_u16..60_000, 100_u16..60_000, any::<u32>(), any::<bool>())
         .prop_map(|(initial, hops, dont_fragment, id, window, seq, timestamps)| Stack {
@@ -156,8 +157,8 @@ proptest! {
         prop_assert_eq!((event.direction, event.origin.kind), (Direction::Received, OriginKind::RemotePeer), "{:#?}", event.evidence);
     }
 
-    /// A RST without ACK with the window of the latest segment, as Solaris, HP-UX and IOS send it: with a number of another counter, and
-    /// beyond what the host had sent.
+    /// A RST without ACK with the window of the latest segment, as Solaris, HP-UX and IOS send it:
+    /// with a number of another counter, and beyond what the host had sent.
     #[test]
     fn a_rst_with_the_window_of_its_connection(mut it in counting(), exchanges in 2_u32..9, other: Option<u16>, ahead in 0_u32..50) {
         let (mut tape, mut own) = (Tape::new(), ours());
@@ -242,7 +243,8 @@ proptest! {
         prop_assert_ne!(event.origin.kind, OriginKind::Middlebox, "{:#?}", event.evidence);
     }
 
-    /// Probes at even intervals, then a RST: Linux sends none or one byte with them, and Windows ten a second apart.
+    /// Probes at even intervals, then a RST: Linux sends none or one byte with them, and Windows
+    /// ten a second apart.
     #[test]
     fn keepalive_that_gives_up(
         interval in 1_u64..80, probes in 2_u64..11, idle in 1_u64..8_000, byte: bool, answered in 0_u64..3, exchanges in 0_u32..4,
@@ -276,7 +278,8 @@ proptest! {
         prop_assert_eq!(said, (Direction::Sent, OriginKind::LocalHost, CauseId::KeepaliveTimeout), "{:#?}", event.evidence);
     }
 
-    /// The captured host answers a SYN or a stray segment: its TTL is fresh, and the other end's is not.
+    /// The captured host answers a SYN or a stray segment: its TTL is fresh, and the other end's is
+    /// not.
     #[test]
     fn an_answer_of_the_captured_host(
         initial in prop::sample::select(vec![64_u8, 128, 255]), hops in 1_u8..25, own in prop::sample::select(vec![64_u8, 128, 255]),
@@ -296,7 +299,8 @@ proptest! {
         prop_assert_eq!((event.direction, event.origin.kind, event.cause.id), (Direction::Sent, OriginKind::LocalHost, cause));
     }
 
-    /// A capture that begins between two frames: heartbeats, a delivery in one segment, and the farewell.
+    /// A capture that begins between two frames: heartbeats, a delivery in one segment, and the
+    /// farewell.
     #[test]
     fn amqp_from_its_midst(code in prop::sample::select(vec![320_u16, 501, 530, 541]), heartbeats in 0_usize..4, body in prop::collection::vec(any::<u8>(), 0..60)) {
         let (mut tape, mut own) = (Tape::new(), ours());

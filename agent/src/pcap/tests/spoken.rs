@@ -57,7 +57,8 @@ fn amqp_is_told() {
 
 #[test]
 fn a_short_snapshot_tells_less() {
-    // 40 bytes of headers, and 20 of payload: `tune-ok` is there, `open` after it and the text of `close` are not.
+    // 40 bytes of headers, and 20 of payload: `tune-ok` is there, `open` after it and the text of
+    // `close` are not.
     let amqp = connection(true, &conversation(), 60).amqp.unwrap();
     assert_eq!((amqp.heartbeat_s, amqp.vhost, amqp.close), (Some(10), None, None));
 }

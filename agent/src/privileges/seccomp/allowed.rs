@@ -1,6 +1,6 @@
-//! The system calls of an armed agent, measured by `strace -f` of a build against glibc, with those of the
-//! same purpose that another C library, another kernel or another configuration makes instead. Those of
-//! musl are from its sources, and not measured.
+//! The system calls of an armed agent, measured by `strace -f` of a build against glibc, with those
+//! of the same purpose that another C library, another kernel or another configuration makes
+//! instead. Those of musl are from its sources, and not measured.
 
 use std::io;
 
@@ -159,8 +159,8 @@ const ALLOWED_HERE: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[i64] = &[];
 
-/// Refuses all but these, with `ENOSYS`; and those that the other list refuses with `EPERM`, so that it
-/// is their error that counts.
+/// Refuses all but these, with `ENOSYS`; and those that the other list refuses with `EPERM`, so
+/// that it is their error that counts.
 pub(super) fn program() -> io::Result<BpfProgram> {
     let all = ALLOWED.iter().chain(ALLOWED_HERE);
     let rules: Rules = all.map(|number| (*number, Vec::new())).collect();

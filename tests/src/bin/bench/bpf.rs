@@ -69,7 +69,8 @@ type Instruction = [u8; 8];
 /// `r0 = 0`, `exit` (RFC 9669, sections 4.1 and 4.3).
 const EMPTY: [Instruction; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
 
-/// `r2 = 0`, `r3 = r10`, `r3 += -64`, `r4 = 52`, a call of `bpf_skb_load_bytes` (helper 26), and the same end.
+/// `r2 = 0`, `r3 = r10`, `r3 += -64`, `r4 = 52`, a call of `bpf_skb_load_bytes` (helper 26), and
+/// the same end.
 const READING: [Instruction; 7] = [
     [0xb7, 2, 0, 0, 0, 0, 0, 0],
     [0xbf, 0xa3, 0, 0, 0, 0, 0, 0],
@@ -94,7 +95,8 @@ impl Filter {
         Self::on(host, "empty", &EMPTY)
     }
 
-    /// One that does nothing but load the headers of IPv4 and TCP, as everything must that asks for ports.
+    /// One that does nothing but load the headers of IPv4 and TCP, as everything must that asks for
+    /// ports.
     pub fn reading(host: &Host) -> Result<Self> {
         Self::on(host, "reading", &READING)
     }
@@ -117,7 +119,8 @@ impl Filter {
     }
 }
 
-/// `BPF_PROG_LOAD` and `BPF_PROG_TYPE_SOCKET_FILTER` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
+/// `BPF_PROG_LOAD` and `BPF_PROG_TYPE_SOCKET_FILTER`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>).
 const PROG_LOAD: libc::c_long = 5;
 const SOCKET_FILTER: u32 = 1;
 
@@ -134,12 +137,14 @@ fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     let insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     let attributes =
         LoadAttributes { prog_type: SOCKET_FILTER, insn_cnt, insns: instructions.as_ptr() as u64, license: c"MIT".as_ptr() as u64 };
-    // SAFETY: the attributes and what they point to outlive the call, and their size is the one given.
+    // SAFETY: the attributes and what they point to outlive the call, and their size is the one
+    // given.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<LoadAttributes>()) };
     owned(libc::c_int::try_from(fd).unwrap_or(-1))
 }
 
-/// `ETH_P_IP` and `ETH_P_IPV6` (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>).
+/// `ETH_P_IP` and `ETH_P_IPV6`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/if_ether.h>).
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 
@@ -152,7 +157,8 @@ const fn length_of<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
 
-/// A packet socket as the agent opens them: cooked, the filter on it before it is bound to one protocol.
+/// A packet socket as the agent opens them: cooked, the filter on it before it is bound to one
+/// protocol.
 fn listen(protocol: u16, filter: &OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: no memory is handed over.
     let socket = owned(unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;

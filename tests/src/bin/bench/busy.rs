@@ -16,7 +16,8 @@ use super::{
     watchers::Watcher,
 };
 
-/// Connections, and how many exchanges a second all of them have together: a message of 100 bytes and its confirmation, or two heartbeats, in turn.
+/// Connections, and how many exchanges a second all of them have together: a message of 100 bytes
+/// and its confirmation, or two heartbeats, in turn.
 const CONNECTIONS: usize = 5000;
 const EXCHANGES: u32 = 2500;
 

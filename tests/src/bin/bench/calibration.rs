@@ -1,7 +1,8 @@
 //! Whether the probabilities that the engine states are right, over all cases whose truth is known.
 //!
-//! A verdict is taken as a probability that a middlebox sent the RST: its confidence for `middlebox`, what is left for `remote_peer`.
-//! `unknown` states none; it counts as one half, and is shown for itself.
+//! A verdict is taken as a probability that a middlebox sent the RST: its confidence for
+//! `middlebox`, what is left for `remote_peer`. `unknown` states none; it counts as one half, and
+//! is shown for itself.
 
 use std::{collections::HashMap, env, fs, io::ErrorKind, path::Path, process::Command, time::Duration};
 

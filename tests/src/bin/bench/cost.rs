@@ -28,12 +28,14 @@ const SECONDS: u32 = 5;
 const PORTIONS_A_SECOND: u32 = 20;
 const PORTION: usize = (RATE / PORTIONS_A_SECOND) as usize;
 
-/// Connections that are known at once, spread over so many pairs of processes that none needs very many descriptors.
+/// Connections that are known at once, spread over so many pairs of processes that none needs very
+/// many descriptors.
 const KNOWN: usize = 100_000;
 const PAIRS: u8 = 8;
 const PORTION_OF_PAIR: usize = KNOWN / PAIRS as usize;
 
-/// Processor time that the agent may take while [`RATE`] connections a second are opened and closed, as a part of one processor.
+/// Processor time that the agent may take while [`RATE`] connections a second are opened and
+/// closed, as a part of one processor.
 const BUSY_AT_MOST: f64 = 0.05;
 
 /// Resident memory with [`KNOWN`] connections.
@@ -105,7 +107,8 @@ fn busy(figures: &mut Figures) -> Result<()> {
     let began = Instant::now();
     let mut due = Duration::ZERO;
     for round in 0..(PORTIONS_A_SECOND * SECONDS) as usize {
-        // Addresses in turn, so that no port is needed twice while its last connection is in TIME_WAIT.
+        // Addresses in turn, so that no port is needed twice while its last connection is in
+        // TIME_WAIT.
         let address = loopback(u8::try_from(round % 100).unwrap_or(0));
         open(&mut client, &mut server, address, PORTION)?;
         close(&mut client, &mut server, round * PORTION, PORTION)?;
@@ -171,7 +174,8 @@ pub fn maps_kib(pid: u32) -> Result<u64> {
     Ok(fd_sum(pid, "map_id:", "memlock:")? / 1024)
 }
 
-/// Sums up a number over a process's descriptors of one kind, each object once however many descriptors lead to it.
+/// Sums up a number over a process's descriptors of one kind, each object once however many
+/// descriptors lead to it.
 fn fd_sum(pid: u32, id: &str, number: &str) -> Result<u64> {
     let directory = format!("/proc/{pid}/fdinfo");
     let entries = fs::read_dir(&directory).map_err(|error| LabError::io(format!("list {directory}"), error))?;

@@ -1,4 +1,5 @@
-//! A scan of a closed port at full speed: what the kernel answers with the agent and without, and what becomes of everything else meanwhile.
+//! A scan of a closed port at full speed: what the kernel answers with the agent and without, and
+//! what becomes of everything else meanwhile.
 
 use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4},

@@ -38,7 +38,8 @@ const ARMED_WITHIN: Duration = Duration::from_millis(150);
 /// Resets a second of one processor, from the bytes of the ring buffer to the line.
 const RESETS_AT_LEAST: f64 = 500_000.0;
 
-/// How long resident memory has to stay as it is to be taken for what the agent keeps, and how long that may take.
+/// How long resident memory has to stay as it is to be taken for what the agent keeps, and how long
+/// that may take.
 const STEADY: u32 = 10;
 const STEADY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -80,7 +81,8 @@ fn middle(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or(Duration::MAX)
 }
 
-/// Resident memory once it has not changed for a while: the snapshot of the host goes on after the agent is armed.
+/// Resident memory once it has not changed for a while: the snapshot of the host goes on after the
+/// agent is armed.
 fn steady(pid: u32) -> Result<u64> {
     let (mut last, mut times) = (0, 0);
     poll::until("memory to be steady", STEADY_WITHIN, || {
@@ -107,7 +109,8 @@ fn resets(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Processor time that so many resets take, each of another connection, half of which were sent from here.
+/// Processor time that so many resets take, each of another connection, half of which were sent
+/// from here.
 fn lines(count: u32) -> Result<Duration> {
     let decoder = Decoder::new(Reasons::default(), PortSet::from(PortRange::AMQP));
     let (mut memory, host) = (Memory::default(), Host { name: "bench".to_owned() });
@@ -124,7 +127,8 @@ fn lines(count: u32) -> Result<Duration> {
     Ok(worked()?.saturating_sub(began))
 }
 
-/// Processor time of this thread: the limit is one of a processor, and this machine has other things to do.
+/// Processor time of this thread: the limit is one of a processor, and this machine has other
+/// things to do.
 fn worked() -> Result<Duration> {
     let time = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime));
     time.map_err(|_| LabError::io("read the processor time of a thread", io::ErrorKind::InvalidData))
@@ -163,6 +167,7 @@ fn record(number: u32) -> ResetRecord {
 }
 
 fn bytes(record: &ResetRecord) -> &[u8] {
-    // SAFETY: a record is integers without padding; reading its bytes is always defined, and they live as long as it does.
+    // SAFETY: a record is integers without padding; reading its bytes is always defined, and they
+    // live as long as it does.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<ResetRecord>()) }
 }

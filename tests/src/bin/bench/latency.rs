@@ -1,4 +1,5 @@
-//! How soon the agent is armed, and how soon a reset is a line: measured from outside, as an operator would notice it.
+//! How soon the agent is armed, and how soon a reset is a line: measured from outside, as an
+//! operator would notice it.
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -1,8 +1,8 @@
-//! What watching costs AMQP at full speed: through a real `RabbitMQ`, and through a broker that does nothing but confirm, where the watcher's share is
-//! as large as it can be.
+//! What watching costs AMQP at full speed: through a real `RabbitMQ`, and through a broker that
+//! does nothing but confirm, where the watcher's share is as large as it can be.
 //!
-//! All watchers in turn, each round beginning with another, so that whatever else the machine does hits all alike. A ratio is that to the run
-//! without any of the same round.
+//! All watchers in turn, each round beginning with another, so that whatever else the machine does
+//! hits all alike. A ratio is that to the run without any of the same round.
 
 use std::{
     net::SocketAddr,
@@ -30,8 +30,9 @@ use super::{
 
 const ROUNDS: usize = 11;
 
-/// So many ratios of the rounds are left out at either end for `low` and `high`. By the binomial distribution the true median is between them with
-/// this probability, in percent: 1 - 2 (1 + 11 + 55) / 2048.
+/// So many ratios of the rounds are left out at either end for `low` and `high`. By the binomial
+/// distribution the true median is between them with this probability, in percent: 1 - 2 (1 +
+/// 11 + 55) / 2048.
 const OUTER: usize = 2;
 const PROBABILITY: u32 = 93;
 
@@ -39,8 +40,9 @@ const PROBABILITY: u32 = 93;
 const MESSAGES: u32 = 10_000;
 const BODY: usize = 1000;
 
-/// What the agent has to leave of the throughput through `RabbitMQ`, and what it and its programs may take of the machine's processor time meanwhile:
-/// what a machine without a processor to spare loses, measured with less noise.
+/// What the agent has to leave of the throughput through `RabbitMQ`, and what it and its programs
+/// may take of the machine's processor time meanwhile: what a machine without a processor to spare
+/// loses, measured with less noise.
 const AT_LEAST: f64 = 0.99;
 const OF_MACHINE_AT_MOST: f64 = 0.01;
 
@@ -142,7 +144,8 @@ fn compare(figures: &mut Figures, load: &str, hosts: &TwoHosts, run: impl Fn() -
     Ok(of_agent)
 }
 
-/// What a watcher takes of the machine's processor time while a load runs; nothing where the kernel keeps no account of it.
+/// What a watcher takes of the machine's processor time while a load runs; nothing where the kernel
+/// keeps no account of it.
 fn share(watcher: Watcher, hosts: &TwoHosts, run: impl Fn() -> Result<f64>) -> Result<Option<f64>> {
     if matches!(watcher, Nobody | Tcpdump) {
         return Ok(None);
@@ -163,7 +166,8 @@ fn extremes(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(*value), high.max(*value)))
 }
 
-/// Messages a second of an application's publisher and consumer, whose connections are opened while the watcher is at work.
+/// Messages a second of an application's publisher and consumer, whose connections are opened while
+/// the watcher is at work.
 fn through_rabbitmq(hosts: &TwoHosts) -> Result<f64> {
     let took = client::lapin_through(&hosts.client, hosts.server.v4(), MESSAGES, BODY)?;
     Ok(f64::from(MESSAGES) / took.as_secs_f64())

@@ -1,7 +1,7 @@
 //! What the agent costs and how fast and how right it is, measured from outside on this machine.
 //!
-//! `bench` runs all benchmarks, `bench NAME` one. Each writes its figures to `target/bench/NAME.json`, too. Exit status 1 when a figure is over its
-//! limit.
+//! `bench` runs all benchmarks, `bench NAME` one. Each writes its figures to
+//! `target/bench/NAME.json`, too. Exit status 1 when a figure is over its limit.
 
 mod bpf;
 mod busy;

@@ -1,4 +1,5 @@
-//! How many owners are named, and how many of them are right, beside what the task on the processor would have been.
+//! How many owners are named, and how many of them are right, beside what the task on the processor
+//! would have been.
 
 use rstblame_lab::{
     Result,

@@ -12,7 +12,8 @@ use rstblame_lab::{LabError, Result, command::spawn, workspace};
 
 use super::figures::Figures;
 
-/// The files: one that every reader is given, and one that shows whether memory grows with the file.
+/// The files: one that every reader is given, and one that shows whether memory grows with the
+/// file.
 const SMALL: u64 = 256 << 20;
 const LARGE: u64 = 4 << 30;
 
@@ -22,12 +23,13 @@ const TINY: u64 = 16 << 20;
 /// Packets a second of processor time.
 const AT_LEAST: f64 = 2_000_000.0;
 
-/// How much more memory the large file may take than the small one, KiB. The index of the connections, full of places that were given up,
-/// doubles once: 9 MiB.
+/// How much more memory the large file may take than the small one, KiB. The index of the
+/// connections, full of places that were given up, doubles once: 9 MiB.
 const GROWTH_KIB: i64 = 12 * 1024;
 
-/// Connections at once, messages of each before it ends, and which of them end with a RST. Short ones, so that the smaller file has more of
-/// them than are remembered (32768): what grows after that is a leak.
+/// Connections at once, messages of each before it ends, and which of them end with a RST. Short
+/// ones, so that the smaller file has more of them than are remembered (32768): what grows after
+/// that is a leak.
 const CONNECTIONS: usize = 2000;
 const MESSAGES: u32 = 20;
 const RESET_EACH: u64 = 20;
@@ -138,7 +140,8 @@ impl Drop for Capture {
 }
 
 impl Capture {
-    /// Writes connections that publish in turn, each message confirmed, and that end and make room for others, until the file has its size.
+    /// Writes connections that publish in turn, each message confirmed, and that end and make room
+    /// for others, until the file has its size.
     fn write(directory: &Path, size: u64) -> Result<Self> {
         let mut capture = Self { path: directory.join(format!("{}.pcap", size >> 20)), packets: 0, resets: 0 };
         let failed = |error| LabError::io(format!("write {}", capture.path.display()), error);

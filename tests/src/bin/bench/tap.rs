@@ -1,8 +1,10 @@
-//! What the packet tap costs each packet, by the kernel's own statistics (bpf(2), `BPF_ENABLE_STATS`).
+//! What the packet tap costs each packet, by the kernel's own statistics (bpf(2),
+//! `BPF_ENABLE_STATS`).
 //!
-//! The accounting reads the clock twice, which takes longer than a small program. An empty filter on sockets like those of the tap pays
-//! the same for the same packets: the difference is what the tap costs. A filter that does nothing but load the headers tells how much of that
-//! is the price of looking at all.
+//! The accounting reads the clock twice, which takes longer than a small program. An empty filter
+//! on sockets like those of the tap pays the same for the same packets: the difference is what the
+//! tap costs. A filter that does nothing but load the headers tells how much of that is the price
+//! of looking at all.
 
 use std::net::SocketAddr;
 
@@ -21,7 +23,8 @@ use super::{
     median,
 };
 
-/// Rounds of each load, in turn. The one of least cost counts: what else happens on a machine, and on those that share its processors, only adds.
+/// Rounds of each load, in turn. The one of least cost counts: what else happens on a machine, and
+/// on those that share its processors, only adds.
 const ROUNDS: usize = 40;
 
 /// Messages of a round, each confirmed before the next, and the bytes of each.
@@ -78,7 +81,8 @@ fn floor(figures: &mut Figures, name: &str, client: &Host, server: &Host) -> Res
     Ok(())
 }
 
-/// Lets a publisher on one host talk to a broker on another, where the agent is, by a port that is not watched and by one that is.
+/// Lets a publisher on one host talk to a broker on another, where the agent is, by a port that is
+/// not watched and by one that is.
 fn wire(figures: &mut Figures, name: &str, agent: Options, client: &Host, server: &Host, address: SocketAddr) -> Result<()> {
     let agent = agent.start()?;
     let empty = Filter::empty(server)?;
@@ -142,7 +146,8 @@ impl Load {
         for count in after {
             let earlier = before.iter().find(|earlier| earlier.id == count.id);
             let Some((runs, ns)) = earlier.and_then(|earlier| per_run(earlier, count)) else { continue };
-            // Tracepoints of a process or two that came or went meanwhile are no part of a packet's way.
+            // Tracepoints of a process or two that came or went meanwhile are no part of a packet's
+            // way.
             if runs < u64::from(MESSAGES) / 2 {
                 continue;
             }

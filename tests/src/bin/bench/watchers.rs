@@ -1,4 +1,5 @@
-//! Who may watch a host's connections: the agent, and what somebody would run by hand to catch RSTs.
+//! Who may watch a host's connections: the agent, and what somebody would run by hand to catch
+//! RSTs.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,7 +11,8 @@ use rstblame_lab::{LabError, Result, agent::Agent, command::spawn, net::Host};
 /// What tcpdump is to look for.
 const RSTS: &str = "tcp port 5672 and tcp[tcpflags] & tcp-rst != 0";
 
-/// The two tracepoints. What is attached says nothing by itself, so that the first tick has to: by then all of it is attached.
+/// The two tracepoints. What is attached says nothing by itself, so that the first tick has to: by
+/// then all of it is attached.
 const PROGRAM: &str = r#"
 tracepoint:tcp:tcp_send_reset { printf("sent by %s %d\n", comm, pid); }
 tracepoint:tcp:tcp_receive_reset { printf("received %d -> %d\n", args->sport, args->dport); }
@@ -42,7 +44,8 @@ impl Watcher {
     ///
     /// # Errors
     ///
-    /// [`LabError::Client`] with its last words when it ends instead, [`LabError::Io`] when it is not installed.
+    /// [`LabError::Client`] with its last words when it ends instead, [`LabError::Io`] when it is
+    /// not installed.
     pub fn on(self, host: &Host) -> Result<Watching> {
         match self {
             Self::Nobody => Ok(Watching::Nobody),
@@ -56,7 +59,8 @@ impl Watcher {
                 Ok(Watching::Other(child))
             }
             Self::Bpftrace => {
-                // Where tracefs is, bpftrace finds it; in a mount namespace of its own nobody else does.
+                // Where tracefs is, bpftrace finds it; in a mount namespace of its own nobody else
+                // does.
                 let script = "mount -t tracefs tracefs /sys/kernel/tracing && exec bpftrace -B line -e \"$0\" 2>&1";
                 let mut command = Command::new("unshare");
                 command.args(["--mount", "sh", "-c", script, PROGRAM]).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -1,4 +1,5 @@
-//! Any facts at all: no rule may panic, claim more than certainty, or make a loss of what is routine.
+//! Any facts at all: no rule may panic, claim more than certainty, or make a loss of what is
+//! routine.
 
 use proptest::{option, prelude::*, sample::select};
 

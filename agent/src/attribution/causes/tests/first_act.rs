@@ -8,7 +8,8 @@ use crate::{
 
 const CLOSE: Act = Act::LocalClose { shutdown: false };
 
-/// A connection of this host ended by `act` after so much silence, with this conversation; no RST came.
+/// A connection of this host ended by `act` after so much silence, with this conversation; no RST
+/// came.
 fn ended(role: Role, act: Act, silence_ms: u64, amqp: Option<Conversation>) -> Reset {
     let silence = Some(Duration::from_millis(silence_ms));
     let mut reset = Reset {

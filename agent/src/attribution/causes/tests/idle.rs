@@ -25,7 +25,8 @@ fn silence_that_nothing_interrupted_is_an_idle_timeout() {
         ("learnt, another silence", taught(350, cut(Some(0), 200, 61)), "peer_gone warning"),
         ("a shipped default, heartbeats off", cut(Some(0), 350, 61), IDLE),
         ("a shipped default, heartbeat longer", cut(Some(580), 350, 61), IDLE),
-        // Whatever the silence is, heartbeats of 60 s were to keep it short: something else is wrong.
+        // Whatever the silence is, heartbeats of 60 s were to keep it short: something else is
+        // wrong.
         ("a shipped default, heartbeat shorter", cut(Some(60), 350, 61), "peer_gone warning"),
         ("no default, heartbeats off", cut(Some(0), 77, 61), "peer_gone warning"),
         ("a shipped default, AMQP not seen", cut(None, 350, 61), "peer_gone warning"),

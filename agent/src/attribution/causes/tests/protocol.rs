@@ -20,7 +20,8 @@ fn answered(protocol: Protocol, answer: Option<Protocol>) -> Conversation {
     Conversation { answer, tls, phase, followed_local: true, followed_peer: true, ..Conversation::of(protocol) }
 }
 
-/// The broker closes, seen by it, and by the client; and by the client's host, which had closed by then.
+/// The broker closes, seen by it, and by the client; and by the client's host, which had closed by
+/// then.
 fn both(name: &'static str, conversation: &Conversation, expected: &'static str) -> [Row; 3] {
     let mut late = arrives(Role::Client, Some(conversation.clone()));
     late.state = Some(TcpState::FinWait1);

@@ -75,7 +75,8 @@ fn rsts_that_march_beyond_all_that_was_sent() {
             ("two further than the other", step(1_460, 2), Some(50.0)),
             ("at the peer's last byte", step(0, 1_460), None),
             ("the only one", changed(|wire| wire.others = Ring::default()), None),
-            // A dead peer answers each of our segments with a RST at the number that segment acknowledged.
+            // A dead peer answers each of our segments with a RST at the number that segment
+            // acknowledged.
             ("a number that was acknowledged", changed(|wire| wire.receiver.acks.push(wire.rst.seq)), None),
             ("what this end acknowledged is not seen", changed(|wire| wire.receiver.packets = 0), None),
             ("after the peer's FIN", changed(|wire| wire.sender.fin = true), None),

@@ -1,4 +1,5 @@
-//! IPv6 flow labels: of a socket, of a host that answers without one, of netfilter, of a forger that copies.
+//! IPv6 flow labels: of a socket, of a host that answers without one, of netfilter, of a forger
+//! that copies.
 
 use super::{super::stack, check};
 use crate::{

@@ -15,7 +15,8 @@ use crate::{
 const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const ITS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-/// A bare answer with this TTL on a connection whose packets came with 61, from [`THEIRS`], by interface 2, through no tunnel.
+/// A bare answer with this TTL on a connection whose packets came with 61, from [`THEIRS`], by
+/// interface 2, through no tunnel.
 fn came(ttl: u8, change: impl FnOnce(&mut Wire)) -> Wire {
     let it = Linux::new(61, 6);
     let mut wire = it.wire(&it.answer(ttl));
@@ -109,7 +110,8 @@ fn what_passed_no_router_was_made_on_the_link() {
             ("packets that varied", changed(came(61, 3, routed()), |wire| wire.sender.ttl.lowest = 60), None),
             ("the tables are not known", came(61, 3, None), None),
             ("a router passed", changed(came(61, 3, routed()), |wire| wire.rst.ttl = 63), None),
-            // Its MAC says that it is the peer, which is on the link, and reached by a router the other way.
+            // Its MAC says that it is the peer, which is on the link, and reached by a router the
+            // other way.
             ("the neighbour is the peer", came(61, 3, neighbour), None),
             ("packets that passed none either", came(64, 3, routed()), None),
             ("two packets that passed none either", came(64, 2, routed()), None),

@@ -37,7 +37,8 @@ fn a_rst_has_a_number_that_an_end_would_give_it() {
         sequence::look,
         [
             ("the expected one", seq(at), Some(0.8)),
-            // A keepalive probe is answered with its own acknowledgement; the probe lies one before.
+            // A keepalive probe is answered with its own acknowledgement; the probe lies one
+            // before.
             ("one before", seq(at - 1), Some(0.8)),
             ("two before", seq(at - 2), Some(10.0)),
             ("one that had been acknowledged", seq(at - 80), Some(0.8)),

@@ -130,7 +130,8 @@ fn another_initial_ttl() {
     );
 }
 
-/// A program that sets IP_TTL sends from no common initial TTL; what its host answers is not held against it.
+/// A program that sets IP_TTL sends from no common initial TTL; what its host answers is not held
+/// against it.
 #[test]
 fn a_ttl_of_the_programs_own() {
     let own = |theirs, handshake, ttl, made| came(handshake, &[theirs; 4], ttl, made);

@@ -1,4 +1,5 @@
-//! The header fields of a RST against those of the connection's other packets: each field by itself, with its boundaries.
+//! The header fields of a RST against those of the connection's other packets: each field by
+//! itself, with its boundaries.
 
 use super::{super::stack, ask};
 use crate::{
@@ -20,7 +21,8 @@ fn check<'a>(rows: impl IntoIterator<Item = Row<'a>>) {
     }
 }
 
-/// An abort of the peer's socket, changed. The connection's latest IP-ID is 40006, its latest window 502.
+/// An abort of the peer's socket, changed. The connection's latest IP-ID is 40006, its latest
+/// window 502.
 fn abort(change: impl FnOnce(&mut Wire)) -> Wire {
     let mut it = Linux::new(61, 6);
     let rst = it.active();
@@ -48,7 +50,8 @@ fn stamped(value: u32, after_ms: u64) -> Wire {
     })
 }
 
-/// The peer's clock counted so much in so many milliseconds, and by 5000 more when it sent the RST at once.
+/// The peer's clock counted so much in so many milliseconds, and by 5000 more when it sent the RST
+/// at once.
 fn clock(ticks: u32, milliseconds: u64) -> Wire {
     changed(stamped(5_000, 0), |wire| {
         let (last, last_ns) = wire.sender.last_timestamp.unwrap();
@@ -99,7 +102,8 @@ fn an_abort_continues_its_sockets_timestamps() {
             &[(2.0, "no timestamp, though every packet of the peer has one"), (0.1, "IP-ID 40007 is 1 on in the counter")],
         ),
         ("one, where none was agreed on", peers(0, 9), &[(8.0, "a timestamp, though the peer's packets have none")]),
-        // It does use them (RFC 7323, section 3.2, wants them on every segment then, which not every stack keeps to).
+        // It does use them (RFC 7323, section 3.2, wants them on every segment then, which not
+        // every stack keeps to).
         ("one, where some packets have none", peers(1, 8), &[]),
         ("one, where nothing was seen of the peer", peers(0, 0), &[]),
     ]);

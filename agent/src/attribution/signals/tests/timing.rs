@@ -15,7 +15,8 @@ use crate::{
     },
 };
 
-/// A connection with round trips of 20 ms on which this host, after a pause, said something so long before.
+/// A connection with round trips of 20 ms on which this host, after a pause, said something so long
+/// before.
 fn spoke(pause_ms: u64, before_ns: u64) -> Linux {
     let mut it = Linux::new(61, 6);
     it.wait(pause_ms);
@@ -42,7 +43,8 @@ fn changed(mut wire: Wire, change: impl FnOnce(&mut Wire)) -> Wire {
 
 #[test]
 fn nobody_acknowledges_what_cannot_have_arrived() {
-    // Nine segments at once, the first of which has fallen out of memory; the RST acknowledges none of them.
+    // Nine segments at once, the first of which has fallen out of memory; the RST acknowledges none
+    // of them.
     let mut it = Linux::new(61, 6);
     let rst = it.active();
     it.wait(500);

@@ -8,7 +8,8 @@ use crate::{
     flow::{TcpFacts, wire::Wire},
 };
 
-/// A bare answer with this TTL, so long after this host had spoken; the peer's packets come with 61.
+/// A bare answer with this TTL, so long after this host had spoken; the peer's packets come
+/// with 61.
 fn answer(ttl: u8, after_ms: u64, change: impl FnOnce(&mut Wire)) -> Wire {
     let mut it = Linux::new(61, 6);
     it.send(PSH, 50);
@@ -91,7 +92,8 @@ fn a_peer_that_goes_on_did_not_reset() {
     );
 }
 
-/// A tap of what arrives sees neither the handshake nor what this host sends; then its socket has to say.
+/// A tap of what arrives sees neither the handshake nor what this host sends; then its socket has
+/// to say.
 #[test]
 fn a_socket_says_what_a_tap_of_arrivals_does_not() {
     let tap = |answers_ms| {

@@ -1,4 +1,5 @@
-//! What is said of an origin, beyond its kind: how sure it is, what stays possible, how far away it is, and at which address.
+//! What is said of an origin, beyond its kind: how sure it is, what stays possible, how far away it
+//! is, and at which address.
 
 use std::net::IpAddr;
 
@@ -17,7 +18,8 @@ fn forgery(ttl: u8) -> Wire {
     came(6, |it| forged(it, ttl))
 }
 
-/// An abort of a stack without timestamps and with no IP-ID to compare: only its TTL and its number speak.
+/// An abort of a stack without timestamps and with no IP-ID to compare: only its TTL and its number
+/// speak.
 fn plain_abort(exchanges: u32, ttl: u8) -> Wire {
     let mut wire = came(exchanges, |it| Segment { ttl, ip_id: None, timestamps: None, ..it.active() });
     wire.sender.timestamped = (0, 9);
@@ -64,7 +66,8 @@ fn the_confidence_is_the_probability_that_the_kind_is_right() {
         assert!((verdict.cause.confidence.unwrap() - cause).abs() < 1e-6, "{name}: {verdict:#?}");
         assert_eq!(!both(&verdict), settled, "{name}: {verdict:#?}");
     }
-    // More likely made by something between than by the peer: then the peer is not said to be gone either.
+    // More likely made by something between than by the peer: then the peer is not said to be gone
+    // either.
     let unasked = judge(came(1, |it| {
         it.wait(9_000);
         it.answer(61)
@@ -108,7 +111,8 @@ fn an_address_on_the_link_is_that_of_what_made_the_rst_there() {
     }
 }
 
-/// A box that lost the connection answers within three round trips, and one that makes RSTs up needs nothing to answer.
+/// A box that lost the connection answers within three round trips, and one that makes RSTs up
+/// needs nothing to answer.
 #[test]
 fn what_a_box_can_have_answered() {
     for (rtt_ms, before_ms, cause) in

@@ -52,7 +52,8 @@ fn one_strange_field_from_the_peers_distance_does_not_convict() {
     assert_eq!(judge(it.wire(&both)).origin.kind, OriginKind::Middlebox);
 }
 
-/// A socket keeps its flow label; the kernel of a host without the socket makes one up; netfilter and most injectors leave it out.
+/// A socket keeps its flow label; the kernel of a host without the socket makes one up; netfilter
+/// and most injectors leave it out.
 #[test]
 fn flow_labels_tell_who_answers() {
     let theirs = 0x4_5678;

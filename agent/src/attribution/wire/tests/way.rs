@@ -62,13 +62,15 @@ fn a_box_on_the_link_has_an_address_and_a_translating_one_stays_the_peer_too() {
     assert!(super::both(&verdict), "{verdict:#?}");
 }
 
-/// Whatever a program sets IP_TTL to, and however far away it is, its kernel's answer accuses nobody.
+/// Whatever a program sets IP_TTL to, and however far away it is, its kernel's answer accuses
+/// nobody.
 #[test]
 fn no_ttl_of_its_own_makes_a_dead_peer_a_middlebox() {
     for own in 1..=u8::MAX {
         for hops in 0..own.min(12) {
             for handshake in [None, Some(64 - hops)] {
-                // One or two less than an initial TTL, on the link, is what a translating neighbour looks like; nobody sets such a TTL.
+                // One or two less than an initial TTL, on the link, is what a translating neighbour
+                // looks like; nobody sets such a TTL.
                 let translated = hops == 0 && handshake.is_none() && [62, 63, 126, 127, 253, 254].contains(&own);
                 let way = if hops == 0 { Way::default() } else { routed() };
                 let mut wire = answered(own - hops, 64 - hops, Some(way));
@@ -105,7 +107,8 @@ fn a_refusal_that_passed_no_router_is_not_laid_to_the_peer() {
     }
 }
 
-/// Netfilter leaves the flow label at zero: with one, it is no firewall of the peer's that answered while its program went on.
+/// Netfilter leaves the flow label at zero: with one, it is no firewall of the peer's that answered
+/// while its program went on.
 #[test]
 fn a_flow_label_is_not_netfilters() {
     for (label, kind) in [(0, OriginKind::Unknown), (0x77, OriginKind::Middlebox)] {
@@ -140,8 +143,9 @@ fn a_handshake_from_beyond_the_router_keeps_the_peer_from_being_blamed_for_its_a
     }
 }
 
-/// The scene of a demonstration: a router one hop away rejects the second segment of a connection, of which the host had only
-/// seen the handshake. Its distance does not matter, nor does the initial TTL of the router.
+/// The scene of a demonstration: a router one hop away rejects the second segment of a connection,
+/// of which the host had only seen the handshake. Its distance does not matter, nor does the
+/// initial TTL of the router.
 #[test]
 fn a_router_that_rejects_after_the_handshake_is_named() {
     for hops in 1..20 {

@@ -7,7 +7,8 @@ const MONTHS: [&[u8; 3]; 12] = [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", 
 
 const WEEKDAYS: [&[u8; 3]; 7] = [b"mon", b"tue", b"wed", b"thu", b"fri", b"sat", b"sun"];
 
-/// Zones that journalctl and date(1) name, and that have one meaning in practice; hours east of UTC.
+/// Zones that journalctl and date(1) name, and that have one meaning in practice; hours east of
+/// UTC.
 const ZONES: [(&str, i8); 17] = [
     ("UTC", 0),
     ("GMT", 0),

@@ -26,8 +26,8 @@ pub fn words<'a>(clock: &Clock, text: &'a str) -> Vec<&'a str> {
     words
 }
 
-/// Where the first record of RabbitMQ begins in a text whose beginning is not known: its level in brackets with a process or a message after
-/// it, or its process; with the time before it.
+/// Where the first record of RabbitMQ begins in a text whose beginning is not known: its level in
+/// brackets with a process or a message after it, or its process; with the time before it.
 pub fn record_in(clock: &Clock, text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut farthest = text.len().min(FARTHEST);

@@ -1,4 +1,5 @@
-//! What the reader says of real kernels, against what `bpftool btf dump` printed for the same BTF, untrimmed.
+//! What the reader says of real kernels, against what `bpftool btf dump` printed for the same BTF,
+//! untrimmed.
 
 use crate::kernel::btf::{BitField, Btf, Member, Param, VMLINUX};
 

@@ -1,7 +1,8 @@
-//! Cuts a kernel's BTF down to what the tests ask of it; this is how the files in `testdata/btf` came to be.
+//! Cuts a kernel's BTF down to what the tests ask of it; this is how the files in `testdata/btf`
+//! came to be.
 //!
-//! Structs keep their size, but only the members on the wanted paths. What a pointer points at becomes a forward
-//! declaration.
+//! Structs keep their size, but only the members on the wanted paths. What a pointer points at
+//! becomes a forward declaration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{env, fs};
@@ -11,7 +12,8 @@ use super::kernels::{ENUMS, MEMBERS, TRACEPOINTS, WHOLE_MEMBERS};
 use crate::kernel::btf::raw::{Record, kind};
 use crate::kernel::btf::{Btf, VMLINUX};
 
-/// `RSTBLAME_BTF` names the BTF to read (the running kernel's if unset), `RSTBLAME_BTF_OUT` the file to write.
+/// `RSTBLAME_BTF` names the BTF to read (the running kernel's if unset), `RSTBLAME_BTF_OUT` the
+/// file to write.
 #[test]
 #[ignore = "writes a fixture; see testdata/README.md"]
 fn trim_a_kernel() {

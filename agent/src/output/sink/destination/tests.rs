@@ -13,7 +13,8 @@ fn items(count: usize) -> Vec<Arc<Item>> {
 }
 
 proptest! {
-    /// A stream that takes what it likes and fails when it likes gets every line whole, once and in order.
+    /// A stream that takes what it likes and fails when it likes gets every line whole, once and in
+    /// order.
     #[test]
     fn no_line_is_torn_or_doubled(lengths in proptest::collection::vec(1_usize..40, 1..60), takes in proptest::collection::vec(0_usize..50, 1..400)) {
         let items = items(lengths.len());

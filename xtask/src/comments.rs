@@ -1,4 +1,5 @@
-//! Comments that cite the kernel: what they cite is a link, and the link is to a release, so that it goes on saying what it said.
+//! Comments: none is wider than can be read side by side with another, and what one cites of the
+//! kernel is a link, to a release, so that it goes on saying what it said.
 
 use std::{
     fs,
@@ -23,11 +24,14 @@ const SOURCES: [(&str, &[&str]); 3] = [
 /// The folders of the kernel's sources that comments cite files of.
 const FOLDERS: [&str; 8] = ["net/", "include/", "kernel/", "fs/", "mm/", "drivers/", "arch/", "security/"];
 
+/// Columns that a comment may take. Code has more (rustfmt.toml).
+const WIDTH: usize = 100;
+
 /// Looks at all comments of the workspace.
 ///
 /// # Errors
 ///
-/// [`Error::Links`] with every line that does not keep to it.
+/// [`Error::Comments`] with every line that does not keep to it.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut found = Vec::new();
     for folder in ["agent", "agent-ebpf", "tests", "xtask"] {
@@ -37,12 +41,15 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         for path in files {
             let text = fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source })?;
             let name = path.strip_prefix(&workspace.root).unwrap_or(&path).display();
+            let mut example = false;
             for (number, line) in (1..).zip(text.lines()) {
-                found.extend(objection(line).map(|objection| format!("{name}:{number}: {objection}")));
+                example ^= is_fence(line);
+                let wide = (!example && is_wide(line)).then_some("a comment wider than 100 columns");
+                found.extend(wide.into_iter().chain(objection(line)).map(|objection| format!("{name}:{number}: {objection}")));
             }
         }
     }
-    if found.is_empty() { Ok(()) } else { Err(Error::Links(found.join("\n"))) }
+    if found.is_empty() { Ok(()) } else { Err(Error::Comments(found.join("\n"))) }
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -57,9 +64,24 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with a line, if it is a comment.
+/// Whether a line begins or ends an example within a comment.
+fn is_fence(line: &str) -> bool {
+    comment(line).is_some_and(|comment| comment.trim_start().starts_with("```"))
+}
+
+/// Whether a line is a comment that is too wide and need not be: one long word cannot be parted.
+fn is_wide(line: &str) -> bool {
+    line.chars().count() > WIDTH && comment(line).is_some_and(|comment| comment.trim().contains(' '))
+}
+
+/// The text of a line that is nothing but a comment.
+fn comment(line: &str) -> Option<&str> {
+    Some(line.trim_start().strip_prefix("//")?.trim_start_matches(['/', '!']))
+}
+
+/// What is wrong with a link in a line, if it is a comment.
 fn objection(line: &str) -> Option<&'static str> {
-    let comment = line.trim_start().strip_prefix("//")?;
+    let comment = comment(line)?;
     for (source, releases) in SOURCES {
         for (at, _) in comment.match_indices(source) {
             let rest = comment.get(at + source.len()..).unwrap_or_default();
@@ -82,7 +104,18 @@ fn objection(line: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::objection;
+    use super::{is_fence, is_wide, objection};
+
+    #[test]
+    fn comments_are_no_wider_than_100_columns() {
+        let of = |indent: usize, words: &str| format!("{}/// {words}", " ".repeat(indent));
+        assert!(!is_wide(&of(4, &"1234 ".repeat(18))));
+        assert!(is_wide(&of(4, &"1234 ".repeat(20))));
+        assert!(is_wide(&of(0, &"äöüß ".repeat(20))) && !is_wide(&of(0, &"äöüß ".repeat(19))));
+        assert!(!is_wide(&of(0, &format!("<https://example.com/{}>", "long/".repeat(30)))), "a word");
+        assert!(!is_wide(&format!("let code = {:?};", "1234 ".repeat(30))), "code");
+        assert!(is_fence("    /// ```text") && is_fence("//! ```") && !is_fence("let fence = \"```\";"));
+    }
 
     #[test]
     fn links_are_to_releases() {
