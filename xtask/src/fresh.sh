@@ -48,6 +48,8 @@ make_root() {
 
 mount_all() {
 	local directory
+	# The root of a machine is a mount point: `ip netns exec` changes how it propagates.
+	mount --bind "$root" "$root"
 	for directory in proc sys dev; do
 		mount --rbind "/$directory" "$root/$directory"
 	done

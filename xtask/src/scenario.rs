@@ -81,7 +81,7 @@ pub fn play(workspace: &Workspace, name: Option<&str>, wishes: Wishes) -> Result
             record(workspace, &rows)?;
         }
     }
-    if rows.is_empty() && filter != name {
+    if rows.is_empty() && filter != name && played.is_ok() {
         return Err(Error::NoSuch { what: "scenario", name: name.unwrap_or_default().to_owned(), known: "those of --list".to_owned() });
     }
     played
