@@ -93,7 +93,7 @@ fn variable(name: &'static str) -> Result<String, Error> {
 
 /// Everything the object is made from.
 fn watch(workspace: &Path) {
-    for path in ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "Cargo.toml", "Cargo.lock", "xtask/src/toolchain.rs"] {
+    for path in ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "agent-ebpf/abi", "Cargo.toml", "Cargo.lock", "xtask/src/toolchain.rs"] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,6 +1,9 @@
 //! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to
 //! blame.
 //!
+//! From the ground up: [`ground`], [`record`] and [`tap`] beside each other, and [`hooks`], where each
+//! program begins. What both sides must agree on is a crate of its own, `rstblame-abi`.
+//!
 //! Every tracepoint exists twice, as a BTF tracepoint and as a plain tracepoint; user space
 //! attaches the first that the kernel accepts. Both read kernel memory by `bpf_probe_read_kernel`
 //! at offsets resolved in user space, never through typed pointers: the rules for typed pointers
@@ -16,32 +19,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "the signature aya's macros call")]
 #![expect(clippy::cast_possible_truncation, reason = "halves of packed words, and numbers the kernel keeps small, are taken on purpose")]
 
-mod address;
-mod budget;
-mod destroy_sock;
-mod diagnose;
-mod egress;
-mod filter;
-mod flow;
-mod follow;
-mod handshake;
-mod headers;
-mod heartbeat;
-mod maps;
-mod memory;
-mod oom;
-mod packet;
-mod receive_reset;
+mod ground;
+mod hooks;
 mod record;
-mod send_reset;
-mod signal;
-mod slots;
-mod sock_state;
-mod socket;
 mod tap;
-mod task;
-mod unit;
-mod window;
 
 /// The helpers used are GPL-only; the object is offered under both licences.
 #[unsafe(no_mangle)]

@@ -1,7 +1,6 @@
 //! One capture, from arming to the last line.
 
-mod attendance;
-mod owner_filter;
+mod monitor;
 mod session;
 mod state;
 mod stop;
@@ -9,23 +8,26 @@ mod tally;
 
 use std::{io, path::Path, process::ExitCode, time::Duration};
 
+use monitor::AttendError;
 use rustix::thread::CapabilitySet;
 use thiserror::Error;
 use tokio::{runtime, sync::oneshot};
 
+pub use crate::join::owner_filter::OwnerFilter;
 use crate::{
     cli::{self, BtfSource, CaptureArgs, ConfigArgs, FloodArgs, KernelArgs, Switch},
     config::Config,
     event::{Event, Filter, Host, Kernel, Privileges, SCHEMA, Started},
-    flow::known::KnownMiddlebox,
+    flow::configured::KnownMiddlebox,
     host::{
         self,
         command_line::Detail,
         netns::{self, NetnsError, NetnsFilter},
-        owners::Snapshot,
     },
-    kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, ports::PortSet, tap::Extras},
+    join::owners::Snapshot,
+    kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, packet_tap::Extras},
     limits, log,
+    model::ports::PortSet,
     output::{
         Format, OutputError,
         sink::{self, Fsync, Opened, Sinks, Target},
@@ -33,8 +35,6 @@ use crate::{
     privileges::{self, Confine, PrivilegesError, capabilities},
     systemd,
 };
-use attendance::AttendError;
-pub use owner_filter::OwnerFilter;
 use session::Session;
 use state::StateDir;
 use stop::{Stop, Stops};
@@ -290,7 +290,7 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
             (Sinks::capture(sinks)?, None)
         }
         Kind::Daemon(args, config) => {
-            if attendance::is_wanted(&config.metrics) {
+            if monitor::is_wanted(&config.metrics) {
                 armed.load_heartbeat();
             }
             let privileges = privileges::confine(config.privileges.confine, follows, || armed.counters().is_ok())?;
@@ -310,8 +310,8 @@ async fn watch(run: Run) -> Result<(), CaptureError> {
     let snapshot = snapshot(&plan);
     let mut session = Session::new(plan, count, armed, snapshot, sinks);
     // Its thread may do no more than the session, which has given up by now what it does not need.
-    if let Some((_, config)) = config.as_ref().filter(|(_, config)| attendance::is_wanted(&config.metrics)) {
-        session.attend(attendance::start(&config.metrics)?);
+    if let Some((_, config)) = config.as_ref().filter(|(_, config)| monitor::is_wanted(&config.metrics)) {
+        session.attend(monitor::start(&config.metrics)?);
     }
     session.queue(Event::AgentStarted(Box::new(started)));
     if config.is_some() {

@@ -14,16 +14,10 @@ use std::{
     process::ExitCode,
 };
 
+use programs::MainJob;
 use rustix::thread::capabilities;
 
-use crate::{
-    capture::arm_options,
-    cli::KernelArgs,
-    host,
-    kernel::{ports::PortSet, probe},
-    log,
-};
-use programs::MainJob;
+use crate::{capture::arm_options, cli::KernelArgs, host, kernel::probe, log, model::ports::PortSet};
 
 /// What became of one prerequisite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     explain,
-    flow::known::KnownMiddlebox,
+    flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
-    kernel::{Budgets, floods, hooks::Ladder, ports::PortRange},
+    kernel::{Budgets, floods, hooks::Ladder},
     log::LogArgs,
+    model::ports::PortRange,
     output::Format,
     units::{duration, size},
 };

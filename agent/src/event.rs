@@ -5,33 +5,31 @@
 //! one raises the number in [`SCHEMA`]. `rstblame schema` prints the JSON Schema of these types,
 //! and a test fails when the copy in the repository drifts.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::model::{CauseId, Coverage, OriginKind};
+
 mod amqp;
-mod cause;
+pub mod build;
 mod reset;
 mod schema;
 mod suppressed;
 
 pub use amqp::{Amqp, AmqpChannelClose, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
-pub use cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength};
 pub use reset::{
-    Baseline, Capture, Cause, Container, Endpoint, Evidence, Executable, Exit, FirstAct, FirstActBy, FirstActHow, KnownFrom, Kubernetes,
-    Network, NetworkProtocol, NetworkType, Origin, Owner, Packet, Pattern, Pod, Process, ProcessName, Related, ResetEvent, Signaller,
-    Systemd, Tcp, Transport,
+    Baseline, Capture, Cause, Container, Endpoint, Executable, Exit, FirstAct, FirstActBy, FirstActHow, Kubernetes, Network,
+    NetworkProtocol, NetworkType, Origin, Owner, Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp,
+    Transport,
 };
 pub use schema::schema;
 pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};
 
 /// Version of the contract, in every line.
 pub const SCHEMA: &str = "rstblame/1";
-
-/// Text of a line. Much of it is the same in every one, and is not copied for each.
-pub type Text = Cow<'static, str>;
 
 /// One line of output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,27 +76,6 @@ pub struct Filter {
     pub ports: Vec<String>,
     /// `all`, or the inode numbers of the watched network namespaces.
     pub netns: Vec<String>,
-}
-
-/// Whether something can be seen in this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CoverageState {
-    /// Works in full.
-    Active,
-    /// Works in part; the reason says what is missing.
-    Degraded,
-    /// Does not work; the reason says why.
-    Unavailable,
-}
-
-/// What this run can and cannot see of one hook or source of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Coverage {
-    pub state: CoverageState,
-    /// Something an operator can act on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
 
 /// First line of a stream.

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    kernel::pulse::HookState,
+    kernel::liveness::HookState,
     metrics::{Exposition, Metrics, Snapshot},
     output::sink::LiveSink,
 };

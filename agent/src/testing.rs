@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use jiff::Timestamp;
 
 use crate::{
-    event::Direction,
-    flow::{Reset, Role, SocketKind, TcpState, Tuple},
+    flow::{Reset, SocketKind},
+    model::{Direction, Role, TcpState, Tuple},
 };
 
 /// A reset of which nothing is known beyond its connection: an open one, on the broker's host.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use rstblame::event::{CauseId, schema};
+use rstblame::{event::schema, model::CauseId};
 use serde_json::Value;
 
 fn page() -> String {

@@ -3,7 +3,10 @@
 
 use std::{fs, sync::OnceLock};
 
-use rstblame::kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, hooks::Ladder, ports::PortSet, tap::Extras};
+use rstblame::{
+    kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, hooks::Ladder, packet_tap::Extras},
+    model::ports::PortSet,
+};
 use serde_json::Value;
 
 use crate::{LabError, Result};

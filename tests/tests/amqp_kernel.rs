@@ -7,9 +7,6 @@
 #[path = "../../agent/src/amqp/tests/script.rs"]
 mod script;
 
-// Where `script`, which is part of the agent, looks for them.
-use rstblame::{amqp, flow, text};
-
 use std::{
     cell::{Cell, RefCell},
     net::{Ipv4Addr, SocketAddrV4},
@@ -18,14 +15,14 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
+// `amqp` and `model` are where `script`, which is part of the agent, looks for them.
 use rstblame::{
-    amqp::{Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
-    flow::Tuple,
-    kernel::{dry::DryRun, ports::PortSet, tap::Extras},
+    amqp::{self, Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
+    kernel::{packet_tap::Extras, test_run::DryRun},
+    model::{self, Role, Tuple, ports::PortSet},
+    text,
 };
 use rstblame_lab::kernel;
-
-use flow::Role;
 
 const HEADER: &[u8] = b"AMQP\0\0\x09\x01";
 const PORT: u16 = 5672;

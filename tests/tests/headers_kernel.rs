@@ -10,11 +10,11 @@ use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
         decode::{Decoder, Record},
-        dry::DryRun,
-        ports::PortSet,
+        packet_tap::Extras,
         reasons::Reasons,
-        tap::Extras,
+        test_run::DryRun,
     },
+    model::ports::PortSet,
     pcap::{self, Frame},
 };
 use rstblame_lab::kernel;

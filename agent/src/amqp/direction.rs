@@ -2,7 +2,7 @@
 //! without keeping what they hold.
 
 use super::{Chunk, frame, method};
-use crate::flow::wire::seq_after;
+use crate::model::seq_after;
 
 /// Last octet of a frame (AMQP 0-9-1, section 4.2.3).
 pub(super) const FRAME_END: u8 = 0xce;

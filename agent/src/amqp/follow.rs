@@ -31,7 +31,7 @@
 //!    lost.
 //!
 //! **The protocol** is what the client's first bytes say: the head of a TLS record of type 22, or
-//! what [`first_bytes`](rstblame_ebpf::amqp::first_bytes) takes eight bytes for. As long as there
+//! what [`first_bytes`](rstblame_abi::conversation::first_bytes) takes eight bytes for. As long as there
 //! are fewer than eight it is other, but for those that begin with 22 or `A`, which do not tell
 //! before the fifth and the eighth. Where the broker's direction is ahead of the client's, its
 //! first unit decides: a `connection.start`, or a TLS record of type 22. A direction that
@@ -77,7 +77,7 @@
 
 use std::time::Duration;
 
-use rstblame_ebpf::amqp::first_bytes;
+use rstblame_abi::conversation::first_bytes;
 
 use super::{
     Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls,
@@ -86,7 +86,7 @@ use super::{
     method::{ChannelClose as ChannelClosed, Method},
     tls::{self, Record},
 };
-use crate::flow::Role;
+use crate::model::Role;
 
 /// Length of a protocol header (AMQP 0-9-1, section 4.2.2), bytes.
 const HEADER: u32 = 8;

@@ -1,6 +1,6 @@
 //! Frames of AMQP 0-9-1 (section 4.2.3): as much of one as decides what it is, and how long it is.
 
-use rstblame_ebpf::amqp::may_be_close;
+use rstblame_abi::conversation::may_be_close;
 
 use super::{
     direction::{Malformed, Parsed},

@@ -2,7 +2,7 @@
 //! arguments count. Of `start`, `start-ok`, `secure` and `secure-ok` nothing is read past the
 //! method id: the answers hold credentials.
 
-use rstblame_ebpf::amqp::{CHANNEL_CLOSE, is_success};
+use rstblame_abi::conversation::{CHANNEL_CLOSE, is_success};
 
 use super::direction::{FRAME_END, Malformed, Parsed};
 use crate::text::clean_bytes;

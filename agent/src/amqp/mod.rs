@@ -14,7 +14,7 @@ mod tls;
 
 use std::time::Duration;
 
-use rstblame_ebpf::amqp::protocol;
+use rstblame_abi::conversation::protocol;
 
 pub use follow::{Chunk, Follower};
 
@@ -65,7 +65,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// What eight first bytes are that begin neither a frame nor a TLS record, by
-    /// [`first_bytes`](rstblame_ebpf::amqp::first_bytes).
+    /// [`first_bytes`](rstblame_abi::conversation::first_bytes).
     pub(crate) const fn of_first_bytes(class: u8) -> Option<Self> {
         match class {
             protocol::AMQP_091 => Some(Self::Amqp091),

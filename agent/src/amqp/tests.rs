@@ -8,7 +8,7 @@ use std::time::Duration;
 use script::{PASSWORD, close, frame, method, open, start, start_ok, tune};
 
 use super::{Blocked, Chunk, Conversation, Follower, Phase, Protocol, Side};
-use crate::flow::Role;
+use crate::model::Role;
 
 pub const HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 const ISN: u32 = u32::MAX - 20;

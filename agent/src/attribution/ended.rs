@@ -7,8 +7,8 @@ use super::{
     received::EITHER,
 };
 use crate::{
-    event::{Effect, OriginKind},
     flow::{Act, Reset},
+    model::{Effect, OriginKind},
 };
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {

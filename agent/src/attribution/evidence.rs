@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use crate::{
-    event::{Direction, Evidence, OriginKind, Strength, Text},
-    flow::{Act, Reset, SocketKind, TcpState},
+    flow::{Act, Reset, SocketKind},
+    model::{Direction, Evidence, OriginKind, Strength, TcpState, Text},
     signal,
 };
 
@@ -54,7 +54,7 @@ pub fn passive_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
     };
     let trigger = reset.trigger.map_or_else(
         || "a segment".to_owned(),
-        |trigger| format!("a segment [{}] seq {} ack {}", trigger.flag_letters(), trigger.seq, trigger.ack),
+        |trigger| format!("a segment [{}] seq {} ack {}", trigger.flags.letters(), trigger.seq, trigger.ack),
     );
     evidence("answer_to_segment", points_to, Strength::Proof, format!("{trigger} met {socket}"))
 }

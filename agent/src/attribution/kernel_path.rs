@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::{
-    event::{Effect, OriginKind},
-    flow::{Reset, SocketKind, TcpState, Trigger},
+    flow::{Reset, SocketKind, Trigger},
+    model::{Effect, OriginKind, TcpState},
 };
 
 /// Confidence where the kernel names its own code path.

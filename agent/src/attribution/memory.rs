@@ -2,14 +2,14 @@
 
 use super::{Verdict, attribute};
 use crate::{
-    event::{CauseId, Effect, OriginKind, Severity},
     flow::{
-        Reset, Role,
+        Reset,
         idle::Destination,
         patterns::{Patterns, Sighting},
         recent::Recent,
         wire::Silence,
     },
+    model::{CauseId, Effect, OriginKind, Role, Severity},
 };
 
 /// `reply-code`s by which a broker turns a client away before the connection is open:

@@ -28,8 +28,8 @@ pub use signals::path::fresh;
 
 use crate::{
     amqp::Conversation,
-    event::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Severity, Text},
-    flow::{Act, Reset, Role},
+    flow::{Act, Reset},
+    model::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Role, Severity, Text},
 };
 
 /// What became of one reset under examination.

@@ -9,8 +9,8 @@ use super::{
     evidence, wire,
 };
 use crate::{
-    event::{Direction, Effect, OriginKind, Severity},
-    flow::{Reset, TcpState},
+    flow::Reset,
+    model::{Direction, Effect, OriginKind, Severity, TcpState},
 };
 
 pub(super) const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];

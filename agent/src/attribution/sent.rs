@@ -7,8 +7,8 @@ use super::{
     kernel_path::{NAMED, Path},
 };
 use crate::{
-    event::{CauseId, Evidence, OriginKind},
     flow::Reset,
+    model::{CauseId, Evidence, OriginKind},
 };
 
 /// Confidence where the task that closed is of another user than the socket's maker. A descriptor

@@ -7,8 +7,8 @@ use super::{
     shape::{Shape, answers_syn},
 };
 use crate::{
-    event::{Effect, Evidence, OriginKind, Strength},
     flow::{Reset, Trigger},
+    model::{Effect, Evidence, OriginKind, Strength},
 };
 
 /// Confidence where the shape alone tells.

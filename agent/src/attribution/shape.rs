@@ -8,7 +8,10 @@
 //! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/netfilter/nf_reject_ipv4.c>). Windows and
 //! the BSDs answer as bare, with an IP-ID of their own.
 
-use crate::flow::wire::{Flags, Segment, Wire};
+use crate::{
+    flow::wire::{Segment, Wire},
+    model::Flags,
+};
 
 /// Kind of code that built a RST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

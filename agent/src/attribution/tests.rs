@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use super::{Verdict, attribute};
 use crate::{
-    event::{CauseId, KnownFrom, OriginKind},
-    flow::{Pair, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger},
+    flow::{Pair, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger},
     host::process::ProcessFacts,
+    model::{CauseId, Flags, KnownFrom, OriginKind, ProcessEnd, Role, Task, TcpState},
     testing,
 };
 
@@ -84,7 +84,7 @@ fn aborted(state: TcpState, socket: SocketFacts, since_heard: Option<Duration>) 
 }
 
 /// A RST that answered a segment.
-fn answered(socket_kind: SocketKind, flags: u8) -> Reset {
+fn answered(socket_kind: SocketKind, flags: u16) -> Reset {
     let state = (socket_kind == SocketKind::Connection).then_some(TcpState::Established);
-    Reset { active: false, socket_kind, state, trigger: Some(Trigger { seq: 1, ack: 2, flags }), ..testing::reset() }
+    Reset { active: false, socket_kind, state, trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(flags) }), ..testing::reset() }
 }

@@ -13,8 +13,8 @@ use super::{
     signals::{Findings, Scene, path},
 };
 use crate::{
-    event::{Effect, Evidence, OriginKind, Strength},
-    flow::{LocalKnown, Reset, TcpState, wire::Wire},
+    flow::{LocalKnown, Reset, wire::Wire},
+    model::{Effect, Evidence, OriginKind, Strength, TcpState},
 };
 
 /// Probability of a middlebox from which it is called one: an accusation that sends somebody to

@@ -1,12 +1,12 @@
 //! The loop of a capture: ring -> decode -> settle -> attribute -> sinks.
 
-mod accounts;
-mod attended;
 mod endings;
 mod floods;
 mod namespaces;
 mod release;
 mod reload;
+mod status;
+mod totals;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,31 +23,29 @@ use tokio::{
 
 use super::{
     CaptureError, Plan,
-    attendance::Attended,
+    monitor::Attended,
     state::StateDir,
     stop::{Stop, Stops},
     tally::Tally,
 };
 use crate::{
     attribution::Memory,
-    event::{Coverage, Direction, Event, Lost, SinkLost},
-    flow::{
-        Reset, Task,
-        endings::Endings,
-        idle::IdleMemory,
-        settle::Settle,
-        wires::{Place, Wires},
-    },
+    clock,
+    event::{Event, Lost, SinkLost},
+    flow::{Reset, idle::IdleMemory},
     health::Question,
-    host::{
-        memory,
-        netns::Names,
+    host::{memory, netns::Names},
+    join::{
+        endings::Endings,
         owners::{Owners, Search, Snapshot},
+        packets::{Place, Wires},
+        settle::Settle,
     },
     kernel::{
-        Armed, clock,
+        Armed,
         decode::{self, Record},
     },
+    model::{Coverage, Direction, Task},
     output::sink::Sinks,
 };
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    event::{CauseId, EndingTotals, Lost, OriginKind, ResetEvent},
+    event::{EndingTotals, Lost, ResetEvent},
     kernel::Counters,
+    model::{CauseId, OriginKind},
 };
 
 /// Counts of one run, in user space.

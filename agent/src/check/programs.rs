@@ -4,13 +4,13 @@ use std::fmt;
 
 use super::{Line, Status};
 use crate::{
-    event::{Coverage, CoverageState},
     kernel::{
         KernelError,
         error::first_line,
         hooks::{self, Hook, Ladder},
         probe::{Probe, Programs, Rung},
     },
+    model::{Coverage, CoverageState},
 };
 
 /// The two hooks that are the main job.

@@ -25,13 +25,11 @@ use crate::{
     capture::OwnerFilter,
     cli::{self, BtfSource, ConfigArgs, FloodArgs, KernelArgs, Switch},
     files,
-    flow::known::KnownMiddlebox,
+    flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
-    kernel::{
-        hooks::Ladder,
-        ports::{PortRange, PortSet},
-    },
+    kernel::hooks::Ladder,
     log::Settings,
+    model::ports::{PortRange, PortSet},
     output::{
         Format,
         sink::{SinkSpec, Target},

@@ -16,13 +16,11 @@ use super::{
 };
 use crate::{
     cli::{BtfSource, Switch},
-    flow::known::KnownMiddlebox,
+    flow::configured::KnownMiddlebox,
     host::command_line::Detail,
-    kernel::{
-        hooks::Ladder,
-        ports::{MAX_RANGES, PortRange, PortSet},
-    },
+    kernel::hooks::Ladder,
     log::{self, Level, LogFormat},
+    model::ports::{MAX_RANGES, PortRange, PortSet},
     privileges::{self, Confine},
     units,
 };

@@ -6,10 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Amqp, Host, Text, Tls,
-    cause::{CauseId, Direction, Effect, OriginKind, PatternId, Severity, Strength},
-};
+use super::{Amqp, Host, Tls};
+use crate::model::{CauseId, Direction, Effect, Evidence, KnownFrom, OriginKind, Pattern, Severity, Text};
 
 /// One reset: who sent it, why, how sure, and what to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -165,34 +163,6 @@ pub struct Cause {
     pub more: Option<Text>,
 }
 
-/// One signal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Evidence {
-    /// Stable token.
-    pub signal: Text,
-    /// Whom it speaks for.
-    pub points_to: OriginKind,
-    pub strength: Strength,
-    /// The numbers, so that the reasoning can be checked by hand.
-    pub detail: Text,
-}
-
-/// Something that repeats, as far as it has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Pattern {
-    pub id: PatternId,
-    /// Resets in it, this one included.
-    pub count: u64,
-    /// From the first of them to this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_ms: Option<u64>,
-    /// The silence they have in common.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub idle_ms: Option<u64>,
-    /// The numbers, in a sentence.
-    pub detail: String,
-}
-
 /// What the socket knew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tcp {
@@ -293,26 +263,6 @@ pub struct Owner {
     pub uid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-}
-
-/// How the owner is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KnownFrom {
-    /// It called connect(2).
-    Connect,
-    /// It accepted the connection.
-    Accept,
-    /// It held the socket when the agent started.
-    Snapshot,
-    /// It alone owned the listener.
-    Listener,
-    /// It holds the socket's inode.
-    Inode,
-    /// It closed the socket itself, in its own context.
-    Close,
-    /// It had the kernel destroy the socket, which was another's.
-    Destroy,
 }
 
 /// A process.

@@ -6,10 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Host, ResetEvent,
-    cause::{CauseId, Direction, OriginKind},
-};
+use super::{Host, ResetEvent};
+use crate::model::{CauseId, Direction, OriginKind};
 
 /// Resets that were alike and too many to be written one by one: one line for each key and second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,9 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    event::{CoverageState, EventsLost, Filter, Reloaded, Started, Stopped},
-    flow::Tuple,
-    kernel::ports::PortRange,
+    event::{EventsLost, Filter, Reloaded, Started, Stopped},
+    model::{CoverageState, Tuple, ports::PortRange},
 };
 
 /// Runs that are remembered; the oldest is forgotten.

@@ -32,7 +32,7 @@ use super::{
     log::Report,
     record::{Ended, Found, Kind, Record},
 };
-use crate::{event::Suppressed, flow::Tuple};
+use crate::{event::Suppressed, model::Tuple};
 
 /// How long before a report its end may have happened.
 const BEFORE: SignedDuration = SignedDuration::from_secs(35);

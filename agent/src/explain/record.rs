@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     event::{EventsLost, Host, Reloaded, Started, Stopped, Suppressed},
-    flow::Tuple,
+    model::Tuple,
 };
 
 /// What is read of one line.

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::{Explainer, Format};
 use crate::{
     attribution,
-    event::{Direction, Effect, Event, LocalEnd, PeerEnd},
-    flow::{Reset, Role, Tuple},
-    report, testing,
+    event::{Event, LocalEnd, PeerEnd, build},
+    flow::Reset,
+    model::{Direction, Effect, Role, Tuple},
+    testing,
 };
 
 const LOG: &str = "2026-06-29 09:41:55.118 [warning] <0.1.0> closing AMQP connection <0.1.0> (10.0.6.42:40122 -> 10.0.4.21:5672, vhost: 'prod', user: 'app'):\nclient unexpectedly closed TCP connection\n";
@@ -35,7 +36,7 @@ fn rst(id: &str, offset_ms: i64, seen_by: Role, effect: Effect) -> String {
     let reset =
         Reset { id: id.to_owned(), timestamp: at(offset_ms), direction: Direction::Received, tuple, role: seen_by, ..testing::reset() };
     let verdict = attribution::attribute(&reset);
-    let mut event = report::captured_event(&reset, verdict);
+    let mut event = build::captured_event(&reset, verdict);
     event.effect = effect;
     line(&Event::Rst(Box::new(event)))
 }

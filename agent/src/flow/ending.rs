@@ -2,13 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rstblame_ebpf::errno;
+use rstblame_abi::errno;
 
 use super::{
     idle::Learnt,
-    reset::{Reset, Role, Task, TcpFacts},
+    reset::{Reset, TcpFacts},
 };
-use crate::{amqp::Conversation, event::KnownFrom, host::process::ProcessFacts};
+use crate::{
+    amqp::Conversation,
+    host::process::ProcessFacts,
+    model::{KnownFrom, Role, Task},
+};
 
 /// What began the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

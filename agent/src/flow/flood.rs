@@ -12,8 +12,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::reset::{Reset, Role};
-use crate::event::{CauseId, Direction, OriginKind};
+use super::reset::Reset;
+use crate::model::{CauseId, Direction, OriginKind, Role};
 
 /// Length of a window.
 const WINDOW_NS: u64 = 1_000_000_000;

@@ -13,7 +13,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{tuple::octets, wire::Silence};
+use super::wire::Silence;
+use crate::model::octets;
 
 /// Destinations remembered at once.
 const DESTINATIONS: usize = 1024;
@@ -43,7 +44,7 @@ pub struct Destination {
 }
 
 impl Hash for Destination {
-    /// In two pieces, as [`Tuple`](super::Tuple) does.
+    /// In two pieces, as [`Tuple`](crate::model::Tuple) does.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&octets(self.address));
         state.write_u16(self.port);

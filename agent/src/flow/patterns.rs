@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
-use super::idle::{Destination, Learnt};
-use crate::event::{Pattern, PatternId};
 use quiet::Hours;
+
+use super::idle::{Destination, Learnt};
+use crate::model::{Pattern, PatternId};
 
 /// Peers remembered at once.
 const PEERS: usize = 1024;

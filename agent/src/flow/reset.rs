@@ -11,35 +11,13 @@ use jiff::Timestamp;
 use super::{
     ending::{Act, FirstAct, Leg},
     idle::Learnt,
-    tcp_state::TcpState,
-    tuple::Tuple,
     wire::Wire,
 };
 use crate::{
     amqp::Conversation,
-    event::{Direction, KnownFrom},
     host::process::ProcessFacts,
+    model::{Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
 };
-
-/// Which side of the service this host is on, by the watched port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The watched port is this host's.
-    Broker,
-    /// The watched port is the peer's.
-    Client,
-}
-
-impl Role {
-    /// That of the other end.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Broker => Self::Client,
-            Self::Client => Self::Broker,
-        }
-    }
-}
 
 /// Why the kernel sent a RST, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,41 +48,25 @@ pub enum SocketKind {
 pub struct Trigger {
     pub seq: u32,
     pub ack: u32,
-    /// Flags byte of the TCP header.
-    pub flags: u8,
+    /// Those of the byte that the kernel keeps: no AE.
+    pub flags: Flags,
 }
 
 impl Trigger {
-    const FIN: u8 = 1 << 0;
-    const SYN: u8 = 1 << 1;
-    const RST: u8 = 1 << 2;
-    const PSH: u8 = 1 << 3;
-    const ACK: u8 = 1 << 4;
-    const URG: u8 = 1 << 5;
-
     /// Whether it asked for a new connection.
     pub const fn opens(self) -> bool {
-        self.flags & (Self::SYN | Self::ACK) == Self::SYN
+        self.flags.opens()
     }
 
     /// Whether it carried payload, as far as its flags tell: stacks set PSH on the last segment of
     /// what was written.
     pub const fn carries_data(self) -> bool {
-        self.flags & Self::PSH != 0
+        self.flags.has(Flags::PSH)
     }
 
     /// Whether it closed its sender's half.
     pub const fn closes(self) -> bool {
-        self.flags & Self::FIN != 0
-    }
-
-    /// Its flags in tcpdump's letters.
-    pub fn flag_letters(self) -> String {
-        [(Self::SYN, 'S'), (Self::FIN, 'F'), (Self::RST, 'R'), (Self::PSH, 'P'), (Self::URG, 'U'), (Self::ACK, '.')]
-            .into_iter()
-            .filter(|(bit, _)| self.flags & bit != 0)
-            .map(|(_, letter)| letter)
-            .collect()
+        self.flags.fin()
     }
 }
 
@@ -175,37 +137,6 @@ pub struct Connection {
     pub age: Option<Duration>,
     /// This host opened the connection.
     pub active_open: bool,
-}
-
-/// A process in whose context something happened to a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Process id in the initial pid namespace.
-    pub pid: u32,
-    /// Start of the process in nanoseconds since boot; `None` when this kernel does not tell.
-    pub start_boottime_ns: Option<u64>,
-    /// Name of the process, at most 15 bytes.
-    pub comm: String,
-    pub uid: u32,
-    /// How it ended, if it was ending at that moment.
-    pub end: Option<ProcessEnd>,
-}
-
-/// How a process ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessEnd {
-    /// Exit status; `None` when a signal ended it.
-    pub code: Option<u8>,
-    /// The signal that ended it.
-    pub signal: Option<u8>,
-    pub core_dumped: bool,
-    /// The out-of-memory killer chose it.
-    pub oom: bool,
-    /// Process that sent the signal: id and name. `None` when the kernel did, or when it was not
-    /// seen.
-    pub sent_by: Option<(u32, String)>,
-    /// `CLOCK_BOOTTIME` at its end, ns.
-    pub at_ns: u64,
 }
 
 /// The same reset at the other end of the connection, on this host too.

@@ -16,12 +16,13 @@ mod way;
 
 use std::time::Duration;
 
+pub use crate::model::{Flags, seq_after, seq_at_or_after};
 pub use after::After;
 use credible::Strangers;
 pub use credible::near;
 pub use probes::Probes;
 pub use ring::Ring;
-pub use segment::{Flags, OptionKinds, Segment, Timestamps, VendorText, options, seq_after, seq_at_or_after};
+pub use segment::{OptionKinds, Segment, Timestamps, VendorText, options};
 pub use side::{IpIds, PathTtl, Side, Timeline};
 pub use way::Way;
 

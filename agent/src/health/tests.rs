@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{Answer, FRESH, Monitor, PATIENCE, Question, Report, State, Way};
 use crate::{
-    kernel::pulse::HookState,
+    kernel::liveness::HookState,
     metrics::{Limits, Metrics, Observer, Snapshot},
     output::sink::{LiveSink, SinkStatus},
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Lookup, command_line::Detail, process::ProcessFacts};
-use crate::flow::Task;
+use crate::model::Task;
 
 /// How long facts of a living process are taken as they are: a storm of resets of one process reads
 /// `/proc` once.
@@ -160,7 +160,7 @@ fn told(task: &Task, start_time_ticks: u64) -> ProcessFacts {
 #[cfg(test)]
 mod tests {
     use super::{Detail, FactsCache, told};
-    use crate::flow::Task;
+    use crate::model::Task;
 
     fn task(pid: u32) -> Task {
         Task { pid, start_boottime_ns: Some(10_000_000_000), comm: "client".to_owned(), uid: 1000, end: None }

@@ -8,7 +8,6 @@ pub mod memory;
 pub mod neighbours;
 mod netlink;
 pub mod netns;
-pub mod owners;
 pub mod process;
 pub mod redact;
 pub mod sockets;

@@ -11,38 +11,37 @@ use aya::{
     Ebpf, VerifierLogLevel,
     maps::{MapData, PerCpuArray, RingBuf},
 };
-use rstblame_ebpf::{
+use rstblame_abi::{
     ABSENT, counter,
-    flood::{Budget, class},
-    table::Table,
+    flow_table::Table,
+    rate_limit::{Budget, class},
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    clock,
-    decode::{Decoder, said::Jiffies},
+    conversations::Talk,
+    decode::{Decoder, conversation::Jiffies},
     diagnostics::{self, Diagnostics, Reader},
     error::KernelError,
     filter,
     floods::Floods,
     flows,
     hooks::{self, Attached, Ladder},
-    knowledge::{Knowledge, coverage},
+    kernel_info::{Knowledge, coverage},
+    liveness::{self, Beat, HookState, Link},
     loader, memlock,
-    ports::PortSet,
-    pulse::{self, Beat, HookState, Link},
-    talk::Talk,
-    tap::{self, Extras, Tap, TapError},
-    verified::Verified,
+    packet_tap::{self, Extras, Tap, TapError},
+    verify::Verified,
 };
 use crate::{
     amqp::Conversation,
-    event::{Coverage, CoverageState},
+    clock,
     flow::Reset,
     host::{
         neighbours::Neighbours,
         netns::{Handle, NetnsError},
     },
+    model::{Coverage, CoverageState, ports::PortSet},
 };
 
 /// The kernel programs, one object for all kernels.
@@ -77,7 +76,7 @@ pub struct ArmOptions {
     pub extras: Extras,
     /// Whether the kernel programs say what goes wrong in them.
     pub diagnostics: Diagnostics,
-    /// Records a second, by [`rstblame_ebpf::flood::class`].
+    /// Records a second, by [`rstblame_abi::rate_limit::class`].
     pub budgets: Budgets,
     pub ladder: Ladder,
     /// The kernel's type information; `None` to do without.
@@ -180,7 +179,7 @@ impl Armed {
         let diagnostics = (options.diagnostics == Diagnostics::On).then(|| Reader::new(&mut ebpf)).flatten();
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
 
-        let wanted: Vec<_> = tap::programs(options.extras).chain(hooks::first_rungs(options.ladder, knowledge.btf())).collect();
+        let wanted: Vec<_> = packet_tap::programs(options.extras).chain(hooks::first_rungs(options.ladder, knowledge.btf())).collect();
         let mut verified = Verified::ahead(&mut ebpf, &wanted);
         let mut attached: Vec<Attached> = hooks::ALL
             .into_iter()
@@ -196,7 +195,7 @@ impl Armed {
 
         let links = Link::all();
         for hook in &mut attached {
-            hook.link = hook.program.and_then(|program| links.get(&pulse::program_id(&ebpf, program)?).copied());
+            hook.link = hook.program.and_then(|program| links.get(&liveness::program_id(&ebpf, program)?).copied());
         }
 
         let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| hooks::explain(&error));
@@ -280,7 +279,7 @@ impl Armed {
     /// Makes ready for [`Armed::beat`].
     pub fn load_heartbeat(&mut self) {
         if let Some(ebpf) = &mut self.ebpf {
-            self.heartbeat = pulse::load(ebpf);
+            self.heartbeat = liveness::load(ebpf);
         }
     }
 
@@ -291,7 +290,7 @@ impl Armed {
     /// Why this kernel, or what it lets the agent do, has no way to.
     pub fn beat(&self) -> Result<Beat, String> {
         self.heartbeat.clone()?;
-        self.ebpf.as_ref().map_or_else(|| Err("the programs are detached".to_owned()), pulse::beat)
+        self.ebpf.as_ref().map_or_else(|| Err("the programs are detached".to_owned()), liveness::beat)
     }
 
     /// Whether each hook is still attached, by the name of its tracepoint.

@@ -1,8 +1,8 @@
 //! Ring bytes into [`Reset`] values.
 
-mod arrived;
+pub mod conversation;
 mod jiffies;
-pub mod said;
+mod packet;
 
 use std::{
     fmt::{Display, Write as _},
@@ -11,31 +11,25 @@ use std::{
     time::Duration,
 };
 
-pub use arrived::key;
-use rstblame_ebpf::{
-    Header, Heartbeat, PF_EXITING, ResetRecord, Signal, TaskRecord, kind, owner, signal_flag, sock_bit, valid,
-    wire::{ArrivedRst, Followed},
+pub use packet::key;
+use rstblame_abi::{
+    AF_INET, AF_INET6, Header, Heartbeat, PF_EXITING, PF_KTHREAD, ResetRecord, Signal, TaskRecord,
+    flow::{ArrivedRst, Followed},
+    kind, owner, signal_flag, sock_bit, valid,
 };
 use thiserror::Error;
 
-use super::{clock, ports::PortSet, reasons::Reasons};
+use super::reasons::Reasons;
+use crate::{clock, model::ports::PortSet};
 use crate::{
-    event::{Direction, KnownFrom},
     flow::{
-        Act, Connection, FirstAct, ProcessEnd, Reason, Reset, Role, SocketFacts, SocketKind, Task, TcpFacts, TcpState, Trigger, Tuple,
-        settle::Firing,
+        Act, Connection, FirstAct, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger,
         wire::{Segment, Wire},
-        wires::Place,
     },
+    join::{packets::Place, settle::Firing},
+    model::{Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
     text,
 };
-
-pub(super) const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
-/// `PF_KTHREAD` (<https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h>): a kernel
-/// thread owns no sockets of ours.
-const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// `RCV_SHUTDOWN` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
 const RCV_SHUTDOWN: u8 = 1;
@@ -139,13 +133,13 @@ impl Decoder {
             }
             kind::ARRIVED_RST => {
                 let record: ArrivedRst = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
-                Ok(Record::Arrived(place, Box::new(arrived::wire(&record, self.jiffy))))
+                let place = Place { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
+                Ok(Record::Arrived(place, Box::new(packet::wire(&record, self.jiffy))))
             }
             kind::FOLLOWED => {
                 let record: Followed = read(bytes)?;
-                let place = Place { tuple: arrived::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
-                Ok(Record::Followed(place, Box::new(arrived::segment(&record.packet))))
+                let place = Place { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
+                Ok(Record::Followed(place, Box::new(packet::segment(&record.packet))))
             }
             kind::HEARTBEAT => Ok(Record::Heartbeat(read::<Heartbeat>(bytes)?.unread)),
             other => Err(DecodeError::Kind(other)),
@@ -210,7 +204,7 @@ impl Decoder {
             trigger: has(valid::TRIGGER).then_some(Trigger {
                 seq: record.trigger_seq,
                 ack: record.trigger_ack,
-                flags: record.trigger_flags,
+                flags: Flags(u16::from(record.trigger_flags)),
             }),
             socket: has(valid::SOCK).then(|| socket_facts(record)),
             tcp: has(valid::TCP).then(|| self.tcp_facts(record)),
@@ -365,7 +359,7 @@ fn socket_facts(record: &ResetRecord) -> SocketFacts {
 }
 
 /// A task, unless it is the idle task or a kernel thread.
-fn task(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> Option<Task> {
+fn task(task: &rstblame_abi::Task, signal: &Signal, at_ns: u64) -> Option<Task> {
     if task.tgid == 0 || task.flags & PF_KTHREAD != 0 {
         return None;
     }
@@ -381,7 +375,7 @@ fn task(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> Option<Task>
 /// The process that is remembered for a connection. Where a kernel thread closes for one that
 /// connected and has just been killed, as the worker of Multipath TCP does, the killed one is who
 /// closed.
-fn remembered(connection: &rstblame_ebpf::Connection, record: &ResetRecord) -> Option<(Task, KnownFrom)> {
+fn remembered(connection: &rstblame_abi::Connection, record: &ResetRecord) -> Option<(Task, KnownFrom)> {
     let from = match connection.owner {
         owner::CONNECT => KnownFrom::Connect,
         owner::CLOSE => KnownFrom::Close,
@@ -392,7 +386,7 @@ fn remembered(connection: &rstblame_ebpf::Connection, record: &ResetRecord) -> O
     let by_worker = record.valid & valid::KERNEL_THREAD != 0 && from == KnownFrom::Connect;
     if by_worker && record.signal.at_ns > connection.task.start_boottime_ns && killed_ago <= JUST_KILLED && record.signal.number == SIGKILL
     {
-        let exiting = rstblame_ebpf::Task { exit_code: SIGKILL, ..connection.task };
+        let exiting = rstblame_abi::Task { exit_code: SIGKILL, ..connection.task };
         known.end = Some(end(&exiting, &record.signal, record.signal.at_ns));
         return Some((known, KnownFrom::Close));
     }
@@ -400,7 +394,7 @@ fn remembered(connection: &rstblame_ebpf::Connection, record: &ResetRecord) -> O
 }
 
 /// How a task that is ending ends: `exit_code` is encoded as wait(2) does.
-fn end(task: &rstblame_ebpf::Task, signal: &Signal, at_ns: u64) -> ProcessEnd {
+fn end(task: &rstblame_abi::Task, signal: &Signal, at_ns: u64) -> ProcessEnd {
     let number = u8::try_from(task.exit_code & 0x7f).ok().filter(|number| *number != 0);
     // An entry from before the process began is about another that had its id.
     let told = signal.at_ns > task.start_boottime_ns;

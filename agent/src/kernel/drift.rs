@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rstblame_ebpf::{ABSENT, RecordFormat};
+use rstblame_abi::{ABSENT, RecordFormat};
 
 use super::{
     btf::{Btf, VMLINUX, tests::trim},

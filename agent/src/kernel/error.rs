@@ -5,7 +5,7 @@ use std::io;
 use aya::{EbpfError, maps::MapError};
 use thiserror::Error;
 
-use super::ports::PortError;
+use crate::model::ports::PortError;
 
 /// Why the agent could not arm itself, or lost the kernel side.
 #[derive(Debug, Error)]

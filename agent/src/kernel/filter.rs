@@ -5,13 +5,13 @@ use aya::{
     Ebpf, Pod,
     maps::{Array, HashMap},
 };
-use rstblame_ebpf::{Config, config, watch::Watch};
+use rstblame_abi::{Config, config_flag, port_filter::Watch};
 
 use super::{
     armed::{Budgets, open},
     error::KernelError,
-    ports::PortSet,
 };
+use crate::model::ports::PortSet;
 
 /// Sets the filter. `netns`: inode numbers of the watched namespaces; `None` for all.
 pub(super) fn set(ebpf: &mut Ebpf, ports: &PortSet, netns: Option<&[u32]>, budgets: Budgets) -> Result<(), KernelError> {
@@ -67,7 +67,7 @@ fn add_netns(ebpf: &mut Ebpf, netns: &[u32]) -> Result<(), KernelError> {
 }
 
 fn pick_netns(ebpf: &mut Ebpf, pick: bool) -> Result<(), KernelError> {
-    let flags = if pick { config::NETNS_FILTER } else { 0 };
+    let flags = if pick { config_flag::NETNS_FILTER } else { 0 };
     configure(ebpf, |settings| settings.flags = flags)
 }
 

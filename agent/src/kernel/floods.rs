@@ -9,14 +9,16 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData},
 };
-use rstblame_ebpf::flood::{Budget, Counted, Flood, FloodKey, class};
+use rstblame_abi::{
+    AF_INET,
+    rate_limit::{Budget, Counted, Flood, FloodKey, class},
+};
 
 use super::{
     armed::{Budgets, take},
-    decode::AF_INET,
     error::KernelError,
 };
-use crate::flow::{Role, flood::Place};
+use crate::{flow::flood::Place, model::Role};
 
 /// Seconds after which a key of which nothing came is forgotten, so that there is room for others.
 const IDLE: u64 = 10;
@@ -169,7 +171,7 @@ fn place(key: &FloodKey) -> Place {
 
 #[cfg(test)]
 mod tests {
-    use rstblame_ebpf::flood::{Counted, Flood, FloodKey};
+    use rstblame_abi::rate_limit::{Counted, Flood, FloodKey};
 
     use super::{Role, Whom, budgets, news, place};
 

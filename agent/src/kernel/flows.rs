@@ -6,9 +6,9 @@ use aya::{
     Ebpf,
     maps::{Array, MapData},
 };
-use rstblame_ebpf::{
-    table::{Place, Set, Slot, Table, WAYS},
-    wire::{FlowKey, FlowState},
+use rstblame_abi::{
+    flow::{FlowKey, FlowState},
+    flow_table::{Place, Set, Slot, Table, WAYS},
 };
 
 use super::{armed::take, error::KernelError};
@@ -66,7 +66,7 @@ impl Flows {
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
-    use rstblame_ebpf::table::WORDS;
+    use rstblame_abi::flow_table::WORDS;
 
     use super::*;
 

@@ -11,11 +11,11 @@ use aya::{
 
 use super::{
     error::first_line,
-    pulse::{self, HookState, Link},
+    liveness::{self, HookState, Link},
     tracefs::{Format, FormatError},
-    verified::{Load, Verified},
+    verify::{Load, Verified},
 };
-use crate::event::{Coverage, CoverageState};
+use crate::model::{Coverage, CoverageState};
 
 /// One tracepoint and the two programs for it.
 #[derive(Clone, Copy, Debug)]
@@ -237,5 +237,5 @@ pub fn explain(error: &ProgramError) -> String {
 /// program's `fdinfo` (`recursion_misses`, since Linux 5.12:
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c>, `bpf_prog_show_fdinfo()`).
 pub fn skipped(ebpf: &Ebpf, program: &str) -> u64 {
-    pulse::program_member(ebpf, program, "recursion_misses").unwrap_or(0)
+    liveness::program_member(ebpf, program, "recursion_misses").unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Where things lie in the running kernel: from its BTF into the [`Layout`], from tracefs into a
 //! [`RecordFormat`].
 
-use rstblame_ebpf::{ABSENT, Layout, RecordFormat};
+use rstblame_abi::{ABSENT, Layout, RecordFormat};
 
 use super::{
     btf::{Btf, BtfError},
@@ -129,7 +129,7 @@ mod tests {
 
     use std::path::Path;
 
-    use rstblame_ebpf::ABSENT;
+    use rstblame_abi::ABSENT;
 
     use super::{Btf, Format, record_format, resolve};
 

@@ -2,29 +2,27 @@
 
 pub mod armed;
 pub mod btf;
-pub mod clock;
+pub mod conversations;
 pub mod decode;
 pub mod diagnostics;
 #[cfg(test)]
 mod drift;
-pub mod dry;
 pub mod error;
 mod filter;
 pub mod floods;
 mod flows;
 pub mod hooks;
-mod knowledge;
+mod kernel_info;
 pub mod layout;
+pub mod liveness;
 mod loader;
 pub mod memlock;
-pub mod ports;
+pub mod packet_tap;
 pub mod probe;
-pub mod pulse;
 pub mod reasons;
-pub mod talk;
-pub mod tap;
+pub mod test_run;
 pub mod tracefs;
-mod verified;
+mod verify;
 
 pub use armed::{ArmOptions, Armed, Budgets, Counters};
 pub use error::KernelError;

@@ -10,10 +10,10 @@ use super::{
     error::{KernelError, first_line},
     flows,
     hooks::{self, Hook, Ladder},
-    knowledge::{Knowledge, coverage},
-    verified::Verified,
+    kernel_info::{Knowledge, coverage},
+    verify::Verified,
 };
-use crate::event::Coverage;
+use crate::model::Coverage;
 
 /// One way to attach one hook.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::{Limits, capped::Capped};
-use crate::event::{OriginKind, ResetEvent};
+use crate::{event::ResetEvent, model::OriginKind};
 
 /// Upper bounds, seconds: from what a quiet host takes to what ten settle windows take.
 const LATENCIES: [f64; 13] = [0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0];

@@ -10,7 +10,7 @@ use rustix::{
 };
 
 use super::page::Page;
-use crate::kernel::clock;
+use crate::clock;
 
 /// Reads them when asked.
 #[derive(Debug)]

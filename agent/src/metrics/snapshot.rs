@@ -10,8 +10,9 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::page::Page;
 use crate::{
-    event::{Coverage, CoverageState, Lost},
-    kernel::pulse::HookState,
+    event::Lost,
+    kernel::liveness::HookState,
+    model::{Coverage, CoverageState},
     output::sink::SinkStatus,
 };
 

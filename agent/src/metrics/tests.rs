@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use super::{Books, Exposition, Limits, Metrics, Observer, Ring, Snapshot, Store};
 use crate::{
-    event::{Coverage, CoverageState, Direction, Host, Lost, OriginKind, ResetEvent, Severity},
-    kernel::pulse::HookState,
+    event::{Host, Lost, ResetEvent, build},
+    kernel::liveness::HookState,
+    model::{Coverage, CoverageState, Direction, OriginKind, Severity},
     output::{
         pretty::token,
         sink::{LiveSink, SinkStatus},
     },
-    report, testing,
+    testing,
 };
 
 /// What is documented: a table of name, type, labels and help for each metric.
@@ -18,7 +19,7 @@ const DOCUMENTED: &str = include_str!("../../../docs/metrics.md");
 
 fn event(origin: OriginKind, name: Option<&str>, address: Option<&str>, peer: &str) -> ResetEvent {
     let reset = testing::reset();
-    let mut event = report::event(&reset, crate::attribution::attribute(&reset), &Host { name: "h".to_owned() });
+    let mut event = build::event(&reset, crate::attribution::attribute(&reset), &Host { name: "h".to_owned() });
     event.origin.kind = origin;
     event.origin.name = name.map(ToOwned::to_owned);
     event.origin.address = address.map(|address| address.parse().unwrap());

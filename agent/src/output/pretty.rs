@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use crate::event::{CoverageState, Direction, Event, EventsLost, OriginKind, ResetEvent, Severity, Started, Stopped, Suppressed};
+use crate::{
+    event::{Event, EventsLost, ResetEvent, Started, Stopped, Suppressed},
+    model::{CoverageState, Direction, OriginKind, Severity},
+};
 
 /// Whether colours may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

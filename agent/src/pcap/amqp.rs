@@ -5,10 +5,8 @@
 
 use crate::{
     amqp::{Chunk, Conversation, Follower, Protocol},
-    flow::{
-        Role,
-        wire::{End, Segment},
-    },
+    flow::wire::{End, Segment},
+    model::Role,
 };
 
 /// What is known of the payload of a connection.

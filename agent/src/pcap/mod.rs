@@ -36,18 +36,17 @@ use table::{Key, Table};
 use crate::{
     attribution::{Memory, fresh},
     cli::PcapArgs,
-    event::{Direction, Event, OriginKind, ResetEvent},
+    event::{Event, ResetEvent, build},
     flow::{
-        CapturePosition, Connection, LocalKnown, Reset, Role, TcpState, Trigger, Tuple,
+        CapturePosition, Connection, LocalKnown, Reset, Trigger,
+        configured::{self, KnownMiddlebox},
         idle::{Destination, IdleMemory},
-        known::{self, KnownMiddlebox},
         machines::Machines,
-        wire::{End, Flags, VendorText, Wire},
+        wire::{End, VendorText, Wire},
     },
-    kernel::ports::PortSet,
     log,
+    model::{Direction, Flags, OriginKind, Role, TcpState, Tuple, ports::PortSet},
     output::{self, Format, pretty::Style},
-    report,
     text::clean_bytes,
 };
 
@@ -317,9 +316,9 @@ impl<'a> Scan<'a> {
                 .learn(Destination::new(reset.tuple.peer, reset.service_port()), wire.silence, wire.longest_survived)
                 .map(Box::new);
         }
-        reset.known_middlebox = known::name_of(self.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+        reset.known_middlebox = configured::name_of(self.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
         let verdict = self.history.attribute(&mut reset);
-        emit(report::captured_event(&reset, verdict));
+        emit(build::captured_event(&reset, verdict));
     }
 }
 
@@ -345,7 +344,7 @@ fn reset(case: Case, end: End, local_known: LocalKnown, file: &str, ports: Optio
     let role = if local_serves { Role::Broker } else { Role::Client };
     Reset {
         state: (direction == Direction::Received).then(|| state(wire)).flatten(),
-        trigger: wire.receiver.initial_seq.filter(|_| opens).map(|seq| Trigger { seq, ack: 0, flags: SYN }),
+        trigger: wire.receiver.initial_seq.filter(|_| opens).map(|seq| Trigger { seq, ack: 0, flags: Flags(Flags::SYN) }),
         connection: Some(Connection {
             age: opened_ns.map(|opened| std::time::Duration::from_nanos(wire.rst.time_ns.saturating_sub(opened))),
             active_open: local.handshake_rtt_ns.is_none() && peer.handshake_rtt_ns.is_some(),
@@ -374,9 +373,6 @@ fn serves_first(key: &Key, ports: Option<&PortSet>) -> bool {
 fn readable(payload: &[u8]) -> bool {
     payload.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace() || *byte == 0)
 }
-
-#[expect(clippy::cast_possible_truncation, reason = "the constant is 2")]
-const SYN: u8 = Flags::SYN as u8;
 
 /// State of the end that the RST was sent to, by its segments (RFC 9293, section 3.3.2).
 fn state(wire: &Wire) -> Option<TcpState> {

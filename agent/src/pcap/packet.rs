@@ -4,7 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::reader::{Frame, FrameDirection};
-use crate::flow::wire::{Flags, Segment, options};
+use crate::{
+    flow::wire::{Segment, options},
+    model::Flags,
+};
 
 /// A TCP segment with its addresses.
 #[derive(Clone, Copy, Debug)]

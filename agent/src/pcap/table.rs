@@ -149,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{End, Key, Table};
-    use crate::flow::wire::{Flags, Segment};
+    use crate::{flow::wire::Segment, model::Flags};
 
     fn key(port: u16) -> Key {
         let (a, b): (SocketAddr, SocketAddr) = ("192.0.2.1:5672".parse().unwrap(), SocketAddr::new([192, 0, 2, 2].into(), port));

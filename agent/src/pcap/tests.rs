@@ -15,7 +15,10 @@ use std::{
 
 use proptest::prelude::*;
 
-use crate::event::{Direction, OriginKind, ResetEvent};
+use crate::{
+    event::ResetEvent,
+    model::{Direction, OriginKind},
+};
 
 /// Everything a capture says, and how it ended.
 fn read(bytes: Vec<u8>) -> (Vec<ResetEvent>, Result<(), super::PcapError>) {

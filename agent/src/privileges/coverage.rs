@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use rustix::thread::CapabilitySet;
 
 use super::capabilities::missing;
-use crate::event::{Coverage, CoverageState};
+use crate::model::{Coverage, CoverageState};
 
 /// The host's own pid namespace: `PROC_PID_INIT_INO` of
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>.
@@ -70,7 +70,7 @@ mod tests {
     use rustix::thread::CapabilitySet;
 
     use super::{namespaces, owners};
-    use crate::event::CoverageState;
+    use crate::model::CoverageState;
 
     #[test]
     fn each_missing_capability_is_named() {

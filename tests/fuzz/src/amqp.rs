@@ -3,7 +3,7 @@
 
 use rstblame::{
     amqp::{Chunk, Conversation, Follower, Protocol},
-    flow::Role,
+    model::Role,
 };
 
 use super::input::Input;

@@ -5,18 +5,22 @@ use std::sync::LazyLock;
 
 use rstblame::{
     attribution::Memory,
-    event::{Direction, Event, Host},
+    event::{Event, Host, build},
     flow::{Reset, wire::Wire},
     kernel::{
         decode::{DecodeError, Decoder, Record, time_of},
-        ports::{PortRange, PortSet},
         reasons::Reasons,
     },
-    output, report,
+    model::{
+        Direction,
+        ports::{PortRange, PortSet},
+    },
+    output,
 };
-use rstblame_ebpf::{
-    Heartbeat, ResetRecord, TaskRecord, kind,
-    wire::{ArrivedRst, Followed},
+use rstblame_abi::{
+    Heartbeat, ResetRecord, TaskRecord,
+    flow::{ArrivedRst, Followed},
+    kind,
 };
 
 use super::input::Input;
@@ -85,7 +89,7 @@ fn line(memory: &mut Memory, mut reset: Reset) {
     for confidence in [verdict.origin.confidence, verdict.cause.confidence].into_iter().flatten() {
         assert!((0.0..=1.0).contains(&confidence), "confidence {confidence}");
     }
-    let event = Event::Rst(Box::new(report::event(&reset, verdict, &Host { name: "fuzz".to_owned() })));
+    let event = Event::Rst(Box::new(build::event(&reset, verdict, &Host { name: "fuzz".to_owned() })));
     let line = output::json_line(&event);
     assert!(line.ends_with(b"\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
     let again: Event = serde_json::from_slice(&line).expect("a line of the contract");

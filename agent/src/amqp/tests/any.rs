@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     amqp::{Chunk, Conversation, Follower, direction::CARRY},
-    flow::Role,
+    model::Role,
 };
 
 /// How the bytes of a conversation are cut up.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::{
     amqp::{Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side},
-    flow::Role,
+    model::Role,
 };
 
 pub const PASSWORD: &str = "correct horse battery staple";

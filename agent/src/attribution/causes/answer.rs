@@ -1,7 +1,7 @@
 //! What the path of this host's kernel says of a RST by which it answered a segment.
 
 use super::{Candidate, Facts};
-use crate::{attribution::kernel_path::Path, event::CauseId, flow::Trigger};
+use crate::{attribution::kernel_path::Path, flow::Trigger, model::CauseId};
 
 /// The paths of `tcp_v4_send_reset()` and `tcp_v6_send_reset()`.
 pub fn passive(facts: &Facts) -> Option<Candidate> {

@@ -6,7 +6,7 @@ use super::{Candidate, Facts, channel, talk::points_to};
 use crate::{
     amqp::Close,
     attribution::{evidence::evidence, kernel_path::Path},
-    event::{CauseId, Strength, Text},
+    model::{CauseId, Strength, Text},
 };
 
 /// connection-forced (AMQP 0-9-1, section 1.3).

@@ -6,8 +6,8 @@ use crate::{
         sent_wire::{BY_SHAPE, aborts},
         shape::Shape,
     },
-    event::CauseId,
     flow::Trigger,
+    model::CauseId,
 };
 
 /// An answer tells by what it answers. An abort from a living socket keeps its reason to itself.

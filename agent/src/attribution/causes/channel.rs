@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Candidate, Facts, broker::shown};
 use crate::{
     amqp::{ChannelClose, Close},
-    event::CauseId,
+    model::CauseId,
 };
 
 /// CHANNEL_ERROR (AMQP 0-9-1, section 1.3): what a client is told that goes on using a closed

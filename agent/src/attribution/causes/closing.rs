@@ -10,8 +10,7 @@ use super::{
 use crate::{
     amqp::Phase,
     attribution::{evidence::evidence, kernel_path::Path, shape::Shape},
-    event::{CauseId, Direction, OriginKind, Strength, Text},
-    flow::{Role, TcpState},
+    model::{CauseId, Direction, OriginKind, Role, Strength, TcpState, Text},
 };
 
 /// RabbitMQ closes a connection a moment after the client's last frame, and every other close of

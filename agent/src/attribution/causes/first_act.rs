@@ -11,8 +11,8 @@ use super::{
 use crate::{
     amqp::{Conversation, Phase, Protocol, Side},
     attribution::evidence::evidence,
-    event::{CauseId, Evidence, OriginKind, Severity, Strength},
-    flow::{Act, Leg, Role, Trigger, error_name, idle::candidates},
+    flow::{Act, Leg, Trigger, error_name, idle::candidates},
+    model::{CauseId, Evidence, OriginKind, Role, Severity, Strength},
 };
 
 /// By how much the silences of two legs of a proxy may differ: a request on one is passed to the

@@ -6,8 +6,7 @@ use super::{Candidate, Facts, Source, talk::owner_is_beam};
 use crate::{
     amqp::Phase,
     attribution::evidence::evidence,
-    event::{CauseId, OriginKind, Strength, Text},
-    flow::Role,
+    model::{CauseId, OriginKind, Role, Strength, Text},
 };
 
 /// RabbitMQ's `handshake_timeout`, 10 s by default, less the jitter of clocks.

@@ -11,8 +11,8 @@ use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
     amqp::Side,
     attribution::evidence::evidence,
-    event::{CauseId, Direction, Strength},
-    flow::{Reset, TcpState},
+    flow::Reset,
+    model::{CauseId, Direction, Strength, TcpState},
 };
 
 /// Timers fire late, never early; the byte before may have been looked at just after it came.

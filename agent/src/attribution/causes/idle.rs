@@ -10,12 +10,11 @@ use super::{
 use crate::{
     amqp::Side,
     attribution::{evidence::evidence, shape::Shape},
-    event::{CauseId, Evidence, OriginKind, Strength, Text},
     flow::{
-        Role, TcpState,
         idle::{Learnt, candidates},
         wire::Silence,
     },
+    model::{CauseId, Evidence, OriginKind, Role, Strength, TcpState, Text},
 };
 
 /// A shorter silence is an ordinary pause.

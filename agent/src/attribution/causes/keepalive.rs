@@ -2,8 +2,8 @@
 
 use super::{Candidate, Facts};
 use crate::{
-    event::{CauseId, Direction},
     flow::wire::Wire,
+    model::{CauseId, Direction},
 };
 
 const ADVICE: &str = "look for what became of the other end or of the way to it: it was silent for all of this time; \

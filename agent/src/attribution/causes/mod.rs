@@ -34,8 +34,8 @@ use super::{
     signals::{Findings, Scene},
 };
 use crate::{
-    event::{CauseId, Effect, Evidence, OriginKind, Severity, Strength, Text},
     flow::{Act, Reset},
+    model::{CauseId, Effect, Evidence, OriginKind, Severity, Strength, Text},
 };
 
 /// Where the RST came from, as far as this host's own sources tell.

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     amqp::Protocol,
     attribution::kernel_path::NAMED,
-    event::{CauseId, OriginKind, Severity},
-    flow::{ProcessEnd, Role, TcpState, Trigger},
+    flow::Trigger,
+    model::{CauseId, OriginKind, ProcessEnd, Role, Severity, TcpState},
     signal,
 };
 

@@ -3,8 +3,8 @@
 use super::{Candidate, Facts, talk::subject};
 use crate::{
     attribution::kernel_path::Path,
-    event::{CauseId, Severity, Text},
     flow::Reset,
+    model::{CauseId, Severity, Text},
 };
 
 /// The paths of `tcp_send_active_reset()`.

@@ -9,8 +9,7 @@ use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
     amqp::Protocol,
     attribution::{evidence::evidence, kernel_path::Path},
-    event::{CauseId, OriginKind, Strength},
-    flow::Role,
+    model::{CauseId, OriginKind, Role, Strength},
 };
 
 /// The broker's own header says that it was not AMQP, or not this version of it.

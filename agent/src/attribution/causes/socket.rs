@@ -1,10 +1,7 @@
 //! What the state of a socket says when a RST ends it.
 
 use super::{Candidate, Facts, Source};
-use crate::{
-    event::{CauseId, OriginKind},
-    flow::TcpState,
-};
+use crate::model::{CauseId, OriginKind, TcpState};
 
 /// States in which a RST explains itself, whoever made it.
 pub fn state(facts: &Facts) -> Option<Candidate> {

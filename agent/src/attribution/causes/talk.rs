@@ -2,14 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use rstblame_ebpf::amqp::is_success;
+use rstblame_abi::conversation::is_success;
 
 use super::Facts;
 use crate::{
     amqp::{Close, Conversation, Phase, Protocol, Side},
     attribution::evidence::evidence,
-    event::{Evidence, OriginKind, Strength},
-    flow::{Reset, Role, TcpState},
+    flow::Reset,
+    model::{Evidence, OriginKind, Role, Strength, TcpState},
 };
 
 impl<'a> Facts<'a> {

@@ -19,11 +19,11 @@ use std::time::Duration;
 use crate::{
     amqp::{Close, Conversation, LastSeen, Phase, Protocol, Side},
     attribution::{Verdict, attribute, tests::linux::convict},
-    event::{CauseId, Direction},
     flow::{
-        Reset, Role, SocketFacts, Task, TcpFacts, TcpState,
-        wire::{End, Flags, Segment, Silence, Timestamps, Wire, WireFlow},
+        Reset, SocketFacts, TcpFacts,
+        wire::{End, Segment, Silence, Timestamps, Wire, WireFlow},
     },
+    model::{CauseId, Direction, Flags, Role, Task, TcpState},
     testing,
 };
 

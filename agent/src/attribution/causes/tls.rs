@@ -5,8 +5,7 @@ use super::{Candidate, Facts, Source, talk::points_to};
 use crate::{
     amqp::{Side, Tls},
     attribution::evidence::evidence,
-    event::{CauseId, Evidence, OriginKind, Strength},
-    flow::{Role, TcpState},
+    model::{CauseId, Evidence, OriginKind, Role, Strength, TcpState},
 };
 
 /// An alert after data had gone both ways: `close_notify`, as a rule (RFC 5246, section 7.2.1).

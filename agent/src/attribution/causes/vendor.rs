@@ -3,7 +3,7 @@
 use super::{Candidate, Facts, idle};
 use crate::{
     attribution::vendors,
-    event::{CauseId, OriginKind},
+    model::{CauseId, OriginKind},
 };
 
 /// How sure a device's own word for it is.

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::{Candidate, Facts, Testimony};
 use crate::{
     attribution::shape::Shape,
-    event::{CauseId, OriginKind, Severity},
-    flow::{TcpState, wire::seq_after},
+    model::{CauseId, OriginKind, Severity, TcpState, seq_after},
 };
 
 /// An answer comes within this time of what it answers, where the round-trip time is not known.

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::{Finding, Scene};
-use crate::flow::wire::{Segment, seq_after};
+use crate::{flow::wire::Segment, model::seq_after};
 
 const APART: Duration = Duration::from_secs(2);
 

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::{Finding, Scene};
-use crate::flow::wire::seq_at_or_after;
+use crate::model::seq_at_or_after;
 
 /// Shorter round trips are within the jitter of hosts.
 const SHORTEST_RTT: Duration = Duration::from_millis(2);

@@ -26,8 +26,8 @@ mod went_on;
 
 use super::shape::Shape;
 use crate::{
-    event::{Evidence, OriginKind, Strength, Text},
     flow::{Reset, wire::Wire},
+    model::{Evidence, OriginKind, Strength, Text},
 };
 
 /// What a signal looks at.

@@ -7,7 +7,7 @@
 //! a genuine RST ahead; a keepalive probe lies one before.
 
 use super::{Finding, Scene};
-use crate::{attribution::shape::answers_syn, flow::wire::seq_after};
+use crate::{attribution::shape::answers_syn, model::seq_after};
 
 pub fn look(scene: &Scene) -> Option<Finding> {
     let wire = scene.wire;

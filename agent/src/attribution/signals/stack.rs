@@ -16,7 +16,8 @@
 use super::{Finding, Scene, path, unprompted};
 use crate::{
     attribution::shape::{NEXT, Shape, answers_syn, counts_on, repeats_window},
-    flow::wire::{Flags, Segment, Side, Timestamps, seq_at_or_after},
+    flow::wire::{Segment, Side, Timestamps},
+    model::{Flags, seq_at_or_after},
 };
 
 /// Steps of the IP-ID that count as forward on a counter shared with other traffic.

@@ -15,8 +15,8 @@ mod went_on;
 use super::{Finding, Findings, Group, Scene};
 use crate::{
     attribution::shape::Shape,
-    event::{Direction, OriginKind, Strength},
     flow::{Reset, TcpFacts, wire::Wire},
+    model::{Direction, OriginKind, Strength},
     testing,
 };
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Finding, Scene};
 use crate::{
     attribution::shape::{Shape, answers_syn},
-    flow::TcpState,
+    model::TcpState,
 };
 
 /// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most;
@@ -77,11 +77,11 @@ mod tests {
 
     use super::{Scene, Shape, look};
     use crate::{
-        event::Direction,
         flow::{
             Reset, TcpFacts,
-            wire::{End, Flags, Segment, WireFlow},
+            wire::{End, Segment, WireFlow},
         },
+        model::{Direction, Flags},
         testing,
     };
 

@@ -6,8 +6,8 @@ use proptest::{option, prelude::*, sample::select};
 
 use super::*;
 use crate::{
-    event::Direction,
     kernel::{btf::Btf, reasons::Reasons},
+    model::Direction,
 };
 
 fn any_reason() -> impl Strategy<Value = Option<Reason>> {
@@ -57,7 +57,8 @@ fn any_tcp() -> impl Strategy<Value = Option<TcpFacts>> {
 
 fn any_reset() -> impl Strategy<Value = Reset> {
     let kinds = vec![SocketKind::None, SocketKind::Listener, SocketKind::TimeWait, SocketKind::Connection, SocketKind::Unseen];
-    let trigger = option::of(any::<(u32, u32, u8)>()).prop_map(|found| found.map(|(seq, ack, flags)| Trigger { seq, ack, flags }));
+    let trigger = option::of(any::<(u32, u32, u8)>())
+        .prop_map(|found| found.map(|(seq, ack, flags)| Trigger { seq, ack, flags: Flags(flags.into()) }));
     let state = any::<u8>().prop_map(|number| TcpState::from_kernel(number % 16));
     let bits = any::<[bool; 5]>();
     (bits, select(kinds), state, any_reason(), trigger, any_socket(), any_tcp()).prop_map(

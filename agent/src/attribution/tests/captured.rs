@@ -3,15 +3,15 @@
 use super::{linux::Linux, *};
 use crate::{
     amqp::{Conversation, Phase, Protocol},
-    event::{Direction, Effect, Severity},
     flow::{
         CapturePosition, LocalKnown,
         wire::{Ring, Segment, Wire},
     },
+    model::{Direction, Effect, Severity},
 };
 
-const SYN: u8 = 0x02;
-const DATA: u8 = 0x18;
+const SYN: u16 = 0x02;
+const DATA: u16 = 0x18;
 
 /// A RST of a capture, on the side of the client.
 fn captured(direction: Direction, wire: Option<Wire>) -> Reset {
@@ -47,7 +47,7 @@ fn answer() -> Wire {
 #[test]
 fn what_the_local_end_sent_is_told_by_its_shape() {
     let sent = |wire: Wire| captured(Direction::Sent, Some(wire));
-    let to = |flags, wire| Reset { trigger: Some(Trigger { seq: 1, ack: 0, flags }), ..sent(wire) };
+    let to = |flags, wire| Reset { trigger: Some(Trigger { seq: 1, ack: 0, flags: Flags(flags) }), ..sent(wire) };
     let other = || changed(answer(), |wire| wire.rst.ip_id = Some(7));
     let foreign = changed(answer(), |wire| wire.rst.payload = 4);
     let finned = |wire: Wire, sender, receiver| changed(wire, |wire| (wire.sender.fin, wire.receiver.fin) = (sender, receiver));

@@ -3,7 +3,7 @@
 use super::{SocketKind as Kind, TcpState::*, *};
 use crate::attribution::kernel_path::{INFERRED, NAMED};
 
-const DATA: u8 = 0x18;
+const DATA: u16 = 0x18;
 
 fn linger() -> SocketFacts {
     SocketFacts { linger_zero: true, ..owned() }
@@ -39,7 +39,8 @@ fn the_out_of_memory_killer_is_named() {
 #[test]
 fn when_the_peer_last_spoke_is_told_of_ordinary_closes_only() {
     let spoke = TcpFacts { since_received: Some(Duration::from_millis(3)), ..TcpFacts::default() };
-    let late = Reset { trigger: Some(Trigger { seq: 1, ack: 2, flags: DATA }), tcp: Some(spoke.clone()), ..answered(Kind::None, DATA) };
+    let late =
+        Reset { trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(DATA) }), tcp: Some(spoke.clone()), ..answered(Kind::None, DATA) };
     let earlier = crate::flow::Earlier { id: "test-0".to_owned(), ago: Duration::from_millis(1), routine: true };
     for (name, reset, told) in [
         ("RabbitMQ closes", closed(linger(), spoke.clone()), true),

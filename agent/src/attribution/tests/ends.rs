@@ -1,7 +1,7 @@
 //! Resets of owners that ended, and resets that were seen at both ends.
 
 use super::*;
-use crate::{event::Direction, flow::wire::Segment};
+use crate::{flow::wire::Segment, model::Direction};
 
 const SECOND_NS: u64 = 1_000_000_000;
 

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::flow::wire::{End, Flags, Segment, Timestamps, Wire, WireFlow};
+use crate::{
+    flow::wire::{End, Segment, Timestamps, Wire, WireFlow},
+    model::Flags,
+};
 
 pub const MS: u64 = 1_000_000;
 pub const RTT: u64 = 20 * MS;

@@ -1,5 +1,5 @@
 use super::{TcpState::*, *};
-use crate::event::Direction;
+use crate::model::Direction;
 
 fn received(state: Option<TcpState>) -> Reset {
     Reset { direction: Direction::Received, active: false, role: Role::Client, state, ..testing::reset() }

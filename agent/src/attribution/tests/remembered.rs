@@ -4,11 +4,11 @@ use super::{linux::Linux, *};
 use crate::{
     amqp::{Close, Conversation, Phase, Protocol, Side},
     attribution::Memory,
-    event::{Direction, PatternId, Severity},
     flow::{
         idle::Learnt,
         wire::{VendorText, Way, Wire},
     },
+    model::{Direction, PatternId, Severity},
 };
 
 fn arrived(wire: Option<Wire>) -> Reset {

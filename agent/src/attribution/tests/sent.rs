@@ -1,8 +1,8 @@
 use super::{SocketKind as Kind, TcpState::*, *};
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
-const DATA: u8 = 0x18;
+const SYN: u16 = 0x02;
+const ACK: u16 = 0x10;
+const DATA: u16 = 0x18;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn linger() -> SocketFacts {
@@ -225,7 +225,7 @@ fn one_who_closes_what_another_user_made_is_not_blamed_for_sure() {
     assert_eq!((own.origin.confidence, own.cause.confidence), (roots.origin.confidence, roots.cause.confidence));
     assert!(own.origin.confidence > Some(0.9) && foreign.origin.confidence <= Some(0.6) && foreign.cause.confidence <= Some(0.6));
     let evidence = foreign.evidence.iter().find(|evidence| evidence.signal == "closing_task").unwrap();
-    assert!(evidence.detail.contains("user 1000 made the socket") && evidence.strength == crate::event::Strength::Weak, "{evidence:?}");
+    assert!(evidence.detail.contains("user 1000 made the socket") && evidence.strength == crate::model::Strength::Weak, "{evidence:?}");
 }
 
 #[test]

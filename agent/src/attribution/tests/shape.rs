@@ -3,7 +3,8 @@
 use super::linux::{ACK, Linux, RST};
 use crate::{
     attribution::shape::Shape,
-    flow::wire::{Flags, OptionKinds, Segment},
+    flow::wire::{OptionKinds, Segment},
+    model::Flags,
 };
 
 /// Linux signs its answers where it has a key for the address (`tcp_v4_send_reset()`): such options

@@ -6,7 +6,7 @@
 //! reason; `{peer}` before a reason says that the other side's connection ended so.
 
 use super::{Meaning, Said};
-use crate::{event::CauseId, flow::wire::Wire};
+use crate::{flow::wire::Wire, model::CauseId};
 
 const SERVERS: &str = "look at the pool of the virtual server: tmsh show ltm pool members, and its monitors";
 const POLICY: &str = "look at the virtual server's policies, iRules and limits on the BIG-IP";
@@ -100,8 +100,8 @@ mod tests {
 
     use super::said;
     use crate::{
-        event::CauseId,
         flow::wire::{End, Segment, VendorText, Wire, WireFlow},
+        model::CauseId,
     };
 
     fn with(text: &str) -> Wire {

@@ -6,8 +6,8 @@ mod netscaler;
 use std::time::Duration;
 
 use crate::{
-    event::{CauseId, Text},
     flow::wire::Wire,
+    model::{CauseId, Text},
 };
 
 /// A silence from which on a device's word for a timer is taken for an idle timeout.

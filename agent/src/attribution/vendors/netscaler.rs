@@ -9,8 +9,8 @@
 use super::{Meaning, Said};
 use crate::{
     attribution::{shape::answers_syn, signals::path},
-    event::CauseId,
     flow::wire::Wire,
+    model::CauseId,
 };
 
 /// The window of its SYNs and SYN-ACKs.

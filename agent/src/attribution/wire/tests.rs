@@ -17,12 +17,12 @@ use crate::{
         signals::{Findings, Group},
         tests::linux::{ACK, Linux, MS, PSH, RST, RTT, convict},
     },
-    event::{CauseId, Direction, OriginKind},
     flow::{
-        Reset, TcpState,
+        Reset,
         idle::Learnt,
-        wire::{End, Flags, Segment, Timestamps, VendorText, Wire, WireFlow},
+        wire::{End, Segment, Timestamps, VendorText, Wire, WireFlow},
     },
+    model::{CauseId, Direction, Flags, OriginKind, TcpState},
     testing,
 };
 

@@ -5,16 +5,15 @@ use std::{sync::Arc, time::Duration};
 use super::{Place, Session};
 use crate::{
     amqp::{Conversation, Side},
-    event::Event,
+    clock,
+    event::{Event, build},
     flow::{
         Act, FirstAct, Reset,
-        endings::Held,
         flood::Kind,
         idle::{Destination, Learnt},
         wire::Silence,
     },
-    kernel::clock,
-    report,
+    join::endings::Held,
 };
 
 impl Session {
@@ -118,7 +117,7 @@ impl Session {
     /// Writes the line of an end, or folds it.
     pub(super) fn emit_ending(&mut self, mut reset: Reset) {
         let verdict = self.memory.attribute(&mut reset);
-        let event = Box::new(report::event(&reset, verdict, &self.plan.host));
+        let event = Box::new(build::event(&reset, verdict, &self.plan.host));
         let Some(event) = self.fold(&reset, event, Kind::Ending) else { return };
         self.tally.endings.emitted += 1;
         if let Some(attended) = &self.attended {

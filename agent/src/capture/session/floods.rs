@@ -10,15 +10,14 @@ use jiff::Timestamp;
 use super::Session;
 use crate::{
     capture::{CaptureError, OwnerFilter},
-    event::{CauseId, Event, LocalEnd, OriginKind, PeerEnd, ResetEvent, SCHEMA, Suppressed, SuppressedKey},
+    clock,
+    event::{Event, LocalEnd, PeerEnd, ResetEvent, SCHEMA, Suppressed, SuppressedKey},
     flow::{
-        Reset, Role, SocketKind, TcpState,
+        Reset, SocketKind,
         flood::{Count, Fold, Folded, Key, Kind, Place},
     },
-    kernel::{
-        clock,
-        floods::{Unreported, Whom},
-    },
+    kernel::floods::{Unreported, Whom},
+    model::{CauseId, OriginKind, Role, TcpState},
     output::pretty::token,
     units::nanoseconds,
 };

@@ -15,12 +15,12 @@ use tokio::sync::Notify;
 
 use super::{NAMESPACE_CHECK, Session};
 use crate::{
-    event::{Coverage, CoverageState},
     flow::Reset,
     host::{
         crew::Crew,
         netns::{self, Handle, NetnsError},
     },
+    model::{Coverage, CoverageState},
 };
 
 /// The entry of `coverage` that tells of namespaces that are not found, or cannot be listened in.

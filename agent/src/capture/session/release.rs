@@ -7,14 +7,12 @@ use std::{
 
 use super::{HELD, LOSS_MEMORY, Place, Session};
 use crate::{
-    event::{Direction, Event},
-    flow::{Act, Pair, Reset, Task, flood::Kind, idle::Destination, known},
-    host::{
-        neighbours::Question,
-        owners::{Found, Progress, SEARCH_LIMIT},
-    },
-    kernel::clock,
-    report,
+    clock,
+    event::{Event, build},
+    flow::{Act, Pair, Reset, configured, flood::Kind, idle::Destination},
+    host::neighbours::Question,
+    join::owners::{Found, Progress, SEARCH_LIMIT},
+    model::{Direction, Task},
     units::nanoseconds,
 };
 
@@ -50,7 +48,7 @@ impl Session {
         }
         self.join_endings(&mut reset);
         if reset.direction == Direction::Received || reset.act() == Some(Act::PeerClose) {
-            reset.known_middlebox = known::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
+            reset.known_middlebox = configured::name_of(&self.plan.middleboxes, reset.tuple.peer.ip()).map(ToOwned::to_owned);
         }
         // What an end gave away was learnt when it came.
         if testimony && reset.first_act.is_none() {
@@ -68,7 +66,7 @@ impl Session {
         let question = Question { netns: place.netns, local, peer, interface, source_mac: wire.rst.source_mac };
         wire.way = self.armed.neighbours.ask(question, Instant::now());
         if let Some(way) = &mut wire.way {
-            way.sender_name = way.sender.and_then(|sender| known::name_of(&self.plan.middleboxes, sender)).map(ToOwned::to_owned);
+            way.sender_name = way.sender.and_then(|sender| configured::name_of(&self.plan.middleboxes, sender)).map(ToOwned::to_owned);
         }
     }
 
@@ -217,7 +215,7 @@ impl Session {
             self.name_netns(&mut reset);
         }
         let verdict = self.memory.attribute(&mut reset);
-        let event = Box::new(report::event(&reset, verdict, &self.plan.host));
+        let event = Box::new(build::event(&reset, verdict, &self.plan.host));
         let Some(event) = self.fold(&reset, event, Kind::Reset) else { return };
         if let Some(remaining) = &mut self.remaining {
             *remaining -= 1;

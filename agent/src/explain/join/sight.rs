@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::{Suppressed, SuppressedKey},
     explain::{coverage::Sight, log::Report},
-    flow::Tuple,
+    model::Tuple,
 };
 
 impl Joiner {

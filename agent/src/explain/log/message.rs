@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::reason::Reason;
-use crate::flow::Tuple;
+use crate::model::Tuple;
 
 /// Longest name of a host with its port.
 const LONGEST_END: usize = 300;

@@ -30,7 +30,7 @@ use message::{End, Ends, Message};
 pub use reason::Reason;
 use stamp::{Clock, Stamp};
 
-use crate::flow::Tuple;
+use crate::model::Tuple;
 
 /// Processes of which is remembered whose connection they hold.
 const PROCESSES: usize = 300_000;

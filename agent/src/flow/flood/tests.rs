@@ -9,10 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::{Count, Fold, Folded, Key, Place, WINDOW_NS};
-use crate::{
-    event::{CauseId, Direction, OriginKind},
-    flow::Role,
-};
+use crate::model::{CauseId, Direction, OriginKind, Role};
 
 const MS: u64 = 1_000_000;
 

@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::event::{Pattern, PatternId};
+use crate::model::{Pattern, PatternId};
 
 const HOUR_NS: i128 = 3_600_000_000_000;
 const HOURS: i128 = 24;

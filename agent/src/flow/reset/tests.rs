@@ -1,5 +1,9 @@
-use super::{SocketFacts, Task, Trigger, Tuple};
-use crate::{event::KnownFrom, flow::Reset, testing};
+use super::{SocketFacts, Tuple};
+use crate::{
+    flow::Reset,
+    model::{KnownFrom, Task},
+    testing,
+};
 
 #[test]
 fn a_mapped_address_is_ipv4() -> Result<(), std::net::AddrParseError> {
@@ -20,12 +24,4 @@ fn who_shut_a_socket_down_held_it_only_if_nobody_does_now() {
     };
     assert_eq!(reset(true).holder(), Some(&task));
     assert_eq!(reset(false).holder(), None);
-}
-
-#[test]
-fn letters_are_those_of_tcpdump() {
-    assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x18 }.flag_letters(), "P.");
-    assert_eq!(Trigger { seq: 0, ack: 0, flags: 0x02 }.flag_letters(), "S");
-    assert!(Trigger { seq: 0, ack: 0, flags: 0x02 }.opens());
-    assert!(!Trigger { seq: 0, ack: 0, flags: 0x12 }.opens());
 }

@@ -1,6 +1,7 @@
 //! What followed a RST.
 
-use super::segment::{Segment, seq_after, seq_at_or_after};
+use super::segment::Segment;
+use crate::model::{seq_after, seq_at_or_after};
 
 /// A dead end of a connection sends nothing more; a RST that something else made does not silence
 /// it.

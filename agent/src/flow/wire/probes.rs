@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use super::segment::{Flags, Segment};
+use super::segment::Segment;
+use crate::model::Flags;
 
 /// Timers of hosts are so exact, at least.
 const SLACK: Duration = Duration::from_millis(500);

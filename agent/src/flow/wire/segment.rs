@@ -2,79 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Whether sequence number `a` comes after `b`, modulo 2^32 (RFC 9293, section 3.4).
-pub const fn seq_after(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b).wrapping_sub(1) < (1 << 31) - 1
-}
-
-/// Whether sequence number `a` is `b` or comes after it.
-pub const fn seq_at_or_after(a: u32, b: u32) -> bool {
-    a == b || seq_after(a, b)
-}
-
-/// The twelve bits beside the data offset: eight flags, AE (RFC 9768; formerly NS) and three
-/// reserved ones (RFC 9293, section 3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(pub u16);
-
-impl Flags {
-    pub const FIN: u16 = 1 << 0;
-    pub const SYN: u16 = 1 << 1;
-    pub const RST: u16 = 1 << 2;
-    pub const PSH: u16 = 1 << 3;
-    pub const ACK: u16 = 1 << 4;
-    pub const URG: u16 = 1 << 5;
-    pub const ECE: u16 = 1 << 6;
-    pub const CWR: u16 = 1 << 7;
-    pub const AE: u16 = 1 << 8;
-    /// Bits without a meaning, which senders leave at zero.
-    pub const RESERVED: u16 = 0b1110 << 8;
-
-    /// Whether all of `bits` are set.
-    pub const fn has(self, bits: u16) -> bool {
-        self.0 & bits == bits
-    }
-
-    pub const fn fin(self) -> bool {
-        self.has(Self::FIN)
-    }
-
-    pub const fn syn(self) -> bool {
-        self.has(Self::SYN)
-    }
-
-    pub const fn rst(self) -> bool {
-        self.has(Self::RST)
-    }
-
-    pub const fn ack(self) -> bool {
-        self.has(Self::ACK)
-    }
-
-    /// A SYN that asks for a connection, as opposed to one that answers.
-    pub const fn opens(self) -> bool {
-        self.syn() && !self.ack()
-    }
-
-    /// tcpdump's letters.
-    pub fn letters(self) -> String {
-        [
-            (Self::SYN, 'S'),
-            (Self::FIN, 'F'),
-            (Self::RST, 'R'),
-            (Self::PSH, 'P'),
-            (Self::URG, 'U'),
-            (Self::CWR, 'W'),
-            (Self::ECE, 'E'),
-            (Self::AE, 'e'),
-            (Self::ACK, '.'),
-        ]
-        .into_iter()
-        .filter(|(bit, _)| self.has(*bit))
-        .map(|(_, letter)| letter)
-        .collect()
-    }
-}
+use crate::model::Flags;
 
 /// Kinds of the first few TCP options, in order (IANA, TCP Option Kind Numbers); padding left out,
 /// unused places zero.
@@ -228,7 +156,8 @@ impl VendorText {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flags, OptionKinds, Segment, VendorText, options, seq_after, seq_at_or_after};
+    use super::{OptionKinds, Segment, VendorText, options};
+    use crate::model::{Flags, seq_after, seq_at_or_after};
 
     #[test]
     fn sequence_numbers_wrap() {

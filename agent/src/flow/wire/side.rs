@@ -4,8 +4,9 @@
 use super::{
     probes::Probes,
     ring::Ring,
-    segment::{Segment, Timestamps, seq_after},
+    segment::{Segment, Timestamps},
 };
+use crate::model::seq_after;
 
 /// TTLs or hop limits of the segments after the handshake. The handshake is left out because a
 /// proxy may have answered it.

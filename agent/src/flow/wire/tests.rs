@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{End, Flags, Segment, Silence, WireFlow};
+use super::{End, Segment, Silence, WireFlow};
+use crate::model::Flags;
 
 const MS: u64 = 1_000_000;
 const SYN: u16 = Flags::SYN;

@@ -1,13 +1,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
-use rstblame_ebpf::{Header, PF_EXITING, ResetRecord, Signal, Task, kind, signal_flag, sock_bit, valid};
+use rstblame_abi::{Header, PF_EXITING, ResetRecord, Signal, Task, kind, signal_flag, sock_bit, valid};
 
 use super::{DecodeError, Decoder, Record};
 use crate::{
-    event::Direction,
-    flow::{Reset, Role, SocketKind, TcpState},
-    kernel::{ports::PortSet, reasons::Reasons},
+    flow::{Reset, SocketKind},
+    kernel::reasons::Reasons,
+    model::{Direction, Role, TcpState, ports::PortSet},
 };
 
 fn decoder() -> Decoder {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Event, Severity};
+use crate::{event::Event, model::Severity};
 
 /// Severities of RFC 5424, section 6.2.1.
 const ERROR: u8 = 3;

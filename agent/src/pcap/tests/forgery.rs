@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::kinds::{ACK, MS, OURS, PSH, RST, SECOND, Stack, THEIRS, Tape, ours};
-use crate::event::{CauseId, Effect, OriginKind, ResetEvent};
+use crate::{
+    event::ResetEvent,
+    model::{CauseId, Effect, OriginKind},
+};
 
 /// Where the sequence numbers of either end begin.
 const NUMBERS: (u32, u32) = (3_000_000_000, 1_500_000_000);

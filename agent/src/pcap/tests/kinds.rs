@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::read;
-use crate::event::{CauseId, Direction, OriginKind, ResetEvent};
+use crate::{
+    event::ResetEvent,
+    model::{CauseId, Direction, OriginKind},
+};
 
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;

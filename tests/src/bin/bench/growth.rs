@@ -4,15 +4,15 @@ use std::{hint::black_box, io, net::Ipv4Addr, time::Duration};
 
 use rstblame::{
     attribution::Memory,
-    event::{Event, Host},
+    event::{Event, Host, build},
     kernel::{
         decode::{Decoder, Record},
-        ports::{PortRange, PortSet},
         reasons::Reasons,
     },
-    output, report,
+    model::ports::{PortRange, PortSet},
+    output,
 };
-use rstblame_ebpf::{Header, ResetRecord, kind, valid};
+use rstblame_abi::{Header, ResetRecord, kind, valid};
 use rstblame_lab::{LabError, Result, actor::Stage, net::lone_host, poll, status};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -121,7 +121,7 @@ fn lines(count: u32) -> Result<Duration> {
             return Err(LabError::io("decode a record of the benchmark's own", io::ErrorKind::InvalidData));
         };
         let verdict = memory.attribute(&mut reset);
-        let event = Event::Rst(Box::new(report::event(&reset, verdict, &host)));
+        let event = Event::Rst(Box::new(build::event(&reset, verdict, &host)));
         black_box(output::json_line(&event));
     }
     Ok(worked()?.saturating_sub(began))

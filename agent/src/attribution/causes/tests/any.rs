@@ -6,8 +6,8 @@ use proptest::{option, prelude::*, sample::select};
 use super::{super::RULES, *};
 use crate::{
     amqp::{Blocked, Tls},
-    event::{OriginKind, Severity},
-    flow::{Connection, Earlier, ProcessEnd, Reason, SocketKind, Trigger, idle::Learnt},
+    flow::{Connection, Earlier, Reason, SocketKind, Trigger, idle::Learnt},
+    model::{OriginKind, ProcessEnd, Severity},
 };
 
 fn any_time() -> impl Strategy<Value = Duration> {
@@ -147,7 +147,7 @@ pub(super) fn any_reset() -> impl Strategy<Value = Reset> {
                 socket,
                 tcp,
                 actor,
-                trigger: flags.map(|flags| Trigger { seq: 1, ack: 2, flags }),
+                trigger: flags.map(|flags| Trigger { seq: 1, ack: 2, flags: Flags(u16::from(flags)) }),
                 state: TcpState::from_kernel(state % 16),
                 connection: age.map(|age| Connection { age: Some(age), active_open: false }),
                 earlier: earlier.then_some(Duration::from_millis(1)).map(before),

@@ -1,9 +1,8 @@
 use super::*;
 use crate::{
     amqp::Tls,
-    event::{KnownFrom, OriginKind},
-    flow::ProcessEnd,
     flow::{Earlier, SocketKind, Trigger},
+    model::{KnownFrom, OriginKind, ProcessEnd},
 };
 
 /// Ordinary ends, from every point of view: none of them may be more than info.
@@ -20,7 +19,7 @@ pub(super) fn routine() -> Vec<Row> {
     let stale = |routine| Reset {
         active: false,
         socket_kind: SocketKind::None,
-        trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x10 }),
+        trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(0x10) }),
         earlier: Some(Box::new(Earlier { id: "test-0".to_owned(), ago: Duration::from_millis(1), routine })),
         ..testing::reset()
     };
@@ -62,7 +61,7 @@ pub(super) fn routine() -> Vec<Row> {
         ("a segment after a reset that was told", stale(false), "stale_connection info"),
         (
             "a FIN for a connection long gone",
-            Reset { earlier: None, trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x11 }), ..stale(true) },
+            Reset { earlier: None, trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(0x11) }), ..stale(true) },
             "stale_connection info",
         ),
     ]
@@ -73,7 +72,7 @@ fn ordinary_ends_are_info() {
     check(routine());
     for (name, reset, _) in routine() {
         let severity = attribute(&reset).severity;
-        assert_eq!(severity, crate::event::Severity::Info, "{name}");
+        assert_eq!(severity, crate::model::Severity::Info, "{name}");
     }
 }
 
@@ -82,8 +81,12 @@ fn what_looks_like_an_ordinary_end_and_is_none() {
     let unused = Reset { tcp: Some(TcpFacts::default()), ..broker_closes(None) };
     let half_used = TcpFacts { bytes_received: 8, ..TcpFacts::default() };
     let fin_received = SocketFacts { owned: true, linger_zero: true, fin_received: true, ..SocketFacts::default() };
-    let stale =
-        Reset { active: false, socket_kind: SocketKind::None, trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x10 }), ..testing::reset() };
+    let stale = Reset {
+        active: false,
+        socket_kind: SocketKind::None,
+        trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(0x10) }),
+        ..testing::reset()
+    };
     let signed = convict(bare_answer(61, seconds(1), false));
     let one_sided = Conversation { followed_peer: false, ..open() };
     check([

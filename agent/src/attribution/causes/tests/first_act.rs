@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    event::{Effect, KnownFrom, OriginKind},
-    flow::{Act, FirstAct, Leg, ProcessEnd, SocketKind, Trigger, idle::Learnt},
+    flow::{Act, FirstAct, Leg, SocketKind, Trigger, idle::Learnt},
+    model::{Effect, KnownFrom, OriginKind, ProcessEnd},
 };
 
 const CLOSE: Act = Act::LocalClose { shutdown: false };
@@ -28,13 +28,13 @@ fn ended(role: Role, act: Act, silence_ms: u64, amqp: Option<Conversation>) -> R
 }
 
 /// The same, and a segment with these flags met the dead end later.
-fn answered(ended: Reset, flags: u8) -> Reset {
+fn answered(ended: Reset, flags: u16) -> Reset {
     Reset {
         ended: false,
         direction: Direction::Sent,
         socket_kind: SocketKind::TimeWait,
         state: None,
-        trigger: Some(Trigger { seq: 1, ack: 1, flags }),
+        trigger: Some(Trigger { seq: 1, ack: 1, flags: Flags(flags) }),
         boottime_ns: ended.boottime_ns + 1_500_000_000,
         ..ended
     }
@@ -83,8 +83,8 @@ fn with_process(reset: Reset, name: &str) -> Reset {
     Reset { process: Some((Arc::new(crate::attribution::tests::sent::process(name)), KnownFrom::Close)), ..reset }
 }
 
-const PSH: u8 = 0x18;
-const FIN: u8 = 0x11;
+const PSH: u16 = 0x18;
+const FIN: u16 = 0x11;
 
 #[test]
 fn who_closed_while_amqp_was_open_is_named() {

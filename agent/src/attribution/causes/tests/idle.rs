@@ -1,5 +1,5 @@
 use super::*;
-use crate::{event::OriginKind, flow::idle::Learnt};
+use crate::{flow::idle::Learnt, model::OriginKind};
 
 /// A bare answer to the first segment after so much silence, on a conversation with this heartbeat.
 fn cut(heartbeat: Option<u16>, silence: u64, ttl: u8) -> Reset {

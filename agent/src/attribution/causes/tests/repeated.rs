@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     attribution::Memory,
-    event::{PatternId, Severity},
     flow::{SocketKind, Trigger},
+    model::{PatternId, Severity},
 };
 
 /// The same reset, so many milliseconds after the start, on a connection of its own.
@@ -50,7 +50,7 @@ fn a_late_segment_belongs_to_the_reset_before() {
         let answer = Reset {
             active: false,
             socket_kind: SocketKind::None,
-            trigger: Some(Trigger { seq: 1, ack: 2, flags: 0x10 }),
+            trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(0x10) }),
             ..testing::reset()
         };
         let tuple = at(0, testing::reset()).tuple;

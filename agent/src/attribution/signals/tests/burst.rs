@@ -3,7 +3,8 @@
 use super::{super::burst, check};
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{Flags, Ring, Segment, Wire},
+    flow::wire::{Ring, Segment, Wire},
+    model::Flags,
 };
 
 /// A RST, and another one before it that differs so from it.

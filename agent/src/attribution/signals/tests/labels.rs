@@ -4,7 +4,8 @@
 use super::{super::stack, check};
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{Flags, IpIds, Segment, Wire},
+    flow::wire::{IpIds, Segment, Wire},
+    model::Flags,
 };
 
 const THEIRS: u32 = 0x4_5678;

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{Flags, PathTtl, Way, Wire},
+    flow::wire::{PathTtl, Way, Wire},
+    model::Flags,
     testing,
 };
 

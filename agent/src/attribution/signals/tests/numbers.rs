@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{Flags, Segment, Wire},
+    flow::wire::{Segment, Wire},
+    model::Flags,
 };
 
 /// A bare answer, changed. The peer's initial number is 6999, this host's IP-IDs are 500.

@@ -3,7 +3,8 @@
 use super::{super::path, check};
 use crate::{
     attribution::tests::linux::{ACK, RST},
-    flow::wire::{End, Flags, Segment, Wire, WireFlow},
+    flow::wire::{End, Segment, Wire, WireFlow},
+    model::Flags,
 };
 
 /// What a RST may look like.

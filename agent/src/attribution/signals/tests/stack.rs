@@ -4,7 +4,8 @@
 use super::{super::stack, ask};
 use crate::{
     attribution::tests::linux::{ACK, Linux, MS, RST},
-    flow::wire::{Flags, IpIds, Timestamps, VendorText, Wire},
+    flow::wire::{IpIds, Timestamps, VendorText, Wire},
+    model::Flags,
 };
 
 /// A case: its name, the wire, and what must be remarked: each ratio, and how its sentence begins.

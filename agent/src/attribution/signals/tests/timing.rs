@@ -8,11 +8,8 @@ use super::{
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, MS, PSH, RST},
-    flow::{
-        Reset, SocketFacts, TcpFacts, TcpState,
-        idle::Learnt,
-        wire::{Flags, Wire},
-    },
+    flow::{Reset, SocketFacts, TcpFacts, idle::Learnt, wire::Wire},
+    model::{Flags, TcpState},
 };
 
 /// A connection with round trips of 20 ms on which this host, after a pause, said something so long

@@ -3,8 +3,8 @@
 use super::judge;
 use crate::{
     attribution::tests::linux::Linux,
-    event::OriginKind,
     flow::wire::{IpIds, Segment, Wire},
+    model::OriginKind,
 };
 
 /// An abort of the peer's without its timestamp, five packets after the handshake.

@@ -6,8 +6,8 @@ use crate::{
         attribute,
         tests::linux::{Linux, PSH, RTT},
     },
-    event::OriginKind,
     flow::wire::{End, PathTtl, Segment, Way, Wire, WireFlow},
+    model::OriginKind,
 };
 
 const GATEWAY: [u8; 4] = [10, 0, 0, 1];
@@ -98,11 +98,11 @@ fn what_comes_from_where_the_handshake_came_from_is_the_peers() {
 fn a_refusal_that_passed_no_router_is_not_laid_to_the_peer() {
     let it = Linux::new(61, 0);
     for (ttl, kind) in [(61, OriginKind::RemotePeer), (64, OriginKind::Unknown)] {
-        let rst = Segment { seq: 0, ack: 77, flags: crate::flow::wire::Flags(super::RST | super::ACK), ..it.answer(ttl) };
+        let rst = Segment { seq: 0, ack: 77, flags: crate::model::Flags(super::RST | super::ACK), ..it.answer(ttl) };
         let mut wire = WireFlow::default().reset(&rst, End::Second, None);
         wire.receiver.end_seq = Some(77);
         wire.way = Some(routed());
-        let verdict = attribute(&crate::flow::Reset { state: Some(crate::flow::TcpState::SynSent), ..reset(wire) });
+        let verdict = attribute(&crate::flow::Reset { state: Some(crate::model::TcpState::SynSent), ..reset(wire) });
         assert_eq!(verdict.origin.kind, kind, "TTL {ttl}: {verdict:#?}");
     }
 }

@@ -1,0 +1,116 @@
+//! Looking up what was said on a connection that was reset.
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
+};
+use rstblame_abi::{
+    conversation::{ChannelError, Spoken, method},
+    flow::{FlowKey, HANDSHAKE_TAKEN, Handshake, direction},
+    flow_table::Table,
+};
+
+use super::{
+    armed::take,
+    decode::{
+        conversation::{Direction, Jiffies, conversation},
+        key,
+    },
+    error::KernelError,
+    flows::Flows,
+};
+use crate::{
+    amqp::Conversation,
+    flow::{Reset, SocketKind},
+    model::Tuple,
+};
+
+/// Resets without a connection of their own, a second, for which it is looked up: a flood of
+/// refused connections has nothing to tell.
+const STRAY_LOOKUPS: u32 = 1000;
+
+/// By how much the first byte may seem to come before the handshake was finished: the end of a
+/// handshake is noted by another program.
+const SLACK_NS: u64 = 1_000_000_000;
+
+/// The maps of the kernel side that tell.
+pub struct Talk {
+    spoken: HashMap<MapData, FlowKey, Spoken>,
+    channel_errors: HashMap<MapData, FlowKey, ChannelError>,
+    flows: Flows,
+    handshakes: HashMap<MapData, FlowKey, Handshake>,
+    /// The second of the last stray lookup, and how many there were in it.
+    strays: (u64, u32),
+}
+
+impl Talk {
+    /// Takes the maps, of which that of flows is a table of this form.
+    ///
+    /// # Errors
+    ///
+    /// When the object has none such.
+    pub fn new(ebpf: &mut Ebpf, table: Table) -> Result<Self, KernelError> {
+        Ok(Self {
+            spoken: HashMap::try_from(take(ebpf, "SPOKEN")?).map_err(|error| KernelError::map("SPOKEN", error))?,
+            channel_errors: HashMap::try_from(take(ebpf, "CHANNEL_ERRORS")?).map_err(|error| KernelError::map("CHANNEL_ERRORS", error))?,
+            flows: Flows::new(ebpf, table)?,
+            handshakes: HashMap::try_from(take(ebpf, "HANDSHAKES")?).map_err(|error| KernelError::map("HANDSHAKES", error))?,
+            strays: (0, 0),
+        })
+    }
+
+    /// What was said on the connection of a reset.
+    pub fn of(&mut self, reset: &Reset, clock: &Jiffies) -> Option<Conversation> {
+        if reset.socket_kind != SocketKind::Connection && !self.may_stray(reset.boottime_ns) {
+            return None;
+        }
+        let [peer, local] = self.directions(reset.tuple, reset.netns.unwrap_or(0));
+        // Not that of an earlier connection with the same addresses and ports, nor of a later one.
+        let age_ns = reset.connection.as_ref().and_then(|connection| connection.age).map_or(u128::MAX, |age| age.as_nanos());
+        let since = reset.boottime_ns.saturating_sub(u64::try_from(age_ns).unwrap_or(u64::MAX)).saturating_sub(SLACK_NS);
+        let same = |direction: Direction| match direction.said {
+            Some(said) if !(since..=reset.boottime_ns).contains(&said.began_ns) => Direction::default(),
+            _ => direction,
+        };
+        conversation(&same(local), &same(peer), reset.role, clock)
+    }
+
+    /// What arrived of a connection, and what left.
+    pub fn directions(&self, tuple: Tuple, netns: u32) -> [Direction; 2] {
+        let said = [direction::IN, direction::OUT].map(|direction| {
+            let key = key(tuple, direction, netns);
+            (key, self.spoken.get(&key, 0).ok())
+        });
+        if said.iter().all(|(_, said)| said.is_none()) {
+            return [Direction::default(); 2];
+        }
+        said.map(|(key, said)| {
+            let failed = said.is_some_and(|said| said.methods & method::CHANNEL_CLOSE != 0);
+            let channel_error = failed.then(|| self.channel_errors.get(&key, 0).ok()).flatten();
+            Direction { flow: self.flows.get(&key), said, channel_error }
+        })
+    }
+
+    /// Handshakes that the tap remembers and of which no connection was begun yet.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn waiting_handshakes(&self) -> Result<u64, KernelError> {
+        let mut waiting = 0;
+        for entry in &self.handshakes {
+            let (_, handshake) = entry.map_err(|error| KernelError::map("HANDSHAKES", error))?;
+            waiting += u64::from(handshake.bits & HANDSHAKE_TAKEN == 0);
+        }
+        Ok(waiting)
+    }
+
+    fn may_stray(&mut self, now_ns: u64) -> bool {
+        let second = now_ns / 1_000_000_000;
+        if self.strays.0 != second {
+            self.strays = (second, 0);
+        }
+        self.strays.1 += 1;
+        self.strays.1 <= STRAY_LOOKUPS
+    }
+}
