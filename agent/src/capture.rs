@@ -17,7 +17,7 @@ pub use crate::join::owner_filter::OwnerFilter;
 use crate::{
     cli::{self, BtfSource, CaptureArgs, ConfigArgs, FloodArgs, KernelArgs, Switch},
     config::Config,
-    event::{Event, Filter, Host, Kernel, Privileges, SCHEMA, Started},
+    event::{Event, Filter, Host, Kernel, SCHEMA, Started},
     flow::configured::KnownMiddlebox,
     host::{
         self,
@@ -27,7 +27,7 @@ use crate::{
     join::owners::Snapshot,
     kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, packet_tap::Extras},
     limits, log,
-    model::ports::PortSet,
+    model::{Privileges, ports::PortSet},
     output::{
         Format, OutputError,
         sink::{self, Fsync, Opened, Sinks, Target},

@@ -5,7 +5,6 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    explain,
     flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
     kernel::{Budgets, floods, hooks::Ladder},
@@ -169,6 +168,17 @@ pub struct PcapArgs {
     pub format: Option<Format>,
 }
 
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ExplainFormat {
+    /// One object a report.
+    Json,
+    /// The log's lines with the answer under them.
+    Pretty,
+    /// One row a report, for spreadsheets; the first names the columns.
+    Csv,
+}
+
 /// The broker's log, and the events of the agent that ran at the time.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -184,7 +194,7 @@ pub struct ExplainArgs {
     pub events: Vec<PathBuf>,
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
-    pub format: Option<explain::Format>,
+    pub format: Option<ExplainFormat>,
 }
 
 /// What to do when there are too many resets.

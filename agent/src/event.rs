@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::model::{CauseId, Coverage, OriginKind};
+use crate::model::{CauseId, Coverage, OriginKind, Privileges};
 
 mod amqp;
 pub mod build;
@@ -93,22 +93,6 @@ pub struct Started {
     /// What the agent may still do; absent for a capture, which has what it was started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privileges: Option<Privileges>,
-}
-
-/// What an armed daemon may still do, and how it is confined.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Privileges {
-    /// Effective user id.
-    pub uid: u32,
-    /// The capabilities in effect, of those that the agent has a use for.
-    pub capabilities: Vec<String>,
-    /// Whether no program that it might start can have more (`PR_SET_NO_NEW_PRIVS`).
-    pub no_new_privs: bool,
-    /// Whether system calls are filtered, by the agent or by who started it.
-    pub seccomp: bool,
-    /// What was to be given up and could not be.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<String>,
 }
 
 /// What is watched from here on.

@@ -81,10 +81,11 @@ use rstblame_abi::conversation::first_bytes;
 
 use super::{
     Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls,
-    direction::{Direction, Malformed, Parsed},
+    direction::Direction,
     frame::{self, Frame},
     method::{ChannelClose as ChannelClosed, Method},
     tls::{self, Record},
+    unit::{Malformed, Parsed},
 };
 use crate::model::Role;
 

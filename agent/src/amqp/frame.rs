@@ -3,8 +3,8 @@
 use rstblame_abi::conversation::may_be_close;
 
 use super::{
-    direction::{Malformed, Parsed},
     method::{self, ChannelClose, Method},
+    unit::{Malformed, Parsed},
 };
 
 /// Type, channel, size.

@@ -4,7 +4,7 @@
 
 use rstblame_abi::conversation::{CHANNEL_CLOSE, is_success};
 
-use super::direction::{FRAME_END, Malformed, Parsed};
+use super::unit::{FRAME_END, Malformed, Parsed};
 use crate::text::clean_bytes;
 
 /// The class `connection`.

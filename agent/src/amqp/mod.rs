@@ -11,6 +11,7 @@ mod method;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+mod unit;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! TLS records by their headers (RFC 8446, section 5.1): type, version, length. What they hold is
 //! not looked at.
 
-use super::direction::{Malformed, Parsed};
+use super::unit::{Malformed, Parsed};
 
 /// Type, version, length.
 const HEAD: usize = 5;

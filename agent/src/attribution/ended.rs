@@ -1,10 +1,9 @@
 //! Connections that ended without a RST: whoever acted first ended them.
 
 use super::{
-    Origin, SEEN_HERE, Verdict,
+    EITHER, Origin, SEEN_HERE, Verdict,
     causes::{self, Source},
     evidence,
-    received::EITHER,
 };
 use crate::{
     flow::{Act, Reset},

@@ -30,7 +30,7 @@ pub fn first_act(reset: &Reset) -> Option<Evidence> {
         Act::TimedOut(_) => ("this kernel gave the connection up".to_owned(), OriginKind::LocalHost),
         Act::ConnectTimedOut(_) => ("this kernel gave up to open the connection".to_owned(), OriginKind::LocalHost),
     };
-    let before = if reset.ended { String::new() } else { format!(" {} ms before the RST", first.before(reset).as_millis()) };
+    let before = if reset.ended { String::new() } else { format!(" {} ms before the RST", first.before(reset.boottime_ns).as_millis()) };
     let silent = first.silence.map_or_else(String::new, |silence| format!(", after {:.1} s without payload", silence.as_secs_f64()));
     Some(evidence("first_act", points_to, Strength::Proof, format!("{who}{before}{silent}")))
 }

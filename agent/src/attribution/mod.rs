@@ -24,13 +24,16 @@ mod wire;
 use std::net::IpAddr;
 
 pub use memory::Memory;
-pub use signals::path::fresh;
+pub use signals::ttl::fresh;
 
 use crate::{
     amqp::Conversation,
     flow::{Act, Reset},
     model::{CauseId, Direction, Effect, Evidence, OriginKind, Pattern, Role, Severity, Text},
 };
+
+/// Who there is when it was not this host.
+const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
 
 /// What became of one reset under examination.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,8 +123,8 @@ fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
         // broker should be is so as well as not: RabbitMQ ends by RST.
         CauseId::PeerGone if peer_acted && (reset.ended || reset.direction == Direction::Sent) => {
             verdict.origin = match reset.role {
-                Role::Broker => Origin { possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) },
-                Role::Client => Origin::unknown(&received::EITHER),
+                Role::Broker => Origin { possible: EITHER.to_vec(), ..Origin::settled(OriginKind::RemotePeer, PEER) },
+                Role::Client => Origin::unknown(&EITHER),
             };
         }
         _ => {}
@@ -136,10 +139,10 @@ fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
 fn proxied(reset: &Reset, verdict: &Verdict) -> Origin {
     let sure = verdict.cause.confidence.unwrap_or(0.0);
     if sure < wire::ACCUSED {
-        return Origin::unknown(&received::EITHER);
+        return Origin::unknown(&EITHER);
     }
     let address = Some(reset.tuple.peer.ip());
-    Origin { address, possible: received::EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
+    Origin { address, possible: EITHER.to_vec(), ..Origin::settled(OriginKind::Middlebox, sure) }
 }
 
 /// The peer address belongs to a load balancer or proxy: what bears it was made by that, or by

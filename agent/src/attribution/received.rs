@@ -4,7 +4,7 @@
 //! carries no packet, so whether the peer made it or something between stays open here.
 
 use super::{
-    Cause, Origin, SEEN_HERE, Verdict,
+    Cause, EITHER, Origin, SEEN_HERE, Verdict,
     causes::{self, Source},
     evidence, wire,
 };
@@ -12,8 +12,6 @@ use crate::{
     flow::Reset,
     model::{Direction, Effect, OriginKind, Severity, TcpState},
 };
-
-pub(super) const EITHER: [OriginKind; 2] = [OriginKind::RemotePeer, OriginKind::Middlebox];
 
 pub(super) fn attribute(reset: &Reset) -> Verdict {
     let effect = match reset.state {

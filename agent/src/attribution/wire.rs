@@ -6,11 +6,10 @@ mod tests;
 use std::net::IpAddr;
 
 use super::{
-    Origin, Verdict,
+    EITHER, Origin, Verdict,
     causes::{self, Source, Testimony},
-    received::EITHER,
     shape::Shape,
-    signals::{Findings, Scene, path},
+    signals::{Findings, Scene, path, ttl},
 };
 use crate::{
     flow::{LocalKnown, Reset, wire::Wire},
@@ -75,7 +74,7 @@ fn origin(scene: &Scene, findings: &Findings, probability: f64) -> Origin {
         (origin.address, origin.name) = box_on_link(scene, findings);
         let copied = matches!(path::distance(scene.wire), path::Distance::Same);
         // Routers on the way back. What has passed none is the next hop.
-        origin.hops = (!copied).then(|| path::hops(scene.wire.rst.ttl).1.max(1)).filter(|hops| *hops < 40);
+        origin.hops = (!copied).then(|| ttl::hops(scene.wire.rst.ttl).1.max(1)).filter(|hops| *hops < 40);
     }
     origin
 }
@@ -94,7 +93,7 @@ fn box_on_link(scene: &Scene, findings: &Findings) -> (Option<IpAddr>, Option<St
     if tunnel.is_some() {
         return (tunnel, None);
     }
-    let made_there = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && path::fresh(rst.ttl);
+    let made_there = findings.find("passed_no_router").is_some() || findings.find("other_link_source").is_some() && ttl::fresh(rst.ttl);
     let way = scene.wire.way.as_ref().filter(|_| made_there);
     let own = translates(scene, findings).then(|| scene.reset.tuple.peer.ip());
     (way.and_then(|way| way.sender).or(own), way.and_then(|way| way.sender_name.clone()))

@@ -38,7 +38,7 @@ use crate::{
     join::{
         endings::Endings,
         owners::{Owners, Search, Snapshot},
-        packets::{Place, Wires},
+        packets::Wires,
         settle::Settle,
     },
     kernel::{
@@ -251,9 +251,9 @@ impl Session {
                 self.owners.name(&mut reset);
                 self.name_netns(&mut reset);
                 reset.amqp = self.armed.conversation(&reset, firing.jiffies).map(Box::new);
-                self.endings.reset(Place::of(&reset), &reset);
+                self.endings.reset(reset.key(), &reset);
                 if reset.direction == Direction::Received {
-                    self.wires.claim(Place::of(&reset), reset.tcp.as_ref(), reset.boottime_ns);
+                    self.wires.claim(reset.key(), reset.tcp.as_ref(), reset.boottime_ns);
                 }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
-use super::{ConfigError, read::nonempty, table::Table};
+use super::{ConfigError, table::Table, value::nonempty};
 use crate::{
     http::{Hosts, listen::Address},
     metrics::Limits,

@@ -10,6 +10,7 @@ mod sinks;
 mod table;
 #[cfg(test)]
 mod tests;
+mod value;
 mod write;
 
 use std::{
@@ -22,11 +23,11 @@ pub use error::ConfigError;
 pub use metrics::MetricsConfig;
 
 use crate::{
-    capture::OwnerFilter,
     cli::{self, BtfSource, ConfigArgs, FloodArgs, KernelArgs, Switch},
     files,
     flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
+    join::owner_filter::OwnerFilter,
     kernel::hooks::Ladder,
     log::Settings,
     model::ports::{PortRange, PortSet},

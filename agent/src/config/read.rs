@@ -1,10 +1,6 @@
 //! TOML into a [`Config`].
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use clap::ValueEnum as _;
 use ipnet::IpNet;
@@ -13,6 +9,7 @@ use toml::de::DeTable;
 use super::{
     Config, ConfigError, metrics, sinks,
     table::{Source, Table, Value},
+    value::{absolute, nonempty},
 };
 use crate::{
     cli::{BtfSource, Switch},
@@ -217,20 +214,4 @@ fn middleboxes(tables: Vec<Table<'_>>) -> Result<Vec<KnownMiddlebox>, ConfigErro
         known.push(middlebox);
     }
     Ok(known)
-}
-
-/// A string with something in it.
-pub(super) fn nonempty<'a>(value: &Value<'a>, hint: &str) -> Result<&'a str, ConfigError> {
-    match value.text(hint)? {
-        text if text.trim().is_empty() => Err(value.error(format!("an empty string; {hint}"))),
-        text => Ok(text),
-    }
-}
-
-/// A path that means the same wherever the daemon is started.
-pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, ConfigError> {
-    value.text_as("give an absolute path", |text| {
-        let path = PathBuf::from(text);
-        if path.is_absolute() && !text.contains('\0') { Ok(path) } else { Err("give an absolute path") }
-    })
 }

@@ -4,8 +4,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     ConfigError,
-    read::{absolute, nonempty},
     table::{Table, Value},
+    value::{absolute, nonempty},
 };
 use crate::{
     output::{

@@ -29,6 +29,7 @@ use std::{
     sync::mpsc::{SyncSender, sync_channel},
 };
 
+pub use crate::cli::ExplainFormat;
 pub use error::ExplainError;
 use jiff::tz::TimeZone;
 use join::Joiner;
@@ -37,7 +38,6 @@ pub use log::{LogReader, Report, Seen};
 pub use source::Decoder;
 use summary::Summary;
 use tail::Tail;
-pub use write::Format;
 
 use crate::cli::ExplainArgs;
 
@@ -57,7 +57,7 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 }
 
 fn explain(args: &ExplainArgs) -> Result<(), ExplainError> {
-    let format = args.format.unwrap_or(if io::stdout().is_terminal() { Format::Pretty } else { Format::Json });
+    let format = args.format.unwrap_or(if io::stdout().is_terminal() { ExplainFormat::Pretty } else { ExplainFormat::Json });
     // A host without a zone has UTC; a name in TZ that is not known would shift every time of the
     // log in silence.
     let zone = match TimeZone::try_system() {
@@ -84,13 +84,13 @@ struct Explainer<W> {
     joiner: Joiner,
     events: Vec<PathBuf>,
     out: W,
-    format: Format,
+    format: ExplainFormat,
     summary: Summary,
     unreadable: u64,
 }
 
 impl<W: Write> Explainer<W> {
-    fn new(out: W, format: Format, zone: TimeZone, events: Vec<PathBuf>) -> Self {
+    fn new(out: W, format: ExplainFormat, zone: TimeZone, events: Vec<PathBuf>) -> Self {
         Self {
             log: LogReader::new(zone.clone()),
             zone,
@@ -197,7 +197,7 @@ impl<W: Write> Explainer<W> {
             let names = self.events.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
             tracing::warn!(lines = self.unreadable, "lines of {names} are no events and were left out");
         }
-        if self.format == Format::Pretty {
+        if self.format == ExplainFormat::Pretty {
             writeln!(self.out, "\n{}", self.summary).and_then(|()| self.out.flush()).map_err(ExplainError::Write)
         } else {
             // Nobody may be listening.

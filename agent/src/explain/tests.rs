@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Explainer, Format};
+use super::Explainer;
 use crate::{
     attribution,
+    cli::ExplainFormat,
     event::{Event, LocalEnd, PeerEnd, build},
     flow::Reset,
     model::{Direction, Effect, Role, Tuple},
@@ -58,7 +59,7 @@ fn stopped(offset_ms: i64, lost: u64) -> String {
     .to_string()
 }
 
-fn explain(log: &[u8], events: &[u8], format: Format) -> String {
+fn explain(log: &[u8], events: &[u8], format: ExplainFormat) -> String {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, events).unwrap();
     let mut explainer = Explainer::new(Vec::new(), format, TimeZone::UTC, vec![file.path().to_owned()]);
@@ -69,7 +70,10 @@ fn explain(log: &[u8], events: &[u8], format: Format) -> String {
 }
 
 fn answers(log: &str, events: &[String]) -> Vec<Value> {
-    explain(log.as_bytes(), events.join("\n").as_bytes(), Format::Json).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    explain(log.as_bytes(), events.join("\n").as_bytes(), ExplainFormat::Json)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn answer(log: &str, events: &[String]) -> Value {
@@ -228,7 +232,7 @@ fn a_report_without_addresses_is_not_guessed_at() {
 #[test]
 fn for_people_the_log_stays_as_it_is() {
     let events = [started(-90_000, "5672"), rst("a", -3, Role::Broker, Effect::ConnectionReset), stopped(9_000, 0)].join("\n");
-    let text = explain(LOG.as_bytes(), events.as_bytes(), Format::Pretty);
+    let text = explain(LOG.as_bytes(), events.as_bytes(), ExplainFormat::Pretty);
     assert!(text.starts_with(LOG), "{text}");
     let answer: Vec<&str> = text.strip_prefix(LOG).unwrap().lines().collect();
     assert!(answer.len() <= 2 && answer.iter().all(|line| line.starts_with("    ")), "{text}");
@@ -339,7 +343,7 @@ fn host_names_are_joined_by_ports_that_say_enough() {
 fn a_table_has_a_row_a_report() {
     let log = LOG.replace("user: 'app'", "user: '\"a, b'");
     let events = [started(-90_000, "5672"), rst("a", -3, Role::Broker, Effect::ConnectionReset)].join("\n");
-    let table = explain(log.as_bytes(), events.as_bytes(), Format::Csv);
+    let table = explain(log.as_bytes(), events.as_bytes(), ExplainFormat::Csv);
     let rows: Vec<&str> = table.split_terminator("\r\n").collect();
     let [row] = rows.as_slice() else { unreachable!("{table}") };
     assert!(row.starts_with("2026-06-29T09:41:55.118Z,warning,amqp,client_closed_tcp,10.0.6.42:40122,10.0.4.21:5672,,reset,3,"), "{row}");
@@ -349,7 +353,7 @@ fn a_table_has_a_row_a_report() {
 fn a_log_of_something_else_is_said_to_be() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let read = |log: &str| {
-        let mut explainer = Explainer::new(Vec::new(), Format::Json, TimeZone::UTC, vec![file.path().to_owned()]);
+        let mut explainer = Explainer::new(Vec::new(), ExplainFormat::Json, TimeZone::UTC, vec![file.path().to_owned()]);
         explainer.file(Cursor::new(log.to_owned()), "other.log").map_err(|error| error.to_string())
     };
     let error = read("\n127.0.0.1 - - [20/Nov/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5\nmore\n").unwrap_err();
@@ -372,8 +376,8 @@ fn many_reports_keep_their_order() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(log in proptest::collection::vec(any::<u8>(), 0..200), events in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = explain(&log, &events, Format::Pretty);
-        let _ = explain(&[LOG.as_bytes(), &log].concat(), &[rst("a", 0, Role::Broker, Effect::Ignored).as_bytes(), &events].concat(), Format::Json);
+        let _ = explain(&log, &events, ExplainFormat::Pretty);
+        let _ = explain(&[LOG.as_bytes(), &log].concat(), &[rst("a", 0, Role::Broker, Effect::Ignored).as_bytes(), &events].concat(), ExplainFormat::Json);
     }
 
     #[test]
@@ -385,6 +389,6 @@ proptest! {
                 *byte = to;
             }
         }
-        let _ = explain(&log, &events, Format::Json);
+        let _ = explain(&log, &events, ExplainFormat::Json);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,18 +10,7 @@ use super::{
     log::{Reason, Report},
     record::{Found, Kind},
 };
-use crate::text::is_unsafe;
-
-/// How answers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One object a report.
-    Json,
-    /// The log's lines with the answer under them.
-    Pretty,
-    /// One row a report, for spreadsheets; the first names the columns.
-    Csv,
-}
+use crate::{cli::ExplainFormat, text::is_unsafe};
 
 /// One answer as JSON.
 #[derive(Serialize)]
@@ -95,8 +83,8 @@ const TYPICAL: usize = 1_024;
 /// # Errors
 ///
 /// That of writing.
-pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
-    if format == Format::Csv { row(out, &COLUMNS.map(str::to_owned)) } else { Ok(()) }
+pub fn begin(out: &mut impl Write, format: ExplainFormat) -> io::Result<()> {
+    if format == ExplainFormat::Csv { row(out, &COLUMNS.map(str::to_owned)) } else { Ok(()) }
 }
 
 /// Writes one answer.
@@ -104,12 +92,12 @@ pub fn begin(out: &mut impl Write, format: Format) -> io::Result<()> {
 /// # Errors
 ///
 /// That of writing.
-pub fn answer(out: &mut impl Write, format: Format, report: &Report, answer: &Answer) -> io::Result<()> {
+pub fn answer(out: &mut impl Write, format: ExplainFormat, report: &Report, answer: &Answer) -> io::Result<()> {
     let mut text = Vec::with_capacity(TYPICAL);
     match format {
-        Format::Pretty => pretty(&mut text, report, answer)?,
-        Format::Json => json(&mut text, report, answer)?,
-        Format::Csv => csv(&mut text, report, answer)?,
+        ExplainFormat::Pretty => pretty(&mut text, report, answer)?,
+        ExplainFormat::Json => json(&mut text, report, answer)?,
+        ExplainFormat::Csv => csv(&mut text, report, answer)?,
     }
     if text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
         return out.write_all(&text);

@@ -4,10 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rstblame_abi::errno;
 
-use super::{
-    idle::Learnt,
-    reset::{Reset, TcpFacts},
-};
+use super::idle::Learnt;
 use crate::{
     amqp::Conversation,
     host::process::ProcessFacts,
@@ -61,28 +58,9 @@ pub struct FirstAct {
 }
 
 impl FirstAct {
-    /// The first act that a record of an end tells of.
-    pub fn of(reset: &Reset, act: Act) -> Self {
-        Self {
-            id: reset.id.clone(),
-            told: false,
-            act,
-            at_ns: reset.boottime_ns,
-            silence: reset.tcp.as_ref().and_then(TcpFacts::quiet),
-            actor: reset
-                .remembered
-                .as_ref()
-                .filter(|(_, from)| act.is_local_close() && *from == KnownFrom::Close)
-                .map(|(task, _)| task.clone()),
-            process: reset.process.clone(),
-            amqp: reset.amqp.clone(),
-            learnt_idle: None,
-        }
-    }
-
-    /// How long before a reset of this host's it was.
-    pub fn before(&self, reset: &Reset) -> Duration {
-        Duration::from_nanos(reset.boottime_ns.saturating_sub(self.at_ns))
+    /// How long before a moment it was: `CLOCK_BOOTTIME`, ns.
+    pub const fn before(&self, at_ns: u64) -> Duration {
+        Duration::from_nanos(at_ns.saturating_sub(self.at_ns))
     }
 }
 

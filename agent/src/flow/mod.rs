@@ -2,6 +2,7 @@
 
 pub mod configured;
 pub mod ending;
+pub mod firing;
 pub mod flood;
 pub mod idle;
 pub mod machines;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     amqp::Conversation,
     host::process::ProcessFacts,
-    model::{Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
+    model::{ConnectionKey, Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
 };
 
 /// Why the kernel sent a RST, in its own words.
@@ -252,6 +252,30 @@ pub enum LocalKnown {
 }
 
 impl Reset {
+    /// What its connection is known by.
+    pub fn key(&self) -> ConnectionKey {
+        ConnectionKey { tuple: self.tuple, netns: self.netns.unwrap_or(0) }
+    }
+
+    /// The first act that a record of an end tells of.
+    pub fn first_act_as(&self, act: Act) -> FirstAct {
+        FirstAct {
+            id: self.id.clone(),
+            told: false,
+            act,
+            at_ns: self.boottime_ns,
+            silence: self.tcp.as_ref().and_then(TcpFacts::quiet),
+            actor: self
+                .remembered
+                .as_ref()
+                .filter(|(_, from)| act.is_local_close() && *from == KnownFrom::Close)
+                .map(|(task, _)| task.clone()),
+            process: self.process.clone(),
+            amqp: self.amqp.clone(),
+            learnt_idle: None,
+        }
+    }
+
     /// A reset of which nothing is known but when it happened, to which connection, and which way
     /// it went.
     pub const fn bare(id: String, timestamp: Timestamp, direction: Direction, tuple: Tuple, role: Role) -> Self {

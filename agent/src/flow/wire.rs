@@ -12,10 +12,10 @@ mod segment;
 mod side;
 #[cfg(test)]
 mod tests;
-mod way;
 
 use std::time::Duration;
 
+pub use crate::model::Route;
 pub use crate::model::{Flags, seq_after, seq_at_or_after};
 pub use after::After;
 use credible::Strangers;
@@ -24,7 +24,6 @@ pub use probes::Probes;
 pub use ring::Ring;
 pub use segment::{OptionKinds, Segment, Timestamps, VendorText, options};
 pub use side::{IpIds, PathTtl, Side, Timeline};
-pub use way::Way;
 
 /// RSTs of one connection that are remembered.
 pub const RSTS: usize = 4;
@@ -292,7 +291,7 @@ pub struct Wire {
     pub after: After,
     /// What the host's tables say of the way it came; `None` where nobody asked them, as for a
     /// capture.
-    pub way: Option<Way>,
+    pub way: Option<Route>,
 }
 
 impl Wire {

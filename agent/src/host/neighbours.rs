@@ -7,17 +7,21 @@
 //! <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/neighbour.h>. Nothing is sent
 //! on any link.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rustix::net::netdevice::index_to_name_inlined;
 
-use super::crew::{Crew, Questions};
-use super::netlink::{self, AF_INET, AF_INET6, NetlinkError, attributes, bytes_at, push_attribute, u16_at, u32_at};
-use crate::{flow::wire::Way, text::clean};
+use super::{
+    crew::{Crew, Questions},
+    netlink::{self, AF_INET, AF_INET6, NetlinkError, attributes, bytes_at, push_attribute, u16_at, u32_at},
+};
+use crate::{model::Route, text::clean};
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
@@ -71,10 +75,10 @@ const ASKING: (usize, usize) = (8, 128);
 pub struct Neighbours {
     sockets: HashMap<u32, Arc<OwnedFd>>,
     /// By namespace: one at a time, since the answers come by its one socket.
-    questions: Questions<Question, u32, Option<Way>>,
+    questions: Questions<Question, u32, Option<Route>>,
     /// Of the last request that was sent.
     sequence: u32,
-    answers: HashMap<Question, Option<Way>>,
+    answers: HashMap<Question, Option<Route>>,
     /// Since when `answers` are kept, and questions counted.
     since: Option<Instant>,
     asked: u32,
@@ -117,7 +121,7 @@ impl Neighbours {
 
     /// The answer, from memory if it is new enough. `None` where the tables cannot be read, or not
     /// soon, and where there were too many questions.
-    pub fn ask(&mut self, question: Question, now: Instant) -> Option<Way> {
+    pub fn ask(&mut self, question: Question, now: Instant) -> Option<Route> {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= HOLDS) {
             self.answers.clear();
             self.asked = 0;
@@ -150,7 +154,7 @@ impl Neighbours {
 
 /// Asks the tables of the socket's namespace, by requests with the sequence numbers `first` and the
 /// next. `None` without a route.
-fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Way>, NetlinkError> {
+fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Route>, NetlinkError> {
     let mut gateway = None;
     netlink::ask(socket, &route_request(question.local, question.peer, first), first, |kind, payload| {
         if kind == RTM_NEWROUTE {
@@ -174,7 +178,7 @@ fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Way>,
         })?;
     }
     let interface = index_to_name_inlined(socket, question.interface).ok().map(|name| clean(name.as_str()).into_owned());
-    Ok(gateway.map(|gateway| Way { gateway, sender, sender_name: None, interface }))
+    Ok(gateway.map(|gateway| Route { gateway, sender, sender_name: None, interface }))
 }
 
 fn is_link_local(address: IpAddr) -> bool {

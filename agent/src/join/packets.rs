@@ -7,26 +7,12 @@ use std::{
 
 use crate::{
     flow::{
-        reset::{Reset, TcpFacts},
+        reset::TcpFacts,
         wire::{Segment, Side, Silence, Wire, near},
     },
-    model::Tuple,
+    model::ConnectionKey,
     units::nanoseconds,
 };
-
-/// Where a packet belongs: connection and network namespace (0: not known).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    pub tuple: Tuple,
-    pub netns: u32,
-}
-
-impl Place {
-    /// Where the packets of a reset's connection belong.
-    pub fn of(reset: &Reset) -> Self {
-        Self { tuple: reset.tuple, netns: reset.netns.unwrap_or(0) }
-    }
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -46,13 +32,13 @@ struct Expected {
 /// What arrived, by connection.
 #[derive(Debug)]
 pub struct Wires {
-    entries: HashMap<Place, Entry>,
-    order: VecDeque<(u64, Place)>,
+    entries: HashMap<ConnectionKey, Entry>,
+    order: VecDeque<(u64, ConnectionKey)>,
     /// Sockets ended by a RST whose packet is still to come: since Linux 6.15 packet sockets of one
     /// namespace come after the protocols
     /// (<https://github.com/torvalds/linux/blob/v6.15/net/core/dev.c>, `__netif_receive_skb_core`).
-    expected: HashMap<Place, Expected>,
-    expected_order: VecDeque<(u64, Place)>,
+    expected: HashMap<ConnectionKey, Expected>,
+    expected_order: VecDeque<(u64, ConnectionKey)>,
     capacity: usize,
     window: Duration,
     evicted: u64,
@@ -74,7 +60,7 @@ impl Wires {
 
     /// Takes in a RST. One that ends nothing and is followed by another is remembered with that
     /// one.
-    pub fn arrived(&mut self, place: Place, mut wire: Box<Wire>) {
+    pub fn arrived(&mut self, place: ConnectionKey, mut wire: Box<Wire>) {
         let expected = self.expected.remove(&place);
         let claimed = expected.is_some();
         if let Some(tcp) = expected.and_then(|expected| expected.tcp) {
@@ -103,7 +89,7 @@ impl Wires {
     }
 
     /// Takes in a packet that arrived after a RST.
-    pub fn followed(&mut self, place: Place, segment: &Segment) {
+    pub fn followed(&mut self, place: ConnectionKey, segment: &Segment) {
         if let Some(known) = self.entries.get_mut(&place) {
             known.wire.follow(segment, true);
         }
@@ -112,7 +98,7 @@ impl Wires {
     /// A socket was ended by a RST; what the socket knows completes what the wire showed. Its
     /// packet may be the one that came last, or still be on its way here: it is expected for one
     /// window, since another connection may have the same ports later.
-    pub fn claim(&mut self, place: Place, tcp: Option<&TcpFacts>, at_ns: u64) {
+    pub fn claim(&mut self, place: ConnectionKey, tcp: Option<&TcpFacts>, at_ns: u64) {
         let exact = |wire: &Wire| tcp.is_none_or(|tcp| acceptable(wire, tcp));
         match self.entries.get_mut(&place) {
             Some(known) if exact(&known.wire) => {
@@ -137,14 +123,14 @@ impl Wires {
     }
 
     /// The wire of a reset that goes on.
-    pub fn take(&mut self, place: Place) -> Option<Box<Wire>> {
+    pub fn take(&mut self, place: ConnectionKey) -> Option<Box<Wire>> {
         self.entries.remove(&place).map(|entry| entry.wire)
     }
 
     /// The next RST whose window has passed by `now_ns` without a socket for it.
-    pub fn pop_unclaimed(&mut self, now_ns: u64) -> Option<(Place, Box<Wire>)> {
+    pub fn pop_unclaimed(&mut self, now_ns: u64) -> Option<(ConnectionKey, Box<Wire>)> {
         let window = nanoseconds(self.window);
-        let is_over = |(at, _): &(u64, Place)| at.saturating_add(window) <= now_ns;
+        let is_over = |(at, _): &(u64, ConnectionKey)| at.saturating_add(window) <= now_ns;
         while self.expected_order.front().is_some_and(is_over) {
             self.expect_no_more();
         }
@@ -234,7 +220,8 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{Place, Wires};
+    use super::Wires;
+    use crate::model::ConnectionKey;
     use crate::{
         flow::{
             TcpFacts,
@@ -246,8 +233,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn place() -> Place {
-        Place { tuple: testing::reset().tuple, netns: 1 }
+    fn place() -> ConnectionKey {
+        ConnectionKey { tuple: testing::reset().tuple, netns: 1 }
     }
 
     fn rst(seq: u32) -> Box<Wire> {

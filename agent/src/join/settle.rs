@@ -14,7 +14,10 @@ use std::{
 };
 
 use crate::{
-    flow::reset::{Pair, Reset},
+    flow::{
+        firing::Firing,
+        reset::{Pair, Reset},
+    },
     model::{Direction, Task, Tuple},
     units::nanoseconds,
 };
@@ -23,18 +26,6 @@ use crate::{
 /// softirq, or of one syscall that works its backlog off, apart. Also the longest time between the
 /// two ends of a reset on one host, which no wire separates.
 const ONE_PACKET: Duration = Duration::from_millis(20);
-
-/// What is needed to tell whether two firings are one reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Firing {
-    /// Identity of the socket; 0 without one.
-    pub sock: u64,
-    pub cpu: u32,
-    /// Jiffies, low 32 bits.
-    pub jiffies: u32,
-    /// The socket's receive side was shut down.
-    pub receive_side_shut: bool,
-}
 
 /// When a held reset goes on, and in which order.
 type Place = (u64, u64);
@@ -197,7 +188,8 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::{Firing, Settle};
+    use super::Settle;
+    use crate::flow::firing::Firing;
     use crate::{
         flow::{Reset, SocketKind},
         model::{Direction, Task, TcpState},

@@ -11,13 +11,13 @@ use rstblame_abi::{
 };
 
 use super::{
-    armed::take,
     decode::{
         conversation::{Direction, Jiffies, conversation},
         key,
     },
     error::KernelError,
     flows::Flows,
+    maps::take,
 };
 use crate::{
     amqp::Conversation,

@@ -23,11 +23,11 @@ use super::reasons::Reasons;
 use crate::{clock, model::ports::PortSet};
 use crate::{
     flow::{
-        Act, Connection, FirstAct, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger,
+        Act, Connection, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger,
+        firing::Firing,
         wire::{Segment, Wire},
     },
-    join::{packets::Place, settle::Firing},
-    model::{Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
+    model::{ConnectionKey, Direction, Flags, KnownFrom, ProcessEnd, Role, Task, TcpState, Tuple},
     text,
 };
 
@@ -69,9 +69,9 @@ pub enum Record {
     /// sent FIN.
     Closed(u64, Task),
     /// A RST arrived, whatever the kernel made of it.
-    Arrived(Place, Box<Wire>),
+    Arrived(ConnectionKey, Box<Wire>),
     /// A packet arrived on a connection that had a RST a moment ago.
-    Followed(Place, Box<Segment>),
+    Followed(ConnectionKey, Box<Segment>),
     /// A heartbeat: bytes of the ring buffer that waited to be read when it was written.
     Heartbeat(u64),
 }
@@ -133,12 +133,12 @@ impl Decoder {
             }
             kind::ARRIVED_RST => {
                 let record: ArrivedRst = read(bytes)?;
-                let place = Place { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
+                let place = ConnectionKey { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Arrived(place, Box::new(packet::wire(&record, self.jiffy))))
             }
             kind::FOLLOWED => {
                 let record: Followed = read(bytes)?;
-                let place = Place { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
+                let place = ConnectionKey { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
                 Ok(Record::Followed(place, Box::new(packet::segment(&record.packet))))
             }
             kind::HEARTBEAT => Ok(Record::Heartbeat(read::<Heartbeat>(bytes)?.unread)),
@@ -152,8 +152,8 @@ impl Decoder {
     }
 
     /// The reset that a RST without effect would have been.
-    pub fn ignored(&self, place: Place, wire: Box<Wire>) -> Reset {
-        let Place { tuple, netns } = place;
+    pub fn ignored(&self, place: ConnectionKey, wire: Box<Wire>) -> Reset {
+        let ConnectionKey { tuple, netns } = place;
         let at_ns = wire.rst.time_ns;
         let id = self.id(at_ns, "w");
         Reset {
@@ -244,7 +244,7 @@ impl Decoder {
         reset.closed_first = false;
         reset.state = before;
         reset.ended = true;
-        reset.first_act = Some(Arc::new(FirstAct::of(&reset, act)));
+        reset.first_act = Some(Arc::new(reset.first_act_as(act)));
         Ok(Record::Ending(reset, record.jiffies))
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use aya::{EbpfError, maps::MapError};
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
 use thiserror::Error;
 
 use crate::model::ports::PortError;
@@ -79,4 +79,16 @@ pub fn first_line(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     text.chars().take(LONGEST).collect()
+}
+
+/// The error in one line, with the missing capability named where that is what it means.
+pub fn explain(error: &ProgramError) -> String {
+    let text = first_line(error);
+    let code = match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    // EPERM is a want of privilege; EACCES and the rest are the verifier's own verdict.
+    if code == Some(libc::EPERM) { format!("missing CAP_BPF or CAP_PERFMON ({text})") } else { text }
 }

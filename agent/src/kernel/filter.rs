@@ -7,10 +7,7 @@ use aya::{
 };
 use rstblame_abi::{Config, config_flag, port_filter::Watch};
 
-use super::{
-    armed::{Budgets, open},
-    error::KernelError,
-};
+use super::{error::KernelError, maps::open, options::Budgets};
 use crate::model::ports::PortSet;
 
 /// Sets the filter. `netns`: inode numbers of the watched namespaces; `None` for all.

@@ -14,10 +14,7 @@ use rstblame_abi::{
     rate_limit::{Budget, Counted, Flood, FloodKey, class},
 };
 
-use super::{
-    armed::{Budgets, take},
-    error::KernelError,
-};
+use super::{error::KernelError, maps::take, options::Budgets};
 use crate::{flow::flood::Place, model::Role};
 
 /// Seconds after which a key of which nothing came is forgotten, so that there is room for others.

@@ -11,7 +11,7 @@ use rstblame_abi::{
     flow_table::{Place, Set, Slot, Table, WAYS},
 };
 
-use super::{armed::take, error::KernelError};
+use super::{error::KernelError, maps::take};
 
 /// A table for so many directions, with random numbers of its own.
 pub fn table(directions: u32) -> Table {

@@ -10,7 +10,7 @@ use aya::{
 };
 
 use super::{
-    error::first_line,
+    error::explain,
     liveness::{self, HookState, Link},
     tracefs::{Format, FormatError},
     verify::{Load, Verified},
@@ -219,18 +219,6 @@ pub fn detach(ebpf: &mut Ebpf, program: &str) -> Result<(), ProgramError> {
         Some(Program::TracePoint(program)) => program.unload(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
-}
-
-/// The error in one line, with the missing capability named where that is what it means.
-pub fn explain(error: &ProgramError) -> String {
-    let text = first_line(error);
-    let code = match error {
-        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    };
-    // EPERM is a want of privilege; EACCES and the rest are the verifier's own verdict.
-    if code == Some(libc::EPERM) { format!("missing CAP_BPF or CAP_PERFMON ({text})") } else { text }
 }
 
 /// Firings that the kernel skipped because the program was already running on that CPU, from the

@@ -6,10 +6,10 @@ use aya::Btf as AyaBtf;
 use rstblame_abi::{ABSENT, Layout, RecordFormat};
 
 use super::{
-    armed::ArmOptions,
     btf::{Btf, Param},
     hooks::{self, Attached, Hook},
     layout,
+    options::ArmOptions,
     reasons::Reasons,
     tracefs::{Format, FormatError, tracefs_root},
 };

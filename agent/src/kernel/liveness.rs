@@ -13,7 +13,10 @@ use aya::{
     programs::{Program, SocketFilter, TestRun as _, TestRunOptions},
 };
 
-use super::{error::first_line, hooks::explain, packet_tap::program};
+use super::{
+    error::{explain, first_line},
+    packet_tap::program,
+};
 
 /// The program that writes a heartbeat.
 const HEARTBEAT: &str = "heartbeat";

@@ -1,6 +1,5 @@
 //! The running kernel: load, attach, layouts, ring, coverage. Knows nothing of JSON or verdicts.
 
-pub mod armed;
 pub mod btf;
 pub mod conversations;
 pub mod decode;
@@ -15,14 +14,19 @@ pub mod hooks;
 mod kernel_info;
 pub mod layout;
 pub mod liveness;
-mod loader;
+mod load;
+pub mod maps;
 pub mod memlock;
+pub mod options;
 pub mod packet_tap;
 pub mod probe;
+pub mod probes;
 pub mod reasons;
 pub mod test_run;
 pub mod tracefs;
 mod verify;
 
-pub use armed::{ArmOptions, Armed, Budgets, Counters};
 pub use error::KernelError;
+pub use maps::Counters;
+pub use options::{ArmOptions, Budgets};
+pub use probes::Armed;

@@ -122,7 +122,7 @@ impl Tap {
         ARRIVING.iter().try_for_each(|(name, _)| load(ebpf, name))?;
         let followers = if extras.amqp { follow(ebpf, &mut load) } else { Err("turned off by --amqp off".to_owned()) };
         let egress = if extras.egress {
-            load(ebpf, EGRESS).map_err(|error| super::hooks::explain(&error))
+            load(ebpf, EGRESS).map_err(|error| super::error::explain(&error))
         } else {
             Err("turned off by --egress off".to_owned())
         };
@@ -307,7 +307,7 @@ fn follow(ebpf: &mut Ebpf, load: &mut impl FnMut(&mut Ebpf, &str) -> Result<(), 
     if preempts_softirqs() {
         return Err("not on a kernel with PREEMPT_RT".to_owned());
     }
-    let explain = |error: &ProgramError| super::hooks::explain(error);
+    let explain = |error: &ProgramError| super::error::explain(error);
     load(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
     let follower = program(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
     let fd = follower.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(|error| explain(&error))?;

@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use aya::maps::RingBuf;
 
 use super::{
-    armed::{ArmOptions, load, ring_size, take},
     error::{KernelError, first_line},
     flows,
     hooks::{self, Hook, Ladder},
     kernel_info::{Knowledge, coverage},
+    load::load,
+    maps::take,
+    options::ArmOptions,
     verify::Verified,
 };
 use crate::model::Coverage;
@@ -51,7 +53,7 @@ pub fn probe(options: &ArmOptions) -> Probe {
 }
 
 fn programs(options: &ArmOptions, knowledge: &Knowledge) -> Result<Programs, KernelError> {
-    let mut ebpf = load(options, ring_size(options)?, knowledge, &flows::table(options.max_connections))?;
+    let mut ebpf = load(options, options.ring_size()?, knowledge, &flows::table(options.max_connections))?;
     let mut rungs = Vec::new();
     for hook in hooks::ALL {
         let format = knowledge.format(hook);

@@ -9,12 +9,13 @@ use aya::{
 use thiserror::Error;
 
 use super::{
-    armed::{self, ArmOptions},
     conversations::Talk,
     decode::conversation::{Jiffies, conversation},
     error::{KernelError, first_line},
     filter, flows,
     kernel_info::Knowledge,
+    load, maps,
+    options::ArmOptions,
     packet_tap::{Tap, program},
     verify::Verified,
 };
@@ -56,14 +57,14 @@ impl DryRun {
     pub fn new(options: &ArmOptions) -> Result<Self, DryError> {
         let knowledge = Knowledge::gather(options);
         let table = flows::table(options.max_connections);
-        let mut ebpf = armed::load(options, armed::ring_size(options)?, &knowledge, &table)?;
+        let mut ebpf = load::load(options, options.ring_size()?, &knowledge, &table)?;
         filter::set(&mut ebpf, &options.ports, options.netns.as_deref(), options.budgets)?;
         let tap = Tap::load(&mut ebpf, options.extras, &mut Verified::default())?;
         if options.extras.amqp {
             tap.amqp().map_err(|error| DryError::Run(error.to_owned()))?;
         }
         let talk = Talk::new(&mut ebpf, table)?;
-        let ring = RingBuf::try_from(armed::take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
+        let ring = RingBuf::try_from(maps::take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         Ok(Self { ebpf, _tap: tap, talk, ring })
     }
 

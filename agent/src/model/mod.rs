@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 
 mod cause;
+mod connection_key;
 mod coverage;
 mod evidence;
 mod flags;
 pub mod ports;
+mod privileges;
 mod role;
+mod route;
 mod sequence;
 mod task;
 pub mod tcp_state;
@@ -18,10 +21,13 @@ mod token;
 mod tuple;
 
 pub use cause::{CauseId, Direction, Effect, OriginKind, Severity};
+pub use connection_key::ConnectionKey;
 pub use coverage::{Coverage, CoverageState};
 pub use evidence::{Evidence, KnownFrom, Pattern, PatternId, Strength};
 pub use flags::Flags;
+pub use privileges::Privileges;
 pub use role::Role;
+pub use route::Route;
 pub use sequence::{seq_after, seq_at_or_after};
 pub use task::{ProcessEnd, Task};
 pub use tcp_state::TcpState;

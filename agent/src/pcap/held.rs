@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{local::Votes, table::Key};
+use super::{key::Key, local::Votes};
 use crate::{
     amqp::Conversation,
     flow::{

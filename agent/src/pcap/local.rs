@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::{reader::FrameDirection, table::Key};
+use super::{key::Key, reader::FrameDirection};
 use crate::{
     attribution::fresh,
     flow::{

@@ -6,6 +6,7 @@
 mod amqp;
 mod error;
 mod held;
+mod key;
 mod local;
 mod packet;
 mod reader;
@@ -26,12 +27,13 @@ use std::{
 pub use error::PcapError;
 use held::{Case, Held};
 use jiff::Timestamp;
+use key::Key;
 use local::Addresses;
 pub use packet::{Packet, Skip, parse};
 use reader::Reader;
 pub use reader::{Frame, FrameDirection};
 use source::Source;
-use table::{Key, Table};
+use table::Table;
 
 use crate::{
     attribution::{Memory, fresh},

@@ -1,35 +1,9 @@
 //! The connections of a capture that are remembered: bounded, the longest unused one goes first.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
-use super::{amqp::Spoken, local::Votes};
-use crate::flow::wire::{End, RSTS, Ring, WireFlow};
-
-/// The two ends of a connection, the lower address first, whichever sent first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub first: SocketAddr,
-    pub second: SocketAddr,
-}
-
-impl Key {
-    /// The key, and which end `source` is.
-    pub fn of(source: SocketAddr, destination: SocketAddr) -> (Self, End) {
-        if source <= destination {
-            (Self { first: source, second: destination }, End::First)
-        } else {
-            (Self { first: destination, second: source }, End::Second)
-        }
-    }
-
-    /// The address of one end.
-    pub const fn address(&self, end: End) -> SocketAddr {
-        match end {
-            End::First => self.first,
-            End::Second => self.second,
-        }
-    }
-}
+use super::{amqp::Spoken, key::Key, local::Votes};
+use crate::flow::wire::{RSTS, Ring, WireFlow};
 
 /// What is remembered of a connection.
 #[derive(Debug, Default)]
@@ -144,11 +118,13 @@ impl Table {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use crate::flow::wire::End;
     use std::net::SocketAddr;
 
     use proptest::prelude::*;
 
-    use super::{End, Key, Table};
+    use super::Table;
+    use crate::pcap::key::Key;
     use crate::{flow::wire::Segment, model::Flags};
 
     fn key(port: u16) -> Key {

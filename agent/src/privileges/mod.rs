@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use coverage::coverage;
 pub use user::{become_user, leave_root};
 
-use crate::event::Privileges;
+use crate::model::Privileges;
 
 /// `[privileges]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

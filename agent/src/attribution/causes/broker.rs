@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, channel, talk::points_to};
+use super::{
+    Candidate, Facts,
+    amqp::{points_to, shown},
+    channel,
+};
 use crate::{
     amqp::Close,
     attribution::{evidence::evidence, kernel_path::Path},
-    model::{CauseId, Strength, Text},
+    model::{CauseId, Strength},
 };
 
 /// connection-forced (AMQP 0-9-1, section 1.3).
@@ -99,11 +103,6 @@ pub fn alarm(facts: &Facts) -> Option<Candidate> {
             )
             .because([evidence("amqp_blocked", points_to(facts.broker()), Strength::Strong, seen)]),
     )
-}
-
-/// The text, or the name the specification gives to the code.
-pub fn shown(text: &str, name: &'static str) -> Text {
-    if text.is_empty() { name.into() } else { format!("{text:?}").into() }
 }
 
 /// Name (AMQP 0-9-1, section 1.3) and remedy of a code that closes connections.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, broker::shown};
+use super::{Candidate, Facts, amqp::shown};
 use crate::{
     amqp::{ChannelClose, Close},
     model::CauseId,

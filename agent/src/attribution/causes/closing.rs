@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Candidate, Facts, Source,
-    talk::{owner_is_beam, subject},
+    amqp::{owner_is_beam, subject},
 };
 use crate::{
     amqp::Phase,

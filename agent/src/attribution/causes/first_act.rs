@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{
     Candidate, Facts, Source,
+    amqp::{owner_is_beam, points_to, subject},
+    confidence::{self, hundredths, weighed},
     idle::{LONGEST_HEARTBEAT, SHORTEST, default_of, heartbeat_evidence, heartbeats, keep_busy, repeated, unnamed_proxy},
-    talk::{owner_is_beam, points_to, subject},
 };
 use crate::{
     amqp::{Conversation, Phase, Protocol, Side},
@@ -18,52 +19,6 @@ use crate::{
 /// By how much the silences of two legs of a proxy may differ: a request on one is passed to the
 /// other at once.
 const LEGS_ALIKE: Duration = Duration::from_millis(1500);
-
-/// A timer fires this much late, at most, where nothing is overloaded. One that people set is a
-/// whole number of seconds.
-const LATE: Duration = Duration::from_millis(60);
-
-/// How sure an idle timeout is, from one end alone: see [`peer_idle`].
-pub mod sure {
-    /// A broker's address closed by FIN, AMQP open and heartbeats off. RabbitMQ ends by RST
-    /// (`linger {true,0}`), also when it is killed, and never for idleness: left are proxies, and
-    /// brokers that are configured or built otherwise.
-    pub const BROKER_CLOSED: f64 = 0.9;
-    /// A client's address. Clients that exit or are killed look the same, but for when it happens.
-    pub const CLIENT_CLOSED: f64 = 0.55;
-    /// The same by a RST from a living socket: programs end by FIN, as a rule.
-    pub const CLIENT_ABORTED: f64 = 0.5;
-    /// A broker that is killed aborts as well: RabbitMQ sets `linger {true,0}`.
-    pub const BROKER_ABORTED: f64 = 0.3;
-    /// More, where the silence is a whole number of seconds: one in sixteen is by chance.
-    pub const WHOLE_SECONDS: f64 = 0.15;
-    /// More, where it is what a product ships with.
-    pub const SHIPPED: f64 = 0.2;
-    /// Less, where heartbeats were on, but longer than the silence.
-    pub const HEARTBEATS_ON: f64 = 0.1;
-    /// Both connections of a process of this host after the same silence.
-    pub const BOTH_LEGS: f64 = 0.96;
-    /// One that it took, and that was not closed by AMQP.
-    pub const FRONT_CLOSED: f64 = 0.75;
-    /// The same silence at least three times.
-    pub const LEARNT: f64 = 0.93;
-    /// The address is that of a load balancer or proxy, as the configuration says.
-    pub const CONFIGURED: f64 = 0.85;
-    /// AMQP was open when the peer closed: it may have had a reason that this host cannot see.
-    pub const PEER_LEFT: f64 = 0.85;
-    /// A leg ended a moment after the other one's peer had left: it may have been chance.
-    pub const PASSED_ON: f64 = 0.9;
-    /// A process closed while AMQP was open, seen from both ends of the conversation.
-    pub const LEFT_OPEN: f64 = 0.95;
-    /// The same, of a conversation that was not seen.
-    pub const LEFT_UNSEEN: f64 = 0.8;
-    /// The kernel's own error.
-    pub const TIMED_OUT: f64 = 0.95;
-    /// What is less likely than something else is not said.
-    pub const LIKELY: f64 = 0.5;
-    /// Never more from timing alone.
-    pub const CEILING: f64 = 0.95;
-}
 
 /// A process of this host ended two connections together that had been silent for as long: a proxy
 /// whose idle timeout ran out.
@@ -94,7 +49,7 @@ pub fn idle_legs(facts: &Facts) -> Option<Candidate> {
     );
     let its = evidence("legs_idle", OriginKind::LocalProcess, Strength::Strong, detail);
     Some(
-        Candidate::reason(CauseId::IdleTimeout, sure::BOTH_LEGS, summary)
+        Candidate::reason(CauseId::IdleTimeout, confidence::BOTH_LEGS, summary)
             .advise(own_timers(facts, longest))
             .because([its])
             .because(heartbeat_evidence(facts, longest)),
@@ -116,7 +71,7 @@ pub fn idle_front(facts: &Facts) -> Option<Candidate> {
         silence.as_secs_f64(),
         heartbeats(facts, silence)
     );
-    let confidence = weighed(sure::FRONT_CLOSED, silence, facts.conversation()?.heartbeat);
+    let confidence = weighed(confidence::FRONT_CLOSED, silence, facts.conversation()?.heartbeat);
     Some(
         Candidate::reason(CauseId::IdleTimeout, confidence, summary)
             .advise(own_timers(facts, silence))
@@ -147,7 +102,7 @@ pub fn passed_on(facts: &Facts) -> Option<Candidate> {
     let summary = format!("{who} is a proxy and passed on that the {behind} at {peer} had ended its connection {before} ms before");
     let detail = format!("the connection to {peer} was ended by that end {before} ms before (event {})", leg.id);
     Some(
-        Candidate::reason(CauseId::PeerGone, sure::PASSED_ON, summary)
+        Candidate::reason(CauseId::PeerGone, confidence::PASSED_ON, summary)
             .advise(format!("look at the {behind} at {peer}: event {} says how it left", leg.id))
             .because([evidence("leg_ended", OriginKind::RemotePeer, Strength::Strong, detail)]),
     )
@@ -183,7 +138,7 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     let unclosed = if known { " without closing the AMQP connection" } else { "" };
     let after = first.silence.map_or_else(String::new, |silence| format!(", after {:.1} s of silence", silence.as_secs_f64()));
     let (id, what) = if answers {
-        let later = first.before(facts.reset).as_millis();
+        let later = first.before(facts.reset.boottime_ns).as_millis();
         let sent = if lost { "what the peer sent" } else { "a segment of the peer's" };
         (CauseId::DataAfterClose, format!("; {sent} {later} ms later was answered by a RST"))
     } else {
@@ -191,7 +146,7 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
     };
     let candidate = Candidate::act(
         id,
-        if known { sure::LEFT_OPEN } else { sure::LEFT_UNSEEN },
+        if known { confidence::LEFT_OPEN } else { confidence::LEFT_UNSEEN },
         format!("{who} {how} its socket{unclosed}{after}{what}"),
     );
     let candidate = if known || lost { candidate } else { candidate.severity(Severity::Info) };
@@ -208,7 +163,7 @@ pub fn left_open(facts: &Facts) -> Option<Candidate> {
 /// RabbitMQ ends by RST makes it near certain where a broker should be; where a client should be, a
 /// process that was killed in a quiet hour looks the same, and only what repeats is told for sure.
 pub fn peer_idle(facts: &Facts) -> Option<Candidate> {
-    let confidence = idle_confidence(facts).filter(|confidence| *confidence >= sure::LIKELY)?;
+    let confidence = idle_confidence(facts).filter(|confidence| *confidence >= confidence::LIKELY)?;
     let first = facts.reset.first_act.as_deref()?;
     let silence = first.silence?;
     let name = facts
@@ -244,31 +199,11 @@ fn idle_confidence(facts: &Facts) -> Option<f64> {
     let learnt =
         first.learnt_idle.as_deref().is_some_and(|learnt| learnt.timeout.abs_diff(silence) <= LEGS_ALIKE.max(silence.mul_f64(0.01)));
     if learnt {
-        return Some(sure::LEARNT);
+        return Some(confidence::LEARNT);
     }
-    let confidence = if facts.reset.role == Role::Client { sure::BROKER_CLOSED } else { sure::CLIENT_CLOSED };
-    let confidence = if facts.reset.known_middlebox.is_some() { confidence.max(sure::CONFIGURED) } else { confidence };
+    let confidence = if facts.reset.role == Role::Client { confidence::BROKER_CLOSED } else { confidence::CLIENT_CLOSED };
+    let confidence = if facts.reset.known_middlebox.is_some() { confidence.max(confidence::CONFIGURED) } else { confidence };
     Some(weighed(confidence, silence, facts.conversation()?.heartbeat))
-}
-
-/// How sure it is that a timer ended the silence, from how sure it was before its length and the
-/// heartbeat were looked at. In hundredths: nothing finer is known.
-pub fn weighed(before: f64, silence: Duration, heartbeat: Option<u16>) -> f64 {
-    let mut confidence = before;
-    if Duration::from_nanos(u64::from(silence.subsec_nanos())) <= LATE {
-        confidence += sure::WHOLE_SECONDS;
-    }
-    if !candidates(silence).is_empty() {
-        confidence += sure::SHIPPED;
-    }
-    if heartbeat != Some(0) {
-        confidence -= sure::HEARTBEATS_ON;
-    }
-    hundredths(confidence.min(sure::CEILING))
-}
-
-fn hundredths(confidence: f64) -> f64 {
-    (confidence * 100.0).round() / 100.0
 }
 
 /// The peer closed its socket while AMQP was open.
@@ -292,7 +227,7 @@ pub fn peer_left(facts: &Facts) -> Option<Candidate> {
         )
     };
     Some(
-        Candidate::act(CauseId::PeerGone, hundredths((1.0 - otherwise).min(sure::PEER_LEFT)), summary)
+        Candidate::act(CauseId::PeerGone, hundredths((1.0 - otherwise).min(confidence::PEER_LEFT)), summary)
             .advise(advice)
             .because(not_closed(facts, Side::Peer)),
     )
@@ -314,7 +249,7 @@ pub fn timed_out(facts: &Facts) -> Option<Candidate> {
                  retransmissions{heard}",
                 error(errno)
             );
-            Some(Candidate::reason(CauseId::TimedOut, sure::TIMED_OUT, summary).advise(format!(
+            Some(Candidate::reason(CauseId::TimedOut, confidence::TIMED_OUT, summary).advise(format!(
                 "look for a path that drops packets without a word (a security group, a firewall or load balancer that forgot the connection), or for a \
                  host {} that went down; heartbeats of {LONGEST_HEARTBEAT} s or less notice it sooner, and keep idle connections from being forgotten",
                 peer.ip()
@@ -322,7 +257,7 @@ pub fn timed_out(facts: &Facts) -> Option<Candidate> {
         }
         Act::ConnectTimedOut(errno) => {
             let summary = format!("nothing answered the SYN to {peer} ({})", error(errno));
-            Some(Candidate::reason(CauseId::TimedOut, sure::TIMED_OUT, summary).advise(format!(
+            Some(Candidate::reason(CauseId::TimedOut, confidence::TIMED_OUT, summary).advise(format!(
                 "check the address, and look for a firewall or security group that drops what is sent to port {} of {}",
                 peer.port(),
                 peer.ip()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, Source, talk::owner_is_beam};
+use super::{Candidate, Facts, Source, amqp::owner_is_beam};
 use crate::{
     amqp::Phase,
     attribution::evidence::evidence,

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Candidate, Facts, Source, talk::points_to};
+use super::{Candidate, Facts, Source, amqp::points_to};
 use crate::{
     amqp::Side,
     attribution::evidence::evidence,

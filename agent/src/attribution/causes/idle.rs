@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Candidate, Facts, Testimony,
-    first_act::{sure, weighed},
+    confidence::{self, weighed},
 };
 use crate::{
     amqp::Side,
@@ -104,9 +104,9 @@ pub fn aborted(facts: &Facts) -> Option<Candidate> {
     }
     let silence = Silence { length, broken_by_receiver: false };
     let learnt = facts.reset.learnt_idle.as_deref().filter(|learnt| learnt.explains(silence));
-    let before = if facts.reset.role == Role::Broker { sure::CLIENT_ABORTED } else { sure::BROKER_ABORTED };
-    let confidence = learnt.map_or_else(|| weighed(before, length, conversation.heartbeat), |_| sure::LEARNT);
-    if confidence < sure::LIKELY {
+    let before = if facts.reset.role == Role::Broker { confidence::CLIENT_ABORTED } else { confidence::BROKER_ABORTED };
+    let confidence = learnt.map_or_else(|| weighed(before, length, conversation.heartbeat), |_| confidence::LEARNT);
+    if confidence < confidence::LIKELY {
         return None;
     }
     let summary = format!(

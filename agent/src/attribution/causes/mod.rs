@@ -5,11 +5,13 @@
 //! silence as well. Several may speak: a [`Rank::Reason`] explains more than a [`Rank::Mechanism`],
 //! and among equals the more probable wins. What the others had to say stays in the evidence.
 
+mod amqp;
 mod answer;
 mod broker;
 mod captured;
 mod channel;
 mod closing;
+mod confidence;
 mod first_act;
 mod handshake;
 mod heartbeat;
@@ -19,7 +21,6 @@ mod owner;
 mod path;
 mod protocol;
 mod socket;
-mod talk;
 #[cfg(test)]
 mod tests;
 mod tls;

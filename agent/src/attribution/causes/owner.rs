@@ -2,7 +2,7 @@
 
 use super::{
     Candidate, Facts, Source,
-    talk::{Subject, owner_is_beam, subject},
+    amqp::{Subject, owner_is_beam, subject},
 };
 use crate::{
     amqp::Protocol,

@@ -1,6 +1,6 @@
 //! What the path of this host's kernel says of a RST that it sent of its own accord.
 
-use super::{Candidate, Facts, talk::subject};
+use super::{Candidate, Facts, amqp::subject};
 use crate::{
     attribution::kernel_path::Path,
     flow::Reset,

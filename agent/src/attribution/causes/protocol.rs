@@ -5,7 +5,7 @@
 //! (AMQP 0-9-1, section 4.2.2; `rabbit_reader:refuse_connection`): that header, behind anything but
 //! an AMQP client's, proves it.
 
-use super::{Candidate, Facts, Source, talk::points_to};
+use super::{Candidate, Facts, Source, amqp::points_to};
 use crate::{
     amqp::Protocol,
     attribution::{evidence::evidence, kernel_path::Path},

@@ -1,7 +1,7 @@
 //! TLS, by the types of its records: the rest is encrypted. TLS 1.3 hides alerts once it has keys,
 //! so that only the sight of one says something.
 
-use super::{Candidate, Facts, Source, talk::points_to};
+use super::{Candidate, Facts, Source, amqp::points_to};
 use crate::{
     amqp::{Side, Tls},
     attribution::evidence::evidence,

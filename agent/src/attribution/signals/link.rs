@@ -1,7 +1,7 @@
 //! The RST came from another box on the local network than the peer's packets do: another source
 //! MAC, interface or tunnel end.
 //!
-//! Source: the link header. Strength: 50 where the RST has passed no router (see [`path::fresh`]),
+//! Source: the link header. Strength: 50 where the RST has passed no router (see [`ttl::fresh`]),
 //! so that the box made it; 12 where it has, and was only handed on by the box; 4 where it comes
 //! from just as far away as the peer's packets. Failure modes: failover between gateways, several
 //! gateways used at random, asymmetric routes; so the signal needs a baseline of three packets that
@@ -10,6 +10,7 @@
 use super::{
     Finding, Scene,
     path::{self, Distance},
+    ttl,
 };
 
 /// Packets that the baseline must rest on.
@@ -23,7 +24,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let packets = sender.packets;
     let ratio = match path::distance(scene.wire) {
         Distance::Same => 4.0,
-        _ if path::fresh(rst.ttl) => 50.0,
+        _ if ttl::fresh(rst.ttl) => 50.0,
         _ => 12.0,
     };
     if let (Some(theirs), Some(its)) = (sender.outer_source, rst.outer_source)

@@ -20,6 +20,7 @@ mod sequence;
 mod stack;
 #[cfg(test)]
 mod tests;
+pub mod ttl;
 mod unprompted;
 mod vendor_text;
 mod went_on;

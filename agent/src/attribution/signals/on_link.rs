@@ -17,7 +17,7 @@
 //! table has it. Virtual networks whose routers take nothing off the TTL leave the baseline at an
 //! initial TTL as well.
 
-use super::{Finding, Scene, path};
+use super::{Finding, Scene, ttl};
 use crate::attribution::shape::answers_syn;
 
 /// Packets that the baseline must rest on.
@@ -31,7 +31,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     let way = wire.way.as_ref()?;
     let peer = scene.reset.tuple.peer.ip();
     let ttl = wire.rst.ttl;
-    if !path::fresh(ttl) || way.gateway.is_some() && way.sender == Some(peer) {
+    if !ttl::fresh(ttl) || way.gateway.is_some() && way.sender == Some(peer) {
         return None;
     }
     let baseline = &wire.sender.ttl;
@@ -39,7 +39,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         let gateway = way.gateway.filter(|_| answers_syn(&wire.rst))?;
         return Some(Finding::new(8.0, format!("TTL {ttl}: it has passed no router, and {peer} is reached by {gateway}")));
     }
-    let away = path::hops(baseline.mode).1;
+    let away = ttl::hops(baseline.mode).1;
     // The handshake of a translated connection comes from beyond as well; one from the link was the
     // peer's, which then set IP_TTL.
     if way.gateway.is_none() && wire.sender.handshake_ttl == Some(ttl) {
@@ -50,7 +50,7 @@ pub fn look(scene: &Scene) -> Option<Finding> {
     }
     if baseline.count < BASELINE {
         let before = if baseline.count == 0 { wire.sender.handshake_ttl? } else { baseline.mode };
-        let gateway = way.gateway.filter(|_| !path::fresh(before))?;
+        let gateway = way.gateway.filter(|_| !ttl::fresh(before))?;
         let by_gateway = way.sender == Some(gateway);
         return Some(Finding::new(
             if by_gateway { 100.0 } else { 30.0 },

@@ -5,10 +5,10 @@
 //! counts; see [`Machines`](crate::flow::machines::Machines). Strength: 300. Failure modes: a host
 //! on the link with addresses of several networks, which is why networks far apart are asked for.
 
-use super::{Finding, Scene, path};
+use super::{Finding, Scene, ttl};
 
 pub fn look(scene: &Scene) -> Option<Finding> {
-    let addresses = scene.wire.one_machine.filter(|_| path::fresh(scene.wire.rst.ttl))?;
+    let addresses = scene.wire.one_machine.filter(|_| ttl::fresh(scene.wire.rst.ttl))?;
     let ttl = scene.wire.rst.ttl;
     Some(Finding::new(
         300.0,

@@ -15,7 +15,7 @@
 //! nearer than packets that never varied it is worth 4, and any other RST from a little beside
 //! them 2.
 
-use super::{Finding, Scene, stack::lacks_timestamp};
+use super::{Finding, Scene, stack::lacks_timestamp, ttl::hops};
 use crate::{
     attribution::shape::Shape,
     flow::wire::{PathTtl, Wire},
@@ -37,21 +37,6 @@ pub enum Distance {
     /// The peer's packets have no common initial TTL (set by IP_TTL, presumably), and the RST a
     /// plain one: nothing can be compared.
     OwnTtl,
-}
-
-/// The initial TTL a packet was probably sent with, and the hops since.
-pub const fn hops(ttl: u8) -> (u8, u8) {
-    let initial = match ttl {
-        0..=64 => 64,
-        65..=128 => 128,
-        _ => 255,
-    };
-    (initial, initial - ttl)
-}
-
-/// Whether a packet with this TTL was made on the link: it is one that stacks begin with.
-pub const fn fresh(ttl: u8) -> bool {
-    hops(ttl).1 == 0
 }
 
 /// More hops than paths in use have: the initial TTL is not one of the common three.

@@ -13,7 +13,7 @@
 //! their heirs use that; Linux, which counts IP-IDs by socket and begins at a TTL of 64, does not
 //! (`tcp_established_options()`): 100 against it, 15 against others.
 
-use super::{Finding, Scene, path, unprompted};
+use super::{Finding, Scene, ttl::hops, unprompted};
 use crate::{
     attribution::shape::{NEXT, Shape, answers_syn, counts_on, repeats_window},
     flow::wire::{Segment, Side, Timestamps},
@@ -132,7 +132,7 @@ fn active(scene: &Scene, remarks: &mut Remarks) {
 
 /// The peer's packets are those of a Linux socket, as far as IPv4 shows it.
 fn counts_as_linux(sender: &Side) -> bool {
-    sender.ip_ids.per_connection() && path::hops(sender.ttl.mode).0 == 64 && counter(sender) != Counter::Other
+    sender.ip_ids.per_connection() && hops(sender.ttl.mode).0 == 64 && counter(sender) != Counter::Other
 }
 
 /// Whose counter of IP-IDs a peer's packets show.
@@ -152,7 +152,7 @@ enum Counter {
 /// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/ip_output.c>).
 fn counter(sender: &Side) -> Counter {
     let ttl = if sender.ttl.count > 0 { Some(sender.ttl.mode) } else { sender.handshake_ttl };
-    let initial = ttl.is_some_and(|ttl| path::hops(ttl).0 != 64);
+    let initial = ttl.is_some_and(|ttl| hops(ttl).0 != 64);
     let fragmentable = sender.sets_dont_fragment() == Some(false);
     let numbered = sender.answered_handshake == Some(true) && sender.handshake_ip_id.is_some_and(|id| id != 0);
     if initial || fragmentable || numbered {

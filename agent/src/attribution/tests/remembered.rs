@@ -6,9 +6,9 @@ use crate::{
     attribution::Memory,
     flow::{
         idle::Learnt,
-        wire::{VendorText, Way, Wire},
+        wire::{VendorText, Wire},
     },
-    model::{Direction, PatternId, Severity},
+    model::{Direction, PatternId, Route, Severity},
 };
 
 fn arrived(wire: Option<Wire>) -> Reset {
@@ -79,7 +79,7 @@ fn a_box_and_its_timeout_are_known_again() {
     let mut answered = it.wire(&it.answer(64));
     answered.sender.handshake_ttl = None;
     let gateway = Some([10, 0, 0, 1].into());
-    answered.way = Some(Way { gateway, sender: gateway, ..Way::default() });
+    answered.way = Some(Route { gateway, sender: gateway, ..Route::default() });
     let learnt =
         |seconds| Learnt { timeout: Duration::from_secs(seconds), repeats: 3, spread: Duration::from_millis(300), on_next_segment: false };
     let with = |seconds, wire: Wire| Reset { learnt_idle: Some(Box::new(learnt(seconds))), ..arrived(Some(wire)) };
@@ -136,7 +136,7 @@ fn a_configured_proxy_is_named_for_what_bears_its_address() {
     it.send(linux::PSH, 50);
     it.now += linux::RTT;
     let mut translated = it.wire(&it.answer(64));
-    (translated.way, translated.sender.handshake_ttl) = (Some(Way::default()), None);
+    (translated.way, translated.sender.handshake_ttl) = (Some(Route::default()), None);
     let verdict = attribute(&known(Some(translated)));
     assert_eq!((verdict.origin.address, verdict.origin.name.as_deref()), (Some(peer()), Some("lb-1")), "{verdict:#?}");
 }

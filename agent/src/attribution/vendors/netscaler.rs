@@ -8,7 +8,7 @@
 
 use super::{Meaning, Said};
 use crate::{
-    attribution::{shape::answers_syn, signals::path},
+    attribution::{shape::answers_syn, signals::ttl},
     flow::wire::Wire,
     model::CauseId,
 };
@@ -87,7 +87,7 @@ pub fn said(wire: &Wire) -> Option<Said> {
         return None;
     }
     let strange = sender.window.is_none_or(|window| window.abs_diff(rst.window) > NEAR);
-    let initial_255 = path::hops(rst.ttl).0 == u8::MAX;
+    let initial_255 = ttl::hops(rst.ttl).0 == u8::MAX;
     let ratio = match (sender.handshake_window == Some(HANDSHAKE), rst.flags.ack()) {
         (true, false) => OWN_HANDSHAKE,
         // The handshake's own is no baseline.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Place, Session};
+use super::Session;
 use crate::{
     amqp::{Conversation, Side},
     clock,
@@ -35,14 +35,14 @@ impl Session {
                 self.owners.name_connector(&mut reset);
             }
         }
-        let mut first = FirstAct::of(&reset, act);
+        let mut first = reset.first_act_as(act);
         first.learnt_idle = self.learn_idle_of(&reset, &first);
         let told = self.plan.endings && is_told(&reset, &first);
         if !told {
             self.tally.endings.ordinary += 1;
         }
         reset.first_act = Some(Arc::new(first));
-        self.endings.note(Place::of(&reset), reset, jiffies, told);
+        self.endings.note(reset.key(), reset, jiffies, told);
     }
 
     /// A peer that closes after silence gives an idle timeout away as a RST does.
@@ -85,7 +85,7 @@ impl Session {
         }
         first.told = is_told(&reset, &first);
         let first = Arc::new(first);
-        self.endings.replace(Place::of(&reset), Arc::clone(&first));
+        self.endings.replace(reset.key(), Arc::clone(&first));
         if !first.told {
             self.tally.endings.ordinary += 1;
             return;
@@ -97,7 +97,7 @@ impl Session {
     /// Joins a reset with what was remembered of the end of its connection, and of its process's
     /// other connections.
     pub(super) fn join_endings(&mut self, reset: &mut Reset) {
-        let place = Place::of(reset);
+        let place = reset.key();
         if !reset.ended {
             reset.first_act = self.endings.first_act(place, reset);
             if let Some(first) = &reset.first_act {

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 
 use super::Session;
 use crate::{
-    capture::{CaptureError, OwnerFilter},
+    capture::CaptureError,
     clock,
     event::{Event, LocalEnd, PeerEnd, ResetEvent, SCHEMA, Suppressed, SuppressedKey},
     flow::{
         Reset, SocketKind,
         flood::{Count, Fold, Folded, Key, Kind, Place},
     },
+    join::owner_filter::OwnerFilter,
     kernel::floods::{Unreported, Whom},
     model::{CauseId, OriginKind, Role, TcpState},
     output::pretty::token,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{HELD, LOSS_MEMORY, Place, Session};
+use super::{HELD, LOSS_MEMORY, Session};
 use crate::{
     clock,
     event::{Event, build},
@@ -43,7 +43,7 @@ impl Session {
         // One that comes by again, because its owner was ending, has its testimony already.
         let testimony = reset.direction == Direction::Received && reset.wire.is_none() && !reset.ended;
         if testimony {
-            reset.wire = self.wires.take(Place::of(&reset));
+            reset.wire = self.wires.take(reset.key());
             self.look_up_way(&mut reset);
         }
         self.join_endings(&mut reset);
@@ -59,7 +59,7 @@ impl Session {
 
     /// Asks the tables of the RST's namespace which way it came.
     fn look_up_way(&mut self, reset: &mut Reset) {
-        let place = Place::of(reset);
+        let place = reset.key();
         let Some(wire) = &mut reset.wire else { return };
         let Some(interface) = wire.rst.interface else { return };
         let (local, peer) = (place.tuple.local.ip(), place.tuple.peer.ip());

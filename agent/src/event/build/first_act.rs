@@ -34,7 +34,7 @@ pub fn first_act(reset: &Reset) -> Option<FirstAct> {
         by,
         how,
         timestamp: clock::wall_time(first.at_ns),
-        before_rst_ms: (!reset.ended).then(|| milliseconds(first.before(reset))),
+        before_rst_ms: (!reset.ended).then(|| milliseconds(first.before(reset.boottime_ns))),
         silence_ms: first.silence.map(milliseconds),
         error,
         process,

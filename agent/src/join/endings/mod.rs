@@ -11,13 +11,12 @@ use std::{
     time::Duration,
 };
 
-use super::packets::Place;
 use crate::{
     flow::{
         ending::{Act, FirstAct, Leg},
         reset::Reset,
     },
-    model::{Direction, Role, Task},
+    model::{ConnectionKey, Direction, Role, Task},
     units::nanoseconds,
 };
 
@@ -51,12 +50,12 @@ type Side = (u32, Role);
 pub struct Endings {
     window_ns: u64,
     capacity: usize,
-    entries: HashMap<Place, Entry>,
+    entries: HashMap<ConnectionKey, Entry>,
     /// Ordinary ends, and the others: oldest first. A place whose connection is another by now has
     /// a later time in its entry.
-    order: [VecDeque<(u64, Place)>; 2],
+    order: [VecDeque<(u64, ConnectionKey)>; 2],
     /// Who may still name the process that held a socket, whose peer acted first.
-    by_sock: HashMap<u64, Place>,
+    by_sock: HashMap<u64, ConnectionKey>,
     /// Ends that have a line of their own coming, if no RST comes: due times, in order.
     held: VecDeque<Held>,
     ends: HashMap<Side, VecDeque<End>>,
@@ -88,7 +87,7 @@ struct Entry {
 struct End {
     id: String,
     at_ns: u64,
-    place: Place,
+    place: ConnectionKey,
     by_peer: bool,
     silence: Option<Duration>,
 }
@@ -111,7 +110,7 @@ impl Endings {
 
     /// Takes in a first act, which was reported at this time in jiffies. `told`: it is to have a
     /// line of its own, unless a RST comes.
-    pub fn note(&mut self, place: Place, reset: Box<Reset>, jiffies: u32, told: bool) {
+    pub fn note(&mut self, place: ConnectionKey, reset: Box<Reset>, jiffies: u32, told: bool) {
         let Some(first) = reset.first_act.clone() else { return };
         self.forget_old(first.at_ns);
         match (first.act, &first.actor) {
@@ -147,7 +146,7 @@ impl Endings {
 
     /// Notes a RST of a connection: it tells what its first act was, and the act has no line of its
     /// own unless that is out.
-    pub fn reset(&mut self, place: Place, reset: &Reset) {
+    pub fn reset(&mut self, place: ConnectionKey, reset: &Reset) {
         let known = self.entry_of(place, reset).is_some();
         if known && let Some(entry) = self.entries.get_mut(&place) {
             entry.reset_came = true;
@@ -166,12 +165,12 @@ impl Endings {
     }
 
     /// Who ended the connection of a RST before that came.
-    pub fn first_act(&self, place: Place, reset: &Reset) -> Option<Arc<FirstAct>> {
+    pub fn first_act(&self, place: ConnectionKey, reset: &Reset) -> Option<Arc<FirstAct>> {
         self.entry_of(place, reset).map(|entry| Arc::clone(&entry.first))
     }
 
     /// The end of another connection of the process `pid`, in the other role, at the same time.
-    pub fn other_leg(&self, pid: u32, place: Place, role: Role, at_ns: u64, silence: Option<Duration>) -> Option<Leg> {
+    pub fn other_leg(&self, pid: u32, place: ConnectionKey, role: Role, at_ns: u64, silence: Option<Duration>) -> Option<Leg> {
         let others = self.ends.get(&(pid, role.other()))?;
         let apart = |end: &&End| {
             let times = end.at_ns.abs_diff(at_ns);
@@ -214,7 +213,7 @@ impl Endings {
     /// The next end, its window over or not. `None` when none is held, or a RST told the same.
     pub fn pop(&mut self) -> Option<Held> {
         let Held { due_ns, reset, jiffies } = self.held.pop_front()?;
-        let place = Place::of(&reset);
+        let place = reset.key();
         if self.entries.get(&place).is_some_and(|entry| entry.first.id == reset.id && entry.reset_came) {
             self.superseded += 1;
             return None;
@@ -223,7 +222,7 @@ impl Endings {
     }
 
     /// What is known by now of an end that was taken out, and whether it has a line of its own.
-    pub fn replace(&mut self, place: Place, first: Arc<FirstAct>) {
+    pub fn replace(&mut self, place: ConnectionKey, first: Arc<FirstAct>) {
         if let Some(entry) = self.entries.get_mut(&place).filter(|entry| entry.first.id == first.id) {
             entry.first = first;
         }
@@ -256,7 +255,7 @@ impl Endings {
 
     /// The entry of a place, if it is about the connection of this RST: not about an earlier one
     /// with the same ends.
-    fn entry_of(&self, place: Place, reset: &Reset) -> Option<&Entry> {
+    fn entry_of(&self, place: ConnectionKey, reset: &Reset) -> Option<&Entry> {
         let entry = self.entries.get(&place)?;
         let age = reset.connection.as_ref().and_then(|connection| connection.age);
         let opened_ns = age.map_or(0, |age| reset.boottime_ns.saturating_sub(nanoseconds(age)));
@@ -308,7 +307,7 @@ impl Endings {
     }
 }
 
-fn end(first: &FirstAct, place: Place, by_peer: bool) -> End {
+fn end(first: &FirstAct, place: ConnectionKey, by_peer: bool) -> End {
     End { id: first.id.clone(), at_ns: first.at_ns, place, by_peer, silence: first.silence }
 }
 

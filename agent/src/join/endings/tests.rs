@@ -5,8 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{Endings, KEPT, KEPT_ORDINARY};
 use crate::{
     flow::{Act, Connection, FirstAct, Reset, TcpFacts},
-    join::packets::Place,
-    model::{Direction, Flags, KnownFrom, Role, Task, TcpState, Tuple},
+    model::{ConnectionKey, Direction, Flags, KnownFrom, Role, Task, TcpState, Tuple},
     testing,
     units::nanoseconds,
 };
@@ -44,7 +43,7 @@ fn ending(act: Act, pid: u32, tuple: Tuple, role: Role, at_ms: u64, silence: u64
         tcp: Some(TcpFacts { since_received: silence, since_sent: silence, ..TcpFacts::default() }),
         ..testing::reset()
     };
-    reset.first_act = Some(Arc::new(FirstAct::of(&reset, act)));
+    reset.first_act = Some(Arc::new(reset.first_act_as(act)));
     Box::new(reset)
 }
 
@@ -55,14 +54,14 @@ fn rst(tuple: Tuple, at_ms: u64, age_ms: Option<u64>) -> Reset {
 }
 
 fn note(endings: &mut Endings, reset: Box<Reset>, told: bool) {
-    endings.note(Place::of(&reset), reset, 0, told);
+    endings.note(reset.key(), reset, 0, told);
 }
 
 /// Writes the line that is due.
 fn tell(endings: &mut Endings, at_ms: u64) -> Arc<FirstAct> {
     let reset = endings.pop_due(at_ms * MS).unwrap().reset;
     let first = Arc::new(FirstAct { told: true, ..FirstAct::clone(reset.first_act.as_ref().unwrap()) });
-    endings.replace(Place::of(&reset), Arc::clone(&first));
+    endings.replace(reset.key(), Arc::clone(&first));
     first
 }
 
@@ -82,10 +81,10 @@ fn an_end_that_a_rst_tells_of_has_no_line_of_its_own() {
     let its = tuple(Role::Client, 2);
     note(&mut endings, ending(CLOSE, 7, its, Role::Client, 100, 0), true);
     let reset = rst(its, 600, Some(50_000));
-    endings.reset(Place::of(&reset), &reset);
+    endings.reset(reset.key(), &reset);
     assert!(endings.pop_due(u64::MAX).is_none());
     assert_eq!((endings.superseded(), endings.held()), (1, 0));
-    let first = endings.first_act(Place::of(&reset), &reset).unwrap();
+    let first = endings.first_act(reset.key(), &reset).unwrap();
     assert_eq!((first.actor.as_ref().unwrap().pid, first.told), (7, false));
 }
 
@@ -96,7 +95,7 @@ fn a_rst_after_the_line_names_it() {
     note(&mut endings, ending(CLOSE, 7, its, Role::Client, 100, 0), true);
     let id = tell(&mut endings, 1100).id.clone();
     let reset = rst(its, 9_000, None);
-    let first = endings.first_act(Place::of(&reset), &reset).unwrap();
+    let first = endings.first_act(reset.key(), &reset).unwrap();
     assert_eq!((first.told, &first.id), (true, &id));
 }
 
@@ -107,7 +106,7 @@ fn an_end_that_has_no_line_after_all_is_not_named_by_a_rst() {
     note(&mut endings, ending(CLOSE, 7, its, Role::Client, 100, 0), true);
     assert!(endings.pop_due(1100 * MS).is_some(), "and a farewell has been seen meanwhile");
     let reset = rst(its, 9_000, None);
-    assert!(!endings.first_act(Place::of(&reset), &reset).unwrap().told);
+    assert!(!endings.first_act(reset.key(), &reset).unwrap().told);
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn a_new_connection_with_the_same_ends_is_another() {
     let mut endings = Endings::new(WINDOW, 10);
     let its = tuple(Role::Client, 2);
     note(&mut endings, ending(CLOSE, 7, its, Role::Client, 1_000, 0), true);
-    let of = |reset: &Reset| endings.first_act(Place::of(reset), reset).is_some();
+    let of = |reset: &Reset| endings.first_act(reset.key(), reset).is_some();
     assert!(of(&rst(its, 5_000, Some(4_500))));
     assert!(!of(&rst(its, 5_000, Some(3_000))), "opened after the end");
     assert!(!of(&rst(its, 500, None)), "before the end");
@@ -140,14 +139,17 @@ fn legs_of_one_process_find_each_other() {
         ..rst(back, 1_002, None)
     };
     abort.tcp = Some(TcpFacts { since_received: Some(Duration::from_millis(11_002)), ..TcpFacts::default() });
-    endings.reset(Place::of(&abort), &abort);
-    let of_front = endings.other_leg(7, Place { tuple: front, netns: 0 }, Role::Broker, 1_000 * MS, None).unwrap();
+    endings.reset(abort.key(), &abort);
+    let of_front = endings.other_leg(7, ConnectionKey { tuple: front, netns: 0 }, Role::Broker, 1_000 * MS, None).unwrap();
     assert_eq!((of_front.peer, of_front.ended_by_peer, of_front.silence), (back.peer, false, Some(Duration::from_millis(11_002))));
-    let of_back = endings.other_leg(7, Place { tuple: back, netns: 0 }, Role::Client, 1_002 * MS, None).unwrap();
+    let of_back = endings.other_leg(7, ConnectionKey { tuple: back, netns: 0 }, Role::Client, 1_002 * MS, None).unwrap();
     assert_eq!((of_back.peer, of_back.before), (front.peer, Duration::from_millis(2)));
-    assert!(endings.other_leg(8, Place { tuple: back, netns: 0 }, Role::Client, 1_002 * MS, None).is_none(), "another process");
-    assert!(endings.other_leg(7, Place { tuple: back, netns: 0 }, Role::Client, 9_000 * MS, None).is_none(), "another time");
-    assert!(endings.other_leg(7, Place { tuple: front, netns: 0 }, Role::Client, 1_000 * MS, None).is_none(), "the same connection");
+    assert!(endings.other_leg(8, ConnectionKey { tuple: back, netns: 0 }, Role::Client, 1_002 * MS, None).is_none(), "another process");
+    assert!(endings.other_leg(7, ConnectionKey { tuple: back, netns: 0 }, Role::Client, 9_000 * MS, None).is_none(), "another time");
+    assert!(
+        endings.other_leg(7, ConnectionKey { tuple: front, netns: 0 }, Role::Client, 1_000 * MS, None).is_none(),
+        "the same connection"
+    );
 }
 
 #[test]
@@ -157,7 +159,7 @@ fn of_many_ends_at_once_those_that_were_silent_for_as_long_belong_together() {
         let silence = 1_000 * u64::from(last);
         note(&mut endings, ending(CLOSE, 7, tuple(Role::Client, last), Role::Client, 5_000, silence), true);
     }
-    let place = Place { tuple: tuple(Role::Broker, 2), netns: 0 };
+    let place = ConnectionKey { tuple: tuple(Role::Broker, 2), netns: 0 };
     let leg = endings.other_leg(7, place, Role::Broker, 5_001 * MS, Some(Duration::from_millis(14_100))).unwrap();
     assert_eq!(leg.peer, tuple(Role::Client, 14).peer);
 }
@@ -169,7 +171,7 @@ fn who_closes_after_the_peer_makes_the_peers_end_a_leg_of_its_process() {
     let sock = front.sock;
     note(&mut endings, Box::new(Reset { remembered: None, ..*front }), true);
     endings.closed(sock, &task(7));
-    let back = Place { tuple: tuple(Role::Client, 3), netns: 0 };
+    let back = ConnectionKey { tuple: tuple(Role::Client, 3), netns: 0 };
     let leg = endings.other_leg(7, back, Role::Client, 1_001 * MS, None).unwrap();
     assert!(leg.ended_by_peer);
 }
@@ -182,7 +184,7 @@ fn the_memory_is_bounded_and_counts_what_fell_out() {
         note(&mut endings, ending(CLOSE, 7, its(number), Role::Client, 1_000 + u64::from(number), 0), number % 10 == 0);
     }
     assert_eq!((endings.remembered(), endings.evicted()), (4, 96));
-    let known = |number: u16| endings.first_act(Place { tuple: its(number), netns: 0 }, &rst(its(number), 2_000, None)).is_some();
+    let known = |number: u16| endings.first_act(ConnectionKey { tuple: its(number), netns: 0 }, &rst(its(number), 2_000, None)).is_some();
     assert!(known(70) && known(80) && known(90), "those that matter stay longer");
     let later = nanoseconds(KEPT_ORDINARY) / MS + 1_200;
     note(&mut endings, ending(CLOSE, 7, its(200), Role::Client, later, 0), false);

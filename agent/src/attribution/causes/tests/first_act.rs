@@ -23,7 +23,7 @@ fn ended(role: Role, act: Act, silence_ms: u64, amqp: Option<Conversation>) -> R
         amqp: amqp.map(Box::new),
         ..testing::reset()
     };
-    reset.first_act = Some(Arc::new(FirstAct::of(&reset, act)));
+    reset.first_act = Some(Arc::new(reset.first_act_as(act)));
     reset
 }
 

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, RST},
-    flow::wire::{PathTtl, Way, Wire},
-    model::Flags,
+    flow::wire::{PathTtl, Wire},
+    model::{Flags, Route},
     testing,
 };
 
@@ -77,8 +77,8 @@ fn addresses_are_named() {
 #[test]
 fn what_passed_no_router_was_made_on_the_link() {
     let gateway = || Some(IpAddr::from([10, 0, 0, 1]));
-    let routed = || Some(Way { gateway: gateway(), sender: gateway(), ..Way::default() });
-    let link = || Some(Way::default());
+    let routed = || Some(Route { gateway: gateway(), sender: gateway(), ..Route::default() });
+    let link = || Some(Route::default());
     let peer = testing::reset().tuple.peer.ip();
     // A bare answer with 64, where the peer's part of the handshake was not seen.
     let came = |peer_ttl, packets, way| {
@@ -100,8 +100,8 @@ fn what_passed_no_router_was_made_on_the_link() {
         (wire.rst.seq, wire.rst.flags) = (0, Flags(RST | ACK));
         wire
     };
-    let unknown = Some(Way { sender: None, ..routed().unwrap() });
-    let neighbour = Some(Way { sender: Some(peer), ..routed().unwrap() });
+    let unknown = Some(Route { sender: None, ..routed().unwrap() });
+    let neighbour = Some(Route { sender: Some(peer), ..routed().unwrap() });
     check(
         on_link::look,
         [

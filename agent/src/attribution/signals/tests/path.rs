@@ -1,6 +1,9 @@
 //! Distances, with their boundaries.
 
-use super::{super::path, check};
+use super::{
+    super::{path, ttl},
+    check,
+};
 use crate::{
     attribution::tests::linux::{ACK, RST},
     flow::wire::{End, Segment, Wire, WireFlow},
@@ -161,7 +164,7 @@ fn hops_are_counted_from_the_next_common_ttl() {
         (129, 255, 126, false),
         (255, 255, 0, true),
     ] {
-        assert_eq!((path::hops(ttl), path::fresh(ttl)), ((initial, away), fresh), "TTL {ttl}");
+        assert_eq!((ttl::hops(ttl), ttl::fresh(ttl)), ((initial, away), fresh), "TTL {ttl}");
     }
 }
 

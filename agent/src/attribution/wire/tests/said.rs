@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::flow::wire::Way;
+use crate::model::Route;
 
 /// A RST on a connection with `exchanges` behind it, after half a second of silence.
 fn came(exchanges: u32, make: impl FnOnce(&mut Linux) -> Segment) -> Wire {
@@ -95,7 +95,7 @@ fn an_address_on_the_link_is_that_of_what_made_the_rst_there() {
         wire.text = VendorText::recognise(b"BIG-IP: [0x1:7] Flow expired");
         wire.sender.source_mac = Some([2, 0, 0, 0, 0, 1]);
         wire.rst.source_mac = Some([2, 0, 0, 0, 0, if other_mac { 2 } else { 1 }]);
-        wire.way = Some(Way { gateway: Some([10, 0, 0, 1].into()), sender: Some(sender), ..Way::default() });
+        wire.way = Some(Route { gateway: Some([10, 0, 0, 1].into()), sender: Some(sender), ..Route::default() });
         wire
     };
     for (name, wire, address) in [

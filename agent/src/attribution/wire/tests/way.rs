@@ -6,18 +6,18 @@ use crate::{
         attribute,
         tests::linux::{Linux, PSH, RTT},
     },
-    flow::wire::{End, PathTtl, Segment, Way, Wire, WireFlow},
-    model::OriginKind,
+    flow::wire::{End, PathTtl, Segment, Wire, WireFlow},
+    model::{OriginKind, Route},
 };
 
 const GATEWAY: [u8; 4] = [10, 0, 0, 1];
 
-fn routed() -> Way {
-    Way { gateway: Some(GATEWAY.into()), sender: Some(GATEWAY.into()), ..Way::default() }
+fn routed() -> Route {
+    Route { gateway: Some(GATEWAY.into()), sender: Some(GATEWAY.into()), ..Route::default() }
 }
 
 /// A bare answer with this TTL to what was just said to a peer whose packets come with `peer_ttl`.
-fn answered(peer_ttl: u8, ttl: u8, way: Option<Way>) -> Wire {
+fn answered(peer_ttl: u8, ttl: u8, way: Option<Route>) -> Wire {
     let mut it = Linux::new(peer_ttl, 6);
     it.send(PSH, 50);
     it.now += RTT;
@@ -29,7 +29,7 @@ fn answered(peer_ttl: u8, ttl: u8, way: Option<Way>) -> Wire {
 #[test]
 fn what_passed_no_router_is_not_from_behind_one() {
     let peer = reset(answered(61, 64, None)).tuple.peer.ip();
-    let neighbour = Way { sender: Some(peer), ..routed() };
+    let neighbour = Route { sender: Some(peer), ..routed() };
     for (what, peer_ttl, ttl, way, kind) in [
         ("the gateway answers", 61, 64, Some(routed()), OriginKind::Middlebox),
         ("an appliance answers", 61, 255, Some(routed()), OriginKind::Middlebox),
@@ -37,8 +37,8 @@ fn what_passed_no_router_is_not_from_behind_one() {
         ("a router that takes nothing off the TTL", 64, 64, Some(routed()), OriginKind::RemotePeer),
         ("it passed a router", 61, 63, Some(routed()), OriginKind::Unknown),
         ("nobody knows the way", 61, 64, None, OriginKind::Unknown),
-        ("a translating neighbour", 63, 64, Some(Way::default()), OriginKind::Middlebox),
-        ("a neighbour with a TTL of its own", 60, 64, Some(Way::default()), OriginKind::Unknown),
+        ("a translating neighbour", 63, 64, Some(Route::default()), OriginKind::Middlebox),
+        ("a neighbour with a TTL of its own", 60, 64, Some(Route::default()), OriginKind::Unknown),
     ] {
         let mut wire = answered(peer_ttl, ttl, way);
         // A tap at a broker does not see what the client's SYN came with.
@@ -50,11 +50,11 @@ fn what_passed_no_router_is_not_from_behind_one() {
 
 #[test]
 fn a_box_on_the_link_has_an_address_and_a_translating_one_stays_the_peer_too() {
-    let verdict = judge(answered(61, 64, Some(Way { sender_name: Some("fw-1".to_owned()), ..routed() })));
+    let verdict = judge(answered(61, 64, Some(Route { sender_name: Some("fw-1".to_owned()), ..routed() })));
     assert_eq!((verdict.origin.address, verdict.origin.name.as_deref()), (Some(GATEWAY.into()), Some("fw-1")));
     assert_eq!(verdict.origin.possible, [OriginKind::Middlebox]);
 
-    let mut wire = answered(63, 64, Some(Way::default()));
+    let mut wire = answered(63, 64, Some(Route::default()));
     wire.sender.handshake_ttl = None;
     let reset = reset(wire);
     let verdict = attribute(&reset);
@@ -72,7 +72,7 @@ fn no_ttl_of_its_own_makes_a_dead_peer_a_middlebox() {
                 // One or two less than an initial TTL, on the link, is what a translating neighbour
                 // looks like; nobody sets such a TTL.
                 let translated = hops == 0 && handshake.is_none() && [62, 63, 126, 127, 253, 254].contains(&own);
-                let way = if hops == 0 { Way::default() } else { routed() };
+                let way = if hops == 0 { Route::default() } else { routed() };
                 let mut wire = answered(own - hops, 64 - hops, Some(way));
                 wire.sender.handshake_ttl = handshake;
                 let verdict = judge(wire);
@@ -165,7 +165,7 @@ fn a_router_that_rejects_after_the_handshake_is_named() {
 fn the_other_end_of_another_tunnel_is_named() {
     let end = |last| Some(std::net::IpAddr::from([192, 0, 2, last]));
     for (its, theirs, address) in [(end(8), end(9), end(8)), (end(9), end(9), None), (end(8), None, None), (None, end(9), None)] {
-        let mut wire = answered(61, 255, Some(Way { gateway: Some(GATEWAY.into()), ..Way::default() }));
+        let mut wire = answered(61, 255, Some(Route { gateway: Some(GATEWAY.into()), ..Route::default() }));
         (wire.rst.outer_source, wire.sender.outer_source) = (its, theirs);
         let verdict = judge(wire);
         assert_eq!((verdict.origin.kind, verdict.origin.address), (OriginKind::Middlebox, address), "{its:?} {theirs:?}: {verdict:#?}");

@@ -9,7 +9,7 @@ use crate::{
     amqp::{Close, Conversation, Phase, Protocol, Side},
     attribution::evidence::evidence,
     flow::Reset,
-    model::{Evidence, OriginKind, Role, Strength, TcpState},
+    model::{Evidence, OriginKind, Role, Strength, TcpState, Text},
 };
 
 impl<'a> Facts<'a> {
@@ -155,4 +155,9 @@ pub(super) fn subject(reset: &Reset) -> Subject<'_> {
 pub(super) fn owner_is_beam(reset: &Reset) -> bool {
     reset.process.as_ref().is_some_and(|(process, _)| process.executable_name == "beam.smp")
         || reset.holder().is_some_and(|task| task.comm == "beam.smp")
+}
+
+/// The text, or the name the specification gives to the code.
+pub fn shown(text: &str, name: &'static str) -> Text {
+    if text.is_empty() { name.into() } else { format!("{text:?}").into() }
 }

@@ -1,41 +1,37 @@
-//! The kernel side while it runs.
+//! The kernel side while it runs: programs attached, maps open.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use aya::{
-    Ebpf, VerifierLogLevel,
+    Ebpf,
     maps::{MapData, PerCpuArray, RingBuf},
 };
-use rstblame_abi::{
-    ABSENT, counter,
-    flow_table::Table,
-    rate_limit::{Budget, class},
-};
+use rstblame_abi::ABSENT;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     conversations::Talk,
     decode::{Decoder, conversation::Jiffies},
-    diagnostics::{self, Diagnostics, Reader},
-    error::KernelError,
+    diagnostics::{Diagnostics, Reader},
+    error::{KernelError, explain},
     filter,
     floods::Floods,
     flows,
-    hooks::{self, Attached, Ladder},
+    hooks::{self, Attached},
     kernel_info::{Knowledge, coverage},
     liveness::{self, Beat, HookState, Link},
-    loader, memlock,
-    packet_tap::{self, Extras, Tap, TapError},
+    load::load,
+    maps::{Counters, take},
+    options::{ArmOptions, Budgets},
+    packet_tap::{self, Tap, TapError},
     verify::Verified,
 };
 use crate::{
     amqp::Conversation,
-    clock,
     flow::Reset,
     host::{
         neighbours::Neighbours,
@@ -44,82 +40,12 @@ use crate::{
     model::{Coverage, CoverageState, ports::PortSet},
 };
 
-/// The kernel programs, one object for all kernels.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rstblame.bpf.o"));
-
-/// Smallest and largest ring buffer, bytes.
-const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
-
 /// How long the start waits until it is listened in every namespace. What takes longer goes on
 /// apart.
 const ARMING: Duration = Duration::from_secs(5);
 
 /// Reasons that are kept.
 const MAX_REFUSED: usize = 4096;
-
-/// Bounds on what the kernel programs report, by [`class`].
-pub type Budgets = [Budget; class::COUNT as usize];
-
-/// How to arm.
-#[derive(Clone, Debug)]
-pub struct ArmOptions {
-    pub ports: PortSet,
-    /// Inode numbers of the watched network namespaces; `None` for all.
-    pub netns: Option<Vec<u32>>,
-    /// Size of the ring buffer in bytes, rounded up by the kernel to a power of two of pages.
-    pub ring_size: u64,
-    /// Connections remembered at once.
-    pub max_connections: u32,
-    /// Connections at once of which is remembered what was said.
-    pub max_conversations: u32,
-    /// What the tap watches beside what arrives.
-    pub extras: Extras,
-    /// Whether the kernel programs say what goes wrong in them.
-    pub diagnostics: Diagnostics,
-    /// Records a second, by [`rstblame_abi::rate_limit::class`].
-    pub budgets: Budgets,
-    pub ladder: Ladder,
-    /// The kernel's type information; `None` to do without.
-    pub btf: Option<PathBuf>,
-}
-
-/// What the kernel side has counted so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Resets that passed the filter.
-    pub seen: u64,
-    /// Those for which the ring buffer had no room, by CPU.
-    pub ring_full: BTreeMap<u32, u64>,
-    /// Connections that could not be remembered.
-    pub connections_full: u64,
-    /// Records of processes that found no room.
-    pub tasks_lost: u64,
-    /// Packets of the tap that found no room.
-    pub packets_lost: u64,
-    /// Directions of connections that the tap forgot, to make room for others.
-    pub flows_gone: u64,
-    /// Handshakes that were put down to wait for their connection.
-    pub handshakes_begun: u64,
-    /// Those of them that a connection was begun with.
-    pub handshakes_taken: u64,
-    /// Directions of connections of which what was said was forgotten before they ended.
-    pub conversations_gone: u64,
-    /// Messages that the kernel programs had for the log.
-    pub diagnosed: u64,
-    /// Resets that were counted by their key and not reported.
-    pub folded: u64,
-    /// Ends of connections that were to be reported.
-    pub endings: u64,
-    /// Those of them for which the ring buffer had no room to spare.
-    pub endings_lost: u64,
-}
-
-impl Counters {
-    /// Resets lost to a full ring buffer on all CPUs.
-    pub fn ring_full_total(&self) -> u64 {
-        self.ring_full.values().sum()
-    }
-}
 
 /// The kernel side: programs attached, maps open. Dropping it detaches everything; nothing is
 /// pinned.
@@ -168,7 +94,7 @@ impl Armed {
     }
 
     fn load_and_attach(options: &ArmOptions) -> Result<Self, KernelError> {
-        let ring_size = ring_size(options)?;
+        let ring_size = options.ring_size()?;
         let knowledge = Knowledge::gather(options);
         let picks_netns = knowledge.layout.skc_net != ABSENT && knowledge.layout.net_inum != ABSENT;
         if options.netns.is_some() && !picks_netns {
@@ -198,7 +124,7 @@ impl Armed {
             hook.link = hook.program.and_then(|program| links.get(&liveness::program_id(&ebpf, program)?).copied());
         }
 
-        let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| hooks::explain(&error));
+        let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| explain(&error));
         let talk = Talk::new(&mut ebpf, table)?;
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
@@ -319,28 +245,7 @@ impl Armed {
     ///
     /// When the counters map cannot be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        let read = |index| self.counters.get(&index, 0).map_err(|error| KernelError::map("COUNTERS", error));
-        let ring_full = read(counter::RING_FULL)?;
-        Ok(Counters {
-            seen: read(counter::SEEN)?.iter().sum(),
-            ring_full: ring_full
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-                .filter_map(|(cpu, count)| Some((u32::try_from(cpu).ok()?, *count)))
-                .collect(),
-            connections_full: read(counter::CONNECTIONS_FULL)?.iter().sum(),
-            tasks_lost: read(counter::TASKS_LOST)?.iter().sum(),
-            packets_lost: read(counter::PACKETS_LOST)?.iter().sum(),
-            flows_gone: read(counter::FLOWS_GONE)?.iter().sum(),
-            handshakes_begun: read(counter::HANDSHAKES_BEGUN)?.iter().sum(),
-            handshakes_taken: read(counter::HANDSHAKES_TAKEN)?.iter().sum(),
-            conversations_gone: read(counter::CONVERSATIONS_GONE)?.iter().sum(),
-            diagnosed: read(counter::DIAGNOSED)?.iter().sum(),
-            folded: read(counter::FOLDED)?.iter().sum(),
-            endings: read(counter::ENDINGS)?.iter().sum(),
-            endings_lost: read(counter::ENDINGS_LOST)?.iter().sum(),
-        })
+        Counters::read(&self.counters)
     }
 
     /// What was said on the connection of a reset that the tracepoint reported at this time in
@@ -480,59 +385,4 @@ impl Armed {
 /// Whether a hook is one of the two that resets are seen by.
 fn does_main_job(attached: &Attached) -> bool {
     [hooks::SEND_RESET, hooks::RECEIVE_RESET].map(|hook| hook.tracepoint).contains(&attached.hook.tracepoint)
-}
-
-/// The size of the ring buffer as the kernel takes it.
-pub(super) fn ring_size(options: &ArmOptions) -> Result<u32, KernelError> {
-    u32::try_from(options.ring_size)
-        .ok()
-        .filter(|size| RING_SIZES.contains(&u64::from(*size)))
-        .ok_or(KernelError::RingSize(options.ring_size))
-}
-
-pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, table: &Table) -> Result<Ebpf, KernelError> {
-    let (second, level) = (clock::jiffies_a_second(), options.diagnostics.level());
-    let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
-    let mut loader = loader::without_types();
-    loader
-        // A refused program is verified anew for its log, which with every instruction in it takes
-        // long and is not read.
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .map_max_entries("EVENTS", ring_size)
-        .map_max_entries("CONNECTIONS", options.max_connections.max(1))
-        .map_max_entries("FLOWS", table.slots())
-        .map_max_entries("SETS", table.sets)
-        .override_global("TABLE", table, true)
-        .map_max_entries("SPOKEN", if options.extras.amqp { options.max_conversations.saturating_mul(2).max(1) } else { 1 })
-        .override_global("LAYOUT", &knowledge.layout, true)
-        .override_global(aya_log::LEVEL, &level, true)
-        .map_max_entries(diagnostics::MAP, options.diagnostics.buffer())
-        .override_global("SECOND", &second, true)
-        .override_global("SEND_REASON_ARG", &knowledge.reason_argument, true)
-        .override_global("OOM_HAS_TASK", &knowledge.oom_has_task, true);
-    for (name, format) in &formats {
-        loader.override_global(name, format, true);
-    }
-    let loaded = match loader.load(OBJECT) {
-        // The error does not tell whether it was the limit, so the limit is lifted only after a
-        // failure, and it is tried once more.
-        Err(_) if memlock::lift() => loader.load(OBJECT),
-        loaded => loaded,
-    };
-    loaded.map_err(|source| {
-        let denied = super::error::errno(&source) == Some(libc::EPERM);
-        let source = Box::new(source);
-        if denied { KernelError::Denied { source } } else { KernelError::Load { source } }
-    })
-}
-
-pub(super) fn open<'a, M>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<M, KernelError>
-where
-    M: TryFrom<&'a mut aya::maps::Map, Error = aya::maps::MapError>,
-{
-    M::try_from(ebpf.map_mut(name).ok_or(KernelError::NoMap { name })?).map_err(|error| KernelError::map(name, error))
-}
-
-pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, KernelError> {
-    ebpf.take_map(name).ok_or(KernelError::NoMap { name })
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 /// The way to the peer and the sender of the RST's frame, from routing and neighbour tables a
 /// moment after the RST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Way {
+pub struct Route {
     /// The router that packets for the peer are handed to; `None` where the peer's address is on a
     /// link of this host.
     pub gateway: Option<IpAddr>,
