@@ -57,9 +57,10 @@ pub const DEMO: [Program; 3] = [
 ];
 
 /// What the lab drives besides.
-const PROGRAMS: [Program; 15] = [
+const PROGRAMS: [Program; 16] = [
     program(RABBITMQ, "rabbitmq-server", "the broker whose connections are reset"),
     program("erl", "rabbitmq-server", "runs the broker"),
+    program("escript", "rabbitmq-server", "runs rabbitmqctl"),
     program("haproxy", "haproxy", "a proxy that resets"),
     program("nginx", "nginx libnginx-mod-stream", "a proxy that resets"),
     program(NGINX_STREAM, "nginx libnginx-mod-stream", "lets nginx pass plain TCP through"),
