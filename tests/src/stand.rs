@@ -174,8 +174,8 @@ impl Stand {
     }
 
     /// Plays scenarios, some of them at a time. One that fails stops no other; [`Stand::finish`]
-    /// tells.
-    pub fn play(&self, scenarios: &[Scenario]) {
+    /// tells. Whether there were any to play: only those may be that were asked for by name.
+    pub fn play(&self, scenarios: &[Scenario]) -> bool {
         let wanted = std::env::var(SCENARIO).unwrap_or_default();
         let scenarios: Vec<&Scenario> = scenarios.iter().filter(|(name, _)| name.contains(&wanted)).collect();
         let next = AtomicUsize::new(0);
@@ -192,6 +192,7 @@ impl Stand {
                 });
             }
         });
+        !scenarios.is_empty()
     }
 
     /// Ends the agents, checks their books, and compares all they said with the truth. None of
