@@ -25,7 +25,7 @@ use crate::{
         netns::{self, NetnsError, NetnsFilter},
     },
     join::owners::Snapshot,
-    kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, packet_tap::Extras},
+    kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, options::Extras},
     limits, log,
     model::{Privileges, ports::PortSet},
     output::{

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
-    kernel::{Budgets, floods, hooks::Ladder},
+    kernel::{Budgets, floods, options::Ladder},
     log::LogArgs,
     model::ports::PortRange,
     output::Format,

@@ -4,7 +4,11 @@
 use std::{fs, sync::OnceLock};
 
 use rstblame::{
-    kernel::{ArmOptions, Budgets, diagnostics::Diagnostics, hooks::Ladder, packet_tap::Extras},
+    kernel::{
+        ArmOptions, Budgets,
+        diagnostics::Diagnostics,
+        options::{Extras, Ladder},
+    },
     model::ports::PortSet,
 };
 use serde_json::Value;

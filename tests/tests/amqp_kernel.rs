@@ -18,7 +18,7 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 // `amqp` and `model` are where `script`, which is part of the agent, looks for them.
 use rstblame::{
     amqp::{self, Chunk, Conversation, Follower, LastSeen, Phase, Protocol},
-    kernel::{packet_tap::Extras, test_run::DryRun},
+    kernel::{options::Extras, test_run::DryRun},
     model::{self, Role, Tuple, ports::PortSet},
     text,
 };

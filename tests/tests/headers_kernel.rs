@@ -10,7 +10,7 @@ use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
         decode::{Decoder, Record},
-        packet_tap::Extras,
+        options::Extras,
         reasons::Reasons,
         test_run::DryRun,
     },

@@ -106,6 +106,9 @@ pub enum Error {
     /// Comments that are too wide, or cite the kernel's sources of no release or without a link.
     #[error("comments:\n{0}")]
     Comments(String),
+    /// Imports that the house does not allow ([`crate::rooms`]).
+    #[error("what imports what (cargo xtask rooms):\n{0}")]
+    Rooms(String),
     /// Code that no test reaches.
     #[error("less than {least} % of the regions or branches of agent/src/{folder} are reached by tests")]
     Coverage {

@@ -19,6 +19,7 @@ mod mutants;
 mod packages;
 mod programs;
 mod python;
+mod rooms;
 mod scenario;
 mod suites;
 mod toolchain;
@@ -123,8 +124,10 @@ enum Task {
     /// Build the static binary and pack it into target/dist: tarball, deb and rpm, with their
     /// checksums
     Dist,
-    /// Check the formatting, the comments (their width, their links to the kernel), then clippy,
-    /// warnings denied
+    /// Print which rooms of the house import which: modules, from the ground up
+    Rooms,
+    /// Check the formatting, the comments (their width, their links to the kernel), what imports
+    /// what, then clippy, warnings denied
     Lint,
 }
 
@@ -164,6 +167,7 @@ fn run(task: Task) -> Result<()> {
         Task::Coverage => coverage::coverage(&workspace),
         Task::Mutants { file, shard } => mutants::mutants(&workspace, file.as_deref(), shard.as_deref()),
         Task::Dist => dist::dist(&workspace).map(drop),
+        Task::Rooms => rooms::print(&workspace),
         Task::Lint => {
             Cargo::new(&workspace, &["fmt", "--all", "--", "--check"]).run()?;
             Cargo::new(&workspace, &["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--", "--check"]).run()?;
@@ -171,6 +175,7 @@ fn run(task: Task) -> Result<()> {
             // file too.
             Cargo::new(&workspace, &["fetch", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]).run()?;
             comments::check(&workspace)?;
+            rooms::check(&workspace)?;
             bpf::setup(&workspace)?;
             Cargo::new(&workspace, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
         }

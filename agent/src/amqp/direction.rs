@@ -2,10 +2,23 @@
 //! without keeping what they hold.
 
 use super::{
-    Chunk, frame, method,
+    frame, method,
     unit::{FRAME_END, Malformed, Parsed},
 };
 use crate::model::seq_after;
+
+/// Payload of one segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Sequence number of the first byte of the payload.
+    pub seq: u32,
+    /// As much of it as is at hand.
+    pub captured: &'a [u8],
+    /// Its length by the IP header, bytes.
+    pub length: u32,
+    /// Any clock that does not jump, ns.
+    pub time_ns: u64,
+}
 
 /// Most bytes of a unit that are looked at: a whole frame with the longest method.
 pub(super) const CARRY: usize = frame::HEAD + method::LONGEST + 1;

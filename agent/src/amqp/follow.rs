@@ -81,7 +81,7 @@ use rstblame_abi::conversation::first_bytes;
 
 use super::{
     Blocked, ChannelClose, Close, Conversation, LastSeen, Phase, Protocol, Side, Tls,
-    direction::Direction,
+    direction::{Chunk, Direction},
     frame::{self, Frame},
     method::{ChannelClose as ChannelClosed, Method},
     tls::{self, Record},
@@ -91,19 +91,6 @@ use crate::model::Role;
 
 /// Length of a protocol header (AMQP 0-9-1, section 4.2.2), bytes.
 const HEADER: u32 = 8;
-
-/// Payload of one segment.
-#[derive(Clone, Copy, Debug)]
-pub struct Chunk<'a> {
-    /// Sequence number of the first byte of the payload.
-    pub seq: u32,
-    /// As much of it as is at hand.
-    pub captured: &'a [u8],
-    /// Its length by the IP header, bytes.
-    pub length: u32,
-    /// Any clock that does not jump, ns.
-    pub time_ns: u64,
-}
 
 /// One value for each end.
 #[derive(Clone, Copy, Debug, Default)]

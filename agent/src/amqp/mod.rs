@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use rstblame_abi::conversation::protocol;
 
-pub use follow::{Chunk, Follower};
+pub use direction::Chunk;
+pub use follow::Follower;
 
 /// Which end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

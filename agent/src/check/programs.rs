@@ -7,7 +7,8 @@ use crate::{
     kernel::{
         KernelError,
         error::first_line,
-        hooks::{self, Hook, Ladder},
+        hooks::{self, Hook},
+        options::Ladder,
         probe::{Probe, Programs, Rung},
     },
     model::{Coverage, CoverageState},
@@ -125,7 +126,8 @@ mod tests {
         check::Status,
         kernel::{
             KernelError,
-            hooks::{self, Hook, Ladder},
+            hooks::{self, Hook},
+            options::Ladder,
             probe::{Probe, Programs, Rung},
         },
     };

@@ -28,7 +28,7 @@ use crate::{
     flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
     join::owner_filter::OwnerFilter,
-    kernel::hooks::Ladder,
+    kernel::options::Ladder,
     log::Settings,
     model::ports::{PortRange, PortSet},
     output::{

@@ -15,7 +15,7 @@ use crate::{
     cli::{BtfSource, Switch},
     flow::configured::KnownMiddlebox,
     host::command_line::Detail,
-    kernel::hooks::Ladder,
+    kernel::options::Ladder,
     log::{self, Level, LogFormat},
     model::ports::{MAX_RANGES, PortRange, PortSet},
     privileges::{self, Confine},

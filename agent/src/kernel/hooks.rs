@@ -12,6 +12,7 @@ use aya::{
 use super::{
     error::explain,
     liveness::{self, HookState, Link},
+    options::Ladder,
     tracefs::{Format, FormatError},
     verify::{Load, Verified},
 };
@@ -97,18 +98,6 @@ pub const OOM: Hook = Hook {
 /// All hooks. Those that feed what the resets are reported with come first, so that nothing is
 /// reported before it is known.
 pub const ALL: [Hook; 6] = [SIGNAL, OOM, DESTROY_SOCK, SOCK_STATE, SEND_RESET, RECEIVE_RESET];
-
-/// Which rungs of the ladder may be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Ladder {
-    /// BTF tracepoints, else plain ones.
-    #[default]
-    Auto,
-    /// BTF tracepoints only.
-    Btf,
-    /// Plain tracepoints only.
-    Tracepoint,
-}
 
 /// How a hook is attached, or why it is not.
 #[derive(Debug)]

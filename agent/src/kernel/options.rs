@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rstblame_abi::rate_limit::{Budget, class};
 
-use super::{diagnostics::Diagnostics, error::KernelError, hooks::Ladder, packet_tap::Extras};
+use super::{diagnostics::Diagnostics, error::KernelError};
 use crate::model::ports::PortSet;
 
 /// Smallest and largest ring buffer, bytes.
@@ -12,6 +12,27 @@ const RING_SIZES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
 
 /// Bounds on what the kernel programs report, by [`class`].
 pub type Budgets = [Budget; class::COUNT as usize];
+
+/// Which rungs of the ladder may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ladder {
+    /// BTF tracepoints, else plain ones.
+    #[default]
+    Auto,
+    /// BTF tracepoints only.
+    Btf,
+    /// Plain tracepoints only.
+    Tracepoint,
+}
+
+/// Which programs are wanted beside that for what arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extras {
+    /// What leaves.
+    pub egress: bool,
+    /// What AMQP says.
+    pub amqp: bool,
+}
 
 /// How to arm.
 #[derive(Clone, Debug)]

@@ -23,7 +23,10 @@ use aya::{
 };
 use thiserror::Error;
 
-use super::verify::{Load, Verified};
+use super::{
+    options::Extras,
+    verify::{Load, Verified},
+};
 use crate::{
     host::{
         crew::Crew,
@@ -94,15 +97,6 @@ pub(super) fn programs<'a>(extras: Extras) -> impl Iterator<Item = (&'static str
     // The one that takes longest to verify first.
     let names = follower.into_iter().chain(ARRIVING.map(|(name, _)| name)).chain(extras.egress.then_some(EGRESS));
     names.map(|name| (name, Load::SocketFilter))
-}
-
-/// Which programs are wanted beside that for what arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extras {
-    /// What leaves.
-    pub egress: bool,
-    /// What AMQP says.
-    pub amqp: bool,
 }
 
 impl Tap {

@@ -8,11 +8,11 @@ use aya::maps::RingBuf;
 use super::{
     error::{KernelError, first_line},
     flows,
-    hooks::{self, Hook, Ladder},
+    hooks::{self, Hook},
     kernel_info::{Knowledge, coverage},
     load::load,
     maps::take,
-    options::ArmOptions,
+    options::{ArmOptions, Ladder},
     verify::Verified,
 };
 use crate::model::Coverage;
