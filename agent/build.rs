@@ -1,7 +1,7 @@
 //! Builds the kernel programs into `$OUT_DIR/rstblame.bpf.o`, which the agent embeds, and names the
 //! commit in `RSTBLAME_COMMIT` where there is one.
 
-#[path = "../xtask/src/toolchain.rs"]
+#[path = "../xtask/src/toolchain/mod.rs"]
 mod toolchain;
 
 use std::{
@@ -93,7 +93,7 @@ fn variable(name: &'static str) -> Result<String, Error> {
 
 /// Everything the object is made from.
 fn watch(workspace: &Path) {
-    for path in ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "agent-ebpf/abi", "Cargo.toml", "Cargo.lock", "xtask/src/toolchain.rs"] {
+    for path in ["agent-ebpf/src", "agent-ebpf/Cargo.toml", "agent-ebpf/abi", "Cargo.toml", "Cargo.lock", "xtask/src/toolchain/mod.rs"] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -338,5 +338,5 @@ fn output<A: Into<OsString>>(program: impl AsRef<OsStr>, args: impl IntoIterator
 // The path is spelt out for the sake of `agent/build.rs`, where rustfmt would look for it
 // elsewhere.
 #[cfg(test)]
-#[path = "toolchain/tests.rs"]
+#[path = "tests.rs"]
 mod tests;
