@@ -22,6 +22,7 @@ mod pod;
 pub mod port_filter;
 pub mod rate_limit;
 mod reset;
+mod sender;
 mod task;
 pub mod tcp;
 
@@ -31,4 +32,5 @@ pub use connection::{Connection, owner};
 pub use header::{Header, Heartbeat, kind};
 pub use layout::{ABSENT, Layout, RecordFormat};
 pub use reset::{ResetRecord, errno, sock_bit, valid};
+pub use sender::{Receiver, Sender};
 pub use task::{COMM_LEN, PF_EXITING, PF_KTHREAD, Signal, Task, TaskRecord, signal_flag};

@@ -1,7 +1,7 @@
 //! Lets the agent hand values to maps and globals as they are.
 
 use crate::{
-    Config, Connection, Layout, RecordFormat, ResetRecord,
+    Config, Connection, Layout, Receiver, RecordFormat, ResetRecord, Sender,
     conversation::{ChannelError, Spoken},
     flow::{FlowKey, Handshake},
     flow_table::{Set, Slot, Table},
@@ -29,7 +29,11 @@ unsafe impl aya::Pod for Layout {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RecordFormat {}
 // SAFETY: as above.
+unsafe impl aya::Pod for Receiver {}
+// SAFETY: as above.
 unsafe impl aya::Pod for ResetRecord {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Sender {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Set {}
 // SAFETY: as above.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rstblame_abi::{
-    Config, Connection, Signal,
+    Config, Connection, Receiver, Sender, Signal,
     conversation::{ChannelError, Spoken},
     counter,
     flow::{FlowKey, Handshake},
@@ -46,6 +46,11 @@ pub static PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 
 /// only at their end; such signals are rare.
 #[map]
 pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024, 0);
+
+/// Sockets that sent a RST of their own accord, by the end that it went to: all of this host, since
+/// which of them stand for the peer of a watched connection is known only there.
+#[map]
+pub static SENDERS: LruHashMap<Receiver, Sender> = LruHashMap::with_max_entries(4096, 0);
 
 /// What the tap remembers of the packets of watched connections: a [`table`](rstblame_abi::flow_table).
 /// User space sets the size. Mappable, since the kernel has the slots of such an array begin with a

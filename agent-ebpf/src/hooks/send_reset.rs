@@ -20,6 +20,7 @@ use crate::{
         verifier::{mark, marked, unknown},
     },
     record::{
+        sender,
         skb::Segment,
         socket,
         submit::{Seen, submit_reset},
@@ -80,14 +81,19 @@ fn handle(firing: &Firing<'_>) {
     let segment = Segment::of(firing.skb);
     let (local, peer) =
         if unknown(segment.present) { (segment.local_port(), segment.peer_port()) } else { firing.record.ports_of(firing.sock) };
-    if !filter::ports_watched(local, peer) {
+    let watched = filter::ports_watched(local, peer);
+    // A RST of a socket's own accord may be the end of a watched connection all the same: with other
+    // addresses and ports at its other end, which this host translates.
+    let of_its_own = firing.sock != 0 && firing.skb == 0;
+    if !watched && !of_its_own {
         return;
     }
     let netns = match netns::of_socket(firing.sock) {
         0 => netns::of_packet(firing.skb).unwrap_or(0),
         netns => netns,
     };
-    if !filter::netns_watched(netns) {
+    let watched = unknown(watched) && filter::netns_watched(netns);
+    if !watched && !of_its_own {
         return;
     }
     let mut ends = Ends::none();
@@ -98,6 +104,12 @@ fn handle(firing: &Firing<'_>) {
     }
     if !unknown(ends.present) {
         firing.record.read_ends(&mut ends);
+    }
+    if unknown(of_its_own) && unknown(ends.present) {
+        sender::remember(firing.sock, &ends, netns);
+    }
+    if !unknown(watched) {
+        return;
     }
     let state = match socket::state(firing.sock) {
         0 => firing.state,

@@ -3,6 +3,7 @@
 //! It knows nothing of hooks.
 
 pub mod rate_limit;
+pub mod sender;
 pub mod skb;
 pub mod socket;
 pub mod submit;

@@ -149,6 +149,20 @@ fn fill_options(sock: u64, record: &mut ResetRecord) {
     mark(&mut record.valid, valid::SOCK);
 }
 
+/// Whether the task on the CPU is closing the socket: shut down both ways, and no orphan yet, as it
+/// is within close(2) only (`__tcp_close()`,
+/// <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp.c>). Timers reset sockets that are
+/// not shut down, or orphans.
+#[inline(always)]
+pub fn is_being_closed(sock: u64) -> bool {
+    let shutdown: u8 = read_or_zero(sock, offset_of_member!(sk_shutdown));
+    let flags = read::<u64>(sock, offset_of_member!(sk_flags));
+    shutdown & BOTH_WAYS == BOTH_WAYS && flags.is_some_and(|flags| !bit(flags, offset_of_member!(sock_dead_bit)))
+}
+
+/// `SHUTDOWN_MASK` (<https://github.com/torvalds/linux/blob/v6.12/include/net/sock.h>).
+const BOTH_WAYS: u8 = 3;
+
 #[inline(always)]
 fn bit(word: u64, number: u32) -> bool {
     number < 64 && (word >> (number & 63)) & 1 == 1

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    flow::{Act, Reset, SocketKind},
+    flow::{Act, LocalSender, Reset, SocketKind},
     model::{Direction, Evidence, OriginKind, Strength, TcpState, Text},
     signal,
 };
@@ -192,6 +192,38 @@ pub fn owner_ended(reset: &Reset) -> Option<Evidence> {
 /// The configuration says that the peer address is a load balancer or proxy. It can be out of date.
 pub fn configured_middlebox(peer: IpAddr, name: &str) -> Evidence {
     evidence("configured_middlebox", OriginKind::Middlebox, Strength::Strong, format!("{peer} is {name}, by --middlebox"))
+}
+
+/// A socket of this host sent a RST to this end under another address than the peer has. Proof of who
+/// sent it; it can mislead only where two network namespaces use the same address and port within the
+/// same tenth of a second.
+pub fn local_sender(reset: &Reset) -> Option<Evidence> {
+    let sender = reset.sender.as_deref()?;
+    let to = if sender.task.is_some() { OriginKind::LocalProcess } else { OriginKind::LocalHost };
+    let detail = format!(
+        "{}, a socket of this host at {}, sent a RST to {} within {} us of the one of {}: this host translates one into the other",
+        answering(sender),
+        sender.end,
+        reset.tuple.local,
+        sender.apart.as_micros(),
+        reset.tuple.peer
+    );
+    Some(evidence("local_sender", to, Strength::Proof, detail))
+}
+
+/// Who answers on this host in the name of a peer.
+pub fn answering(sender: &LocalSender) -> String {
+    match (&sender.process, &sender.task) {
+        (Some(facts), _) => format!("{} (pid {})", facts.executable_name, facts.pid),
+        (None, Some(task)) => format!("{} (pid {})", task.comm, task.pid),
+        (None, None) => format!("a socket at {}", sender.end),
+    }
+}
+
+/// The RST came over the loopback interface, by which nothing comes from outside.
+pub fn over_loopback(reset: &Reset) -> Option<Evidence> {
+    let detail = format!("the RST came over lo, and {} is no address of this host: it is redirected here", reset.tuple.peer.ip());
+    reset.came_over_loopback().then(|| evidence("over_loopback", OriginKind::LocalHost, Strength::Proof, detail))
 }
 
 /// The other end of the connection is on this host too, and the reset was seen there as well. Proof

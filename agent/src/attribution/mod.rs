@@ -113,6 +113,10 @@ fn in_order(reset: &Reset) -> bool {
 
 /// Lets the cause say who ended the connection, where the packets alone could not.
 fn settle_origin(reset: &Reset, verdict: &mut Verdict) {
+    // What was seen to be this host's is nobody else's.
+    if reset.sender.is_some() || reset.came_over_loopback() {
+        return;
+    }
     let peer_acted = reset.act() == Some(Act::PeerClose);
     let by_wire = verdict.origin.kind == OriginKind::RemotePeer;
     match verdict.cause.id {

@@ -30,7 +30,14 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
     found.extend(evidence::fin_sent(reset));
     found.extend(evidence::silence(reset));
     let seen_leaving = reset.pair.as_ref().is_some_and(|pair| pair.direction == Direction::Sent);
-    let origin = if super::acted_locally(reset) {
+    found.extend(evidence::local_sender(reset));
+    found.extend(evidence::over_loopback(reset));
+    let origin = if let Some(sender) = &reset.sender {
+        let kind = if sender.task.is_some() { OriginKind::LocalProcess } else { OriginKind::LocalHost };
+        Origin::settled(kind, SEEN_HERE)
+    } else if reset.came_over_loopback() {
+        Origin::settled(OriginKind::LocalHost, SEEN_HERE)
+    } else if super::acted_locally(reset) {
         Origin::settled(OriginKind::LocalProcess, SEEN_HERE)
     } else if seen_leaving {
         Origin::settled(OriginKind::RemotePeer, SEEN_HERE)

@@ -21,9 +21,9 @@ mod suppressed;
 
 pub use amqp::{Amqp, AmqpChannelClose, AmqpClose, AmqpPhase, AmqpRole, Tls, TlsStage};
 pub use reset::{
-    Baseline, Capture, Cause, Container, Endpoint, Executable, Exit, FirstAct, FirstActBy, FirstActHow, Kubernetes, Network,
-    NetworkProtocol, NetworkType, Origin, Owner, Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller, Systemd, Tcp,
-    Transport,
+    Baseline, Capture, Cause, Container, Endpoint, Executable, Exit, FirstAct, FirstActBy, FirstActHow, Kubernetes, Nat, NatDirection,
+    NatEnd, Network, NetworkProtocol, NetworkType, Origin, Owner, Packet, Pod, Process, ProcessName, Related, ResetEvent, Signaller,
+    Systemd, Tcp, Transport,
 };
 pub use schema::schema;
 pub use suppressed::{LocalEnd, PeerEnd, Suppressed, SuppressedKey};

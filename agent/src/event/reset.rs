@@ -103,6 +103,32 @@ pub struct Network {
     pub local: Endpoint,
     /// The other side.
     pub peer: Endpoint,
+    /// What this host makes of the connection's addresses, where it translates them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Box<Nat>>,
+}
+
+/// Both directions of a connection whose addresses are translated, as conntrack(8) has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nat {
+    /// As the packets of whoever opened it left.
+    pub original: NatDirection,
+    /// As those of the other end leave.
+    pub reply: NatDirection,
+}
+
+/// One direction of a translated connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NatDirection {
+    pub source: NatEnd,
+    pub destination: NatEnd,
+}
+
+/// An end of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NatEnd {
+    pub address: IpAddr,
+    pub port: u16,
 }
 
 /// `network.protocol` of OpenTelemetry. `amqp` and `tls` of the line tell what was seen of those

@@ -9,6 +9,7 @@ pub mod machines;
 pub mod patterns;
 pub mod recent;
 pub mod reset;
+mod sender;
 pub mod wire;
 
 pub use crate::model::TcpState;
@@ -16,3 +17,4 @@ pub use crate::model::Tuple;
 pub use crate::model::{ProcessEnd, Role, Task};
 pub use ending::{Act, FirstAct, Leg, error_name};
 pub use reset::{CapturePosition, Connection, Earlier, LocalKnown, Pair, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger};
+pub use sender::LocalSender;

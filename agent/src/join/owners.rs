@@ -165,6 +165,12 @@ impl Owners {
         {
             reset.process = Some((self.facts.of_task(&task), KnownFrom::Destroy));
         }
+        if let Some(sender) = &mut reset.sender
+            && sender.process.is_none()
+            && let Some(task) = &sender.task
+        {
+            sender.process = Some(self.facts.of_task(task));
+        }
         // What was read of it since.
         if let Some((told, _)) = &mut reset.process
             && let Some(more) = self.facts.more_than(told)

@@ -22,6 +22,7 @@ pub mod packet_tap;
 pub mod probe;
 pub mod probes;
 pub mod reasons;
+mod senders;
 pub mod test_run;
 pub mod tracefs;
 mod verify;

@@ -28,11 +28,12 @@ use super::{
     maps::{Counters, take},
     options::{ArmOptions, Budgets},
     packet_tap::{self, Tap, TapError},
+    senders::Senders,
     verify::Verified,
 };
 use crate::{
     amqp::Conversation,
-    flow::Reset,
+    flow::{LocalSender, Reset},
     host::{
         neighbours::Neighbours,
         netns::{Handle, NetnsError},
@@ -57,6 +58,7 @@ pub struct Armed {
     /// The packet tap, or why there is none.
     tap: Result<Tap, String>,
     talk: Talk,
+    senders: Senders,
     /// What was counted instead of being reported.
     pub floods: Floods,
     /// Whether the kernel side can tell one network namespace from another.
@@ -126,6 +128,7 @@ impl Armed {
 
         let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| explain(&error));
         let talk = Talk::new(&mut ebpf, table)?;
+        let senders = Senders::new(&mut ebpf)?;
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
@@ -142,6 +145,7 @@ impl Armed {
             attached,
             tap,
             talk,
+            senders,
             floods,
             picks_netns,
             heartbeat: Err("not asked for".to_owned()),
@@ -252,6 +256,11 @@ impl Armed {
     /// jiffies.
     pub fn conversation(&mut self, reset: &Reset, jiffies: u32) -> Option<Conversation> {
         self.talk.of(reset, &Jiffies { now_ns: reset.boottime_ns, now: jiffies, length: self.decoder.jiffy() })
+    }
+
+    /// The socket of this host that sent the RST of a reset in another's name.
+    pub fn sender(&self, reset: &Reset) -> Option<LocalSender> {
+        self.senders.of(reset)
     }
 
     /// Handshakes that the tap forgot to make room for others, before their connections began. To

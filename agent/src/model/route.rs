@@ -9,6 +9,8 @@ pub struct Route {
     /// The router that packets for the peer are handed to; `None` where the peer's address is on a
     /// link of this host.
     pub gateway: Option<IpAddr>,
+    /// The peer's address is one of this host's.
+    pub peer_is_local: bool,
     /// Address of the machine on the link that has the RST's source MAC address; `None` if the
     /// neighbour table does not know it.
     pub sender: Option<IpAddr>,

@@ -15,6 +15,7 @@ mod confidence;
 mod first_act;
 mod handshake;
 mod heartbeat;
+mod here;
 mod idle;
 pub(super) mod keepalive;
 mod owner;
@@ -177,6 +178,8 @@ type Rule = fn(&Facts) -> Option<Candidate>;
 /// All rules.
 const RULES: &[Rule] = &[
     owner::ended,
+    here::aborted,
+    here::over_loopback,
     first_act::idle_legs,
     first_act::idle_front,
     first_act::passed_on,

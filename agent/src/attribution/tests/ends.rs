@@ -1,7 +1,12 @@
 //! Resets of owners that ended, and resets that were seen at both ends.
 
+use std::net::SocketAddr;
+
 use super::*;
-use crate::{flow::wire::Segment, model::Direction};
+use crate::{
+    flow::{LocalSender, wire::Segment},
+    model::{Direction, Route},
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -102,4 +107,49 @@ fn a_reset_seen_leaving_the_other_end_is_settled() {
     let verdict = attribute(&settled);
     let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "pair").unwrap();
     assert_eq!(evidence.detail, "the other end is on this host, owned by python3 (pid 7); the RST was sent there (event test-2)");
+}
+
+#[test]
+fn what_answers_in_the_peers_name_on_this_host_is_told_and_not_the_peer() {
+    let sender = |task: Option<Task>| {
+        let end = SocketAddr::new([127, 0, 0, 1].into(), 15_001);
+        Some(Box::new(LocalSender { end, netns: Some(1), task, process: None, apart: Duration::from_micros(40) }))
+    };
+    let proxy = || Task { pid: 77, start_boottime_ns: Some(1), comm: "envoy".to_owned(), uid: 1337, end: None };
+    let received = Reset { direction: Direction::Received, active: false, role: Role::Client, ..testing::reset() };
+    let sidecar = Reset { sender: sender(Some(proxy())), ..received.clone() };
+    check([
+        ("a process", sidecar.clone(), "connection_reset local_process peer_aborted warning"),
+        ("nobody for certain", Reset { sender: sender(None), ..received.clone() }, "connection_reset local_host peer_aborted warning"),
+        // Whose address the peer's is does not matter: nothing of this reset came from there.
+        (
+            "the address of a load balancer",
+            Reset { known_middlebox: Some("lb-1".to_owned()), ..sidecar.clone() },
+            "connection_reset local_process peer_aborted warning",
+        ),
+    ]);
+    let verdict = attribute(&sidecar);
+    assert_eq!(verdict.origin.possible, [OriginKind::LocalProcess]);
+    assert!(verdict.cause.summary.starts_with("envoy (pid 77), which this host has answer in the name of"), "{}", verdict.cause.summary);
+    // Whatever its packet looks like, and whatever came first.
+    let it = linux::Linux::new(61, 6);
+    for wire in [it.wire(&it.answer(255)), it.wire(&Segment { window: 8192, ..it.answer(61) })] {
+        let seen = Reset { wire: Some(Box::new(wire)), ..sidecar.clone() };
+        assert_eq!(attribute(&seen).origin.kind, OriginKind::LocalProcess);
+    }
+}
+
+#[test]
+fn what_came_over_loopback_in_a_strangers_name_was_made_here() {
+    let it = linux::Linux::new(64, 0);
+    let over = |interface: &str, peer_is_local| {
+        let mut wire = it.wire(&it.answer(64));
+        wire.way = Some(Route { interface: Some(interface.to_owned()), peer_is_local, ..Route::default() });
+        Reset { direction: Direction::Received, active: false, wire: Some(Box::new(wire)), ..testing::reset() }
+    };
+    let kind = |reset: &Reset| attribute(reset).origin.kind;
+    assert_eq!(kind(&over("lo", false)), OriginKind::LocalHost);
+    for elsewhere in [over("lo", true), over("eth0", false)] {
+        assert_ne!(kind(&elsewhere), OriginKind::LocalHost, "{elsewhere:?}");
+    }
 }

@@ -39,6 +39,9 @@ impl Session {
 
     /// Its window has passed: out with it, or to those whose owner has to be searched for.
     pub(super) fn pass_on(&mut self, mut reset: Reset) {
+        if reset.sender.is_none() {
+            reset.sender = self.armed.sender(&reset).map(Box::new);
+        }
         self.owners.name(&mut reset);
         // One that comes by again, because its owner was ending, has its testimony already.
         let testimony = reset.direction == Direction::Received && reset.wire.is_none() && !reset.ended;

@@ -6,13 +6,13 @@ mod first_act;
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
 use super::{
-    Baseline, Capture, Cause, Container, Endpoint, Executable, Exit, Host, Kubernetes, Network, NetworkType, Origin, Owner, Packet, Pod,
-    Process, ProcessName, Related, ResetEvent, SCHEMA, Signaller, Systemd, Tcp, Transport,
+    Baseline, Capture, Cause, Container, Endpoint, Executable, Exit, Host, Kubernetes, Nat, NatDirection, NatEnd, Network, NetworkType,
+    Origin, Owner, Packet, Pod, Process, ProcessName, Related, ResetEvent, SCHEMA, Signaller, Systemd, Tcp, Transport,
 };
 use crate::{
     attribution::Verdict,
     clock,
-    flow::Reset,
+    flow::{LocalSender, Reset},
     host::process::ProcessFacts,
     model::{Direction, Effect, KnownFrom, OriginKind, ProcessEnd, Role, TcpState},
     signal,
@@ -76,10 +76,20 @@ fn build(reset: &Reset, verdict: Verdict, host: Option<&Host>) -> ResetEvent {
             .pair
             .as_ref()
             .and_then(|pair| pair.process.clone())
+            .or_else(|| reset.sender.as_deref().and_then(answering))
             .map(|(pid, name, path)| ProcessName { pid, executable: Executable { name, path } }),
         first_act: first_act::first_act(reset).map(Box::new),
         related: related(reset),
         capture: reset.capture.as_ref().map(|capture| Capture { file: capture.file.clone() }),
+    }
+}
+
+/// The process that answers on this host in the peer's name: id, name, path.
+fn answering(sender: &LocalSender) -> Option<(u32, String, Option<String>)> {
+    match (&sender.process, &sender.task) {
+        (Some(facts), _) => Some((facts.pid, facts.executable_name.clone(), facts.executable_path.clone())),
+        (None, Some(task)) => Some((task.pid, task.comm.clone(), None)),
+        (None, None) => None,
     }
 }
 
@@ -127,7 +137,22 @@ fn network(reset: &Reset) -> Network {
         netns_name: reset.netns_name.clone(),
         local: end(reset.tuple.local),
         peer: end(reset.tuple.peer),
+        nat: reset.sender.as_deref().map(|sender| Box::new(nat(reset, sender))),
     }
+}
+
+/// How the connection looks at its two ends. It is told by whoever opened it: the client.
+fn nat(reset: &Reset, sender: &LocalSender) -> Nat {
+    let direction = |from: SocketAddr, to: SocketAddr| NatDirection { source: nat_end(from), destination: nat_end(to) };
+    let (local, peer, end) = (reset.tuple.local, reset.tuple.peer, sender.end);
+    match reset.role {
+        Role::Client => Nat { original: direction(local, peer), reply: direction(end, local) },
+        Role::Broker => Nat { original: direction(end, local), reply: direction(local, peer) },
+    }
+}
+
+const fn nat_end(end: SocketAddr) -> NatEnd {
+    NatEnd { address: end.ip(), port: end.port() }
 }
 
 /// Community ID 1.0 with seed 0; it does not depend on the direction.

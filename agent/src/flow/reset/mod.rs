@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{
     ending::{Act, FirstAct, Leg},
     idle::Learnt,
+    sender::LocalSender,
     wire::Wire,
 };
 use crate::{
@@ -203,6 +204,8 @@ pub struct Reset {
     /// The process that ended the connection, or that owned it, as far as the host knows it.
     pub process: Option<(Arc<ProcessFacts>, KnownFrom)>,
     pub pair: Option<Pair>,
+    /// Of a RST that was received: the socket of this host that sent it in the peer's name.
+    pub sender: Option<Box<LocalSender>>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,
     /// What was seen of the AMQP conversation.
@@ -304,6 +307,7 @@ impl Reset {
             shared_by: Vec::new(),
             process: None,
             pair: None,
+            sender: None,
             wire: None,
             amqp: None,
             earlier: None,
@@ -315,6 +319,13 @@ impl Reset {
             learnt_idle: None,
             capture: None,
         }
+    }
+
+    /// A RST that came over the loopback interface in the name of a peer whose address is not one of
+    /// this host's: this host redirects what goes to that address, and something of it answers.
+    pub fn came_over_loopback(&self) -> bool {
+        let way = self.wire.as_ref().and_then(|wire| wire.way.as_ref());
+        self.pair.is_none() && way.is_some_and(|way| way.interface.as_deref() == Some("lo") && !way.peer_is_local)
     }
 
     /// The watched port, on whichever side it is.

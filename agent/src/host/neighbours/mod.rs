@@ -155,10 +155,10 @@ impl Neighbours {
 /// Asks the tables of the socket's namespace, by requests with the sequence numbers `first` and the
 /// next. `None` without a route.
 fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Route>, NetlinkError> {
-    let mut gateway = None;
+    let mut route = None;
     netlink::ask(socket, &route_request(question.local, question.peer, first), first, |kind, payload| {
         if kind == RTM_NEWROUTE {
-            gateway = Some(read_gateway(payload));
+            route = Some((read_gateway(payload), is_local(payload)));
         }
         true
     })?;
@@ -178,7 +178,7 @@ fn way(socket: &OwnedFd, question: &Question, first: u32) -> Result<Option<Route
         })?;
     }
     let interface = index_to_name_inlined(socket, question.interface).ok().map(|name| clean(name.as_str()).into_owned());
-    Ok(gateway.map(|gateway| Route { gateway, sender, sender_name: None, interface }))
+    Ok(route.map(|(gateway, peer_is_local)| Route { gateway, peer_is_local, sender, sender_name: None, interface }))
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -224,6 +224,13 @@ fn read_gateway(bytes: &[u8]) -> Option<IpAddr> {
         RTA_VIA => address(payload.get(2..)?),
         _ => None,
     })
+}
+
+/// Whether the destination of a `struct rtmsg` is an address of this host.
+fn is_local(bytes: &[u8]) -> bool {
+    /// `RTN_LOCAL`.
+    const LOCAL: u8 = 2;
+    bytes.get(7) == Some(&LOCAL)
 }
 
 /// The address of a `struct ndmsg`, if it is a neighbour with this MAC address on this interface.

@@ -26,7 +26,7 @@ fn the_own_tables_answer() {
     assert_eq!(neighbours.ask(question(own.wrapping_add(1)), now), None);
     // Index 1 is the loopback interface of every namespace (`init_net`'s and
     // `loopback_net_init()`).
-    let there = Route { interface: Some("lo".to_owned()), ..Route::default() };
+    let there = Route { interface: Some("lo".to_owned()), peer_is_local: true, ..Route::default() };
     assert_eq!(neighbours.ask(question(own), now), Some(there.clone()));
     // Until it grows old the answer holds, even when there is nobody to ask any more.
     neighbours.retain(|_| false);

@@ -320,17 +320,20 @@ fn tuple(record: &ResetRecord) -> Option<Tuple> {
     if record.valid & valid::TUPLE == 0 {
         return None;
     }
-    let address = |bytes: [u8; 16]| -> Option<IpAddr> {
-        match record.family {
-            AF_INET => {
-                let [a, b, c, d, ..] = bytes;
-                Some(Ipv4Addr::new(a, b, c, d).into())
-            }
-            AF_INET6 => Some(Ipv6Addr::from(bytes).into()),
-            _ => None,
+    let end = |bytes, port| Some(SocketAddr::new(address(record.family, bytes)?, port));
+    Some(Tuple::new(end(record.local, record.local_port)?, end(record.peer, record.peer_port)?))
+}
+
+/// An address of a family as records have it.
+pub fn address(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
+    match family {
+        AF_INET => {
+            let [a, b, c, d, ..] = bytes;
+            Some(Ipv4Addr::new(a, b, c, d).into())
         }
-    };
-    Some(Tuple::new(SocketAddr::new(address(record.local)?, record.local_port), SocketAddr::new(address(record.peer)?, record.peer_port)))
+        AF_INET6 => Some(Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
 }
 
 fn socket_kind(record: &ResetRecord, state: Option<TcpState>) -> SocketKind {
@@ -359,7 +362,7 @@ fn socket_facts(record: &ResetRecord) -> SocketFacts {
 }
 
 /// A task, unless it is the idle task or a kernel thread.
-fn task(task: &rstblame_abi::Task, signal: &Signal, at_ns: u64) -> Option<Task> {
+pub fn task(task: &rstblame_abi::Task, signal: &Signal, at_ns: u64) -> Option<Task> {
     if task.tgid == 0 || task.flags & PF_KTHREAD != 0 {
         return None;
     }

@@ -1,0 +1,31 @@
+//! Sockets of this host that sent a RST, for the connections of this host that receive it in
+//! another's name: a redirect to a proxy, or any other translation, stands between. They are looked
+//! up in user space: over the loopback interface a RST has arrived before its tracepoint fires
+//! (`tcp_send_active_reset()`,
+//! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_output.c>).
+
+use rstblame_abi::{AF_INET, Receiver, Sender};
+
+use super::{socket, task};
+use crate::ground::{clock::boottime_ns, endpoints::Ends, maps::SENDERS};
+
+/// The key of an end: addresses of both families in one form.
+#[inline(always)]
+fn receiver(address: &[u8; 16], port: u16, family: u16) -> Receiver {
+    // SAFETY: as many bytes; every bit pattern is a value.
+    let words: [u32; 4] = unsafe { core::mem::transmute(*address) };
+    let mapped = if family == AF_INET { [0, 0, 0xffff_u32.to_be(), words[0]] } else { words };
+    Receiver { address: mapped, port, reserved: 0 }
+}
+
+/// Remembers that a socket sends a RST of its own accord, and who closes it, if that is certain.
+#[inline(always)]
+pub fn remember(sock: u64, ends: &Ends, netns: u32) {
+    let mut sender =
+        Sender { at_ns: boottime_ns(), address: ends.local, netns, port: ends.local_port, family: ends.family, ..Sender::default() };
+    if socket::is_being_closed(sock) && !task::is_kernel_thread() {
+        task::fill_current(&mut sender.task);
+    }
+    // The least recently used makes room; one that is not stored is not known of.
+    let _not_known = SENDERS.insert(receiver(&ends.peer, ends.peer_port, ends.family), sender, 0);
+}

@@ -1,0 +1,36 @@
+//! A RST from a socket of this host that answers in the peer's name.
+
+use super::{Candidate, Facts};
+use crate::{
+    attribution::evidence::answering,
+    model::{CauseId, OriginKind},
+};
+
+/// How sure it is that nothing else ended the connection.
+const SENT: f64 = 0.95;
+
+/// What leaves this host for the peer is handed to a program of this host, and that one reset the
+/// connection.
+pub fn aborted(facts: &Facts) -> Option<Candidate> {
+    let sender = facts.reset.sender.as_deref()?;
+    let (who, peer) = (answering(sender), facts.reset.tuple.peer);
+    let summary = format!("{who}, which this host has answer in the name of {peer}, reset the connection");
+    Some(
+        Candidate::act(CauseId::PeerAborted, SENT, summary)
+            .advise(format!("look at the log and the timeouts of {who}, and at its own connection to {}", peer.ip())),
+    )
+}
+
+/// A RST came over the loopback interface in the name of a peer whose address is not this host's.
+pub fn over_loopback(facts: &Facts) -> Option<Candidate> {
+    let reset = facts.reset;
+    if reset.sender.is_some() || facts.origin.kind != OriginKind::LocalHost || !reset.came_over_loopback() {
+        return None;
+    }
+    let peer = reset.tuple.peer;
+    let summary = format!("something of this host, which has answer in the name of {peer}, reset the connection: the RST came over lo");
+    Some(
+        Candidate::act(CauseId::PeerAborted, SENT, summary)
+            .advise("look for a redirect on this host (nft list ruleset, iptables-save -t nat) and at the proxy that it leads to"),
+    )
+}

@@ -1,0 +1,188 @@
+//! Resets from programs of this host that answer in the peer's name: a sidecar to which connections
+//! are redirected, and what stands behind a translation of addresses. The peer has done nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rstblame_lab::{
+    Result,
+    actor::{Actor, Part, Stage},
+    agent::Agent,
+    expect, json,
+    net::{Host, TwoHosts, two_hosts},
+    peer::AMQP,
+    record::Flow,
+};
+use serde_json::Value;
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_actor");
+
+/// The port that the sidecar listens on, which nobody watches.
+const INBOUND: u16 = 15_001;
+
+/// How the sidecar ends the connection.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    /// `SO_LINGER` of zero.
+    Aborts,
+    /// With data unread.
+    LeavesDataUnread,
+    /// `kill -9`, with data unread.
+    IsKilled,
+}
+
+/// A program, and the sidecar that gets what it sends to the broker's address.
+struct Scene {
+    net: TwoHosts,
+    stage: Stage,
+    agent: Agent,
+}
+
+/// Hands what leaves a host for a port of the broker's over to another.
+fn redirect(host: &Host, port: u16, to: &str) -> Result<()> {
+    host.nft("add table inet nat")?;
+    host.nft("add chain inet nat output { type nat hook output priority -100 ; }")?;
+    host.nft(&format!("add rule inet nat output tcp dport {port} {to}"))
+}
+
+impl Scene {
+    fn ended(&self, client: &mut Actor, sidecar: &mut Actor, end: End, broker: SocketAddr) -> Result<Value> {
+        let local = client.connect(broker, 1)?;
+        sidecar.accept(1)?;
+        let flow = Flow::new(local.first().copied().unwrap_or(broker), broker);
+        match end {
+            End::Aborts => drop(sidecar.ask("linger 0 1")?),
+            End::LeavesDataUnread => {
+                client.ask("send 0 1 100")?;
+                sidecar.ask("unread 0 1 100")?;
+                sidecar.ask("close 0 1")?;
+            }
+            End::IsKilled => {
+                client.ask("send 0 1 100")?;
+                sidecar.ask("unread 0 1 100")?;
+                sidecar.tell(&format!("kill {} KILL", sidecar.pid))?;
+                sidecar.wait()?;
+            }
+        }
+        self.agent.reset_of(flow, "received")
+    }
+}
+
+/// What is said of a reset that `pid` sent, from `from`, in the name of `broker`.
+fn truth(pid: u32, from: SocketAddr, broker: SocketAddr) -> Value {
+    json!({
+        "effect": "connection_reset",
+        "origin": {"kind": "local_process", "possible": ["local_process"]},
+        "cause": {"id": "peer_aborted"},
+        "peer_process": {"pid": pid, "executable": {"name": "actor"}},
+        "network": {
+            "peer": {"address": broker.ip(), "port": broker.port()},
+            "nat": {"reply": {"source": {"address": from.ip(), "port": from.port()}}},
+        },
+    })
+}
+
+fn sidecar(end: End) -> Result<()> {
+    let net = two_hosts()?;
+    redirect(&net.client, AMQP, &format!("redirect to :{INBOUND}"))?;
+    let agent = Agent::on(&net.client).start()?;
+    let scene = Scene { stage: Stage::new(ACTOR)?, agent, net };
+    let loopback: [(IpAddr, IpAddr); 2] =
+        [(scene.net.server.v4(), [127, 0, 0, 1].into()), (scene.net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into())];
+    for (broker, own) in loopback {
+        let mut client = scene.stage.actor(&scene.net.client)?;
+        let mut sidecar = scene.stage.actor(&scene.net.client)?;
+        sidecar.ask(&format!("listen {}", SocketAddr::new(own, INBOUND)))?;
+        let (pid, broker) = (sidecar.pid, SocketAddr::new(broker, AMQP));
+        let event = scene.ended(&mut client, &mut sidecar, end, broker)?;
+        expect::check("the program's host", &event, &truth(pid, SocketAddr::new(own, INBOUND), broker));
+        expect::check("the program's host", &event, &json!({"process": {"pid": client.pid}}));
+    }
+    scene.agent.stop().map(drop)
+}
+
+#[test]
+fn a_sidecar_aborts() -> Result<()> {
+    sidecar(End::Aborts)
+}
+
+#[test]
+fn a_sidecar_leaves_data_unread() -> Result<()> {
+    sidecar(End::LeavesDataUnread)
+}
+
+#[test]
+fn a_sidecar_is_killed() -> Result<()> {
+    sidecar(End::IsKilled)
+}
+
+/// It closes in order, and this host's kernel answers what comes after it.
+#[test]
+fn a_sidecar_closes_and_its_kernel_answers() -> Result<()> {
+    let net = two_hosts()?;
+    redirect(&net.client, AMQP, &format!("redirect to :{INBOUND}"))?;
+    let agent = Agent::on(&net.client).start()?;
+    let stage = Stage::new(ACTOR)?;
+    for (broker, own) in [(net.server.v4(), IpAddr::from([127, 0, 0, 1])), (net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into())] {
+        let mut client = stage.actor(&net.client)?;
+        let mut sidecar = stage.actor(&net.client)?;
+        sidecar.ask(&format!("listen {}", SocketAddr::new(own, INBOUND)))?;
+        let broker = SocketAddr::new(broker, AMQP);
+        let local = client.connect(broker, 1)?;
+        sidecar.accept(1)?;
+        sidecar.ask("close 0 1")?;
+        client.ask("send 0 1 100")?;
+        let event = agent.reset_of(Flow::new(local.first().copied().unwrap_or(broker), broker), "received")?;
+        let expected = json!({"origin": {"kind": "local_host", "possible": ["local_host"]}});
+        expect::check("the program's host", &event, &expected);
+    }
+    agent.stop().map(drop)
+}
+
+/// What a program sends to a virtual address is handed to another namespace of this host, as Docker
+/// and kube-proxy do.
+#[test]
+fn what_a_virtual_address_stands_for_is_on_this_host() -> Result<()> {
+    const PORT: u16 = 20_031;
+    let net = two_hosts()?;
+    let agent = Agent::everywhere(PORT).start()?;
+    let scene = Scene { stage: Stage::new(ACTOR)?, agent, net };
+    let own = SocketAddr::new(scene.net.server.v4(), INBOUND);
+    let broker = SocketAddr::new([192, 0, 2, 77].into(), PORT);
+    redirect(&scene.net.client, PORT, &format!("ip daddr {} dnat ip to {own}", broker.ip()))?;
+    let mut client = scene.stage.cast(&Part { host: Some(&scene.net.client), ..Part::default() })?;
+    let mut server = scene.stage.cast(&Part { host: Some(&scene.net.server), ..Part::default() })?;
+    server.ask(&format!("listen {own}"))?;
+    let pid = server.pid;
+    let event = scene.ended(&mut client, &mut server, End::Aborts, broker)?;
+    expect::check("this host", &event, &truth(pid, own, broker));
+    scene.agent.stop().map(drop)
+}
+
+/// A program of this host resets other connections all the while: the peer's own reset stays the
+/// peer's.
+#[test]
+fn resets_of_others_do_not_exonerate_the_peer() -> Result<()> {
+    let net = two_hosts()?;
+    let agent = Agent::on(&net.client).start()?;
+    let stage = Stage::new(ACTOR)?;
+    let (mut client, mut other) = (stage.actor(&net.client)?, stage.actor(&net.client)?);
+    let (mut server, mut elsewhere) = (stage.actor(&net.server)?, stage.actor(&net.server)?);
+    for (ip, count) in [(net.server.v4(), 20), (net.server.v6(), 20)] {
+        let (broker, unwatched) = (SocketAddr::new(ip, AMQP), SocketAddr::new(ip, INBOUND));
+        server.ask(&format!("listen {broker}"))?;
+        elsewhere.ask(&format!("listen {unwatched}"))?;
+        let locals = client.connect(broker, count)?;
+        server.accept(count)?;
+        other.connect(unwatched, count)?;
+        elsewhere.accept(count)?;
+        other.ask(&format!("linger 0 {count}"))?;
+        server.ask(&format!("linger 0 {count}"))?;
+        for local in locals {
+            let event = agent.reset_of(Flow::new(local, broker), "received")?;
+            expect::check("the program's host", &event, &json!({"origin": {"kind": "remote_peer"}, "network": {"nat": null}}));
+        }
+        (client, other) = (stage.actor(&net.client)?, stage.actor(&net.client)?);
+        (server, elsewhere) = (stage.actor(&net.server)?, stage.actor(&net.server)?);
+    }
+    agent.stop().map(drop)
+}
