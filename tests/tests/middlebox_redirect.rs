@@ -158,12 +158,12 @@ fn what_a_virtual_address_stands_for_is_on_this_host() -> Result<()> {
     scene.agent.stop().map(drop)
 }
 
-/// A program of this host resets other connections all the while: the peer's own reset stays the
-/// peer's.
+/// A program of this host resets other connections all the while, of the same broker too: the
+/// peer's own reset stays the peer's, at either end.
 #[test]
 fn resets_of_others_do_not_exonerate_the_peer() -> Result<()> {
     let net = two_hosts()?;
-    let agent = Agent::on(&net.client).start()?;
+    let (agent, beside) = (Agent::on(&net.client).start()?, Agent::on(&net.server).start()?);
     let stage = Stage::new(ACTOR)?;
     let (mut client, mut other) = (stage.actor(&net.client)?, stage.actor(&net.client)?);
     let (mut server, mut elsewhere) = (stage.actor(&net.server)?, stage.actor(&net.server)?);
@@ -181,8 +181,17 @@ fn resets_of_others_do_not_exonerate_the_peer() -> Result<()> {
             let event = agent.reset_of(Flow::new(local, broker), "received")?;
             expect::check("the program's host", &event, &json!({"origin": {"kind": "remote_peer"}, "network": {"nat": null}}));
         }
+        // Now the programs, all at once: whichever it is, it is not one of the broker's host.
+        let locals = client.connect(broker, count)?;
+        server.accept(count)?;
+        client.ask(&format!("linger {count} {count}"))?;
+        for local in locals {
+            let event = beside.reset_of(Flow::new(broker, local), "received")?;
+            expect::check("the broker's host", &event, &json!({"origin": {"kind": ["remote_peer", "unknown"]}, "network": {"nat": null}}));
+        }
         (client, other) = (stage.actor(&net.client)?, stage.actor(&net.client)?);
         (server, elsewhere) = (stage.actor(&net.server)?, stage.actor(&net.server)?);
     }
-    agent.stop().map(drop)
+    agent.stop()?;
+    beside.stop().map(drop)
 }

@@ -16,13 +16,13 @@ use super::{
 };
 use crate::{
     flow::{LocalSender, Reset},
-    model::{Direction, Tuple},
+    model::{Direction, Role, Tuple},
 };
 
 /// Longest time between a RST that is sent by one socket of this host and received by another: it
 /// waits for as long as whoever holds the receiving socket works on it. Over the loopback interface
 /// it is received first, and its sender's tracepoint fires a few microseconds after that.
-const ON_ONE_HOST: Duration = Duration::from_millis(100);
+const ON_ONE_HOST: Duration = Duration::from_millis(20);
 
 /// The map of them.
 pub struct Senders(HashMap<MapData, Receiver, Sender>);
@@ -41,7 +41,9 @@ impl Senders {
     /// The socket of this host that sent the RST which a connection received, where it did so under
     /// another address than the peer of the connection has.
     pub fn of(&self, reset: &Reset) -> Option<LocalSender> {
-        if reset.direction != Direction::Received || reset.ended || reset.pair.is_some() {
+        // Of a client: a port that one connection has for itself. What goes to a broker's may be any
+        // of its connections.
+        if reset.direction != Direction::Received || reset.role != Role::Client || reset.ended || reset.pair.is_some() {
             return None;
         }
         let Tuple { local, peer } = reset.tuple;

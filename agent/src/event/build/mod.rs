@@ -141,14 +141,11 @@ fn network(reset: &Reset) -> Network {
     }
 }
 
-/// How the connection looks at its two ends. It is told by whoever opened it: the client.
+/// How the connection looks at its two ends. This host's end is the client's: it opened it.
 fn nat(reset: &Reset, sender: &LocalSender) -> Nat {
     let direction = |from: SocketAddr, to: SocketAddr| NatDirection { source: nat_end(from), destination: nat_end(to) };
-    let (local, peer, end) = (reset.tuple.local, reset.tuple.peer, sender.end);
-    match reset.role {
-        Role::Client => Nat { original: direction(local, peer), reply: direction(end, local) },
-        Role::Broker => Nat { original: direction(end, local), reply: direction(local, peer) },
-    }
+    let (local, peer) = (reset.tuple.local, reset.tuple.peer);
+    Nat { original: direction(local, peer), reply: direction(sender.end, local) }
 }
 
 const fn nat_end(end: SocketAddr) -> NatEnd {
