@@ -20,7 +20,9 @@ fn root() -> PathBuf {
 
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")).chain([root().join("README.md")]);
+    let pages = docs
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .chain(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)));
     pages.map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
@@ -123,6 +125,47 @@ fn every_link_leads_somewhere() {
             let is_there = heading.is_empty()
                 || fs::read_to_string(&target).unwrap().lines().any(|line| line.starts_with('#') && slug(line) == heading);
             assert!(is_there, "{}: {link}", path.display());
+        }
+    }
+}
+
+/// Of each list of CONTRIBUTING.md the name by which the code knows its example.
+const EXAMPLES: [(&str, &str); 5] = [
+    ("### A signal", "answer_delay"),
+    ("### A cause", "WrongProtocol"),
+    ("### A sink", "Journald"),
+    ("### A hook", "destroy_sock"),
+    ("### A scenario", "client_is_paused"),
+];
+
+/// All sources below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .unwrap()
+        .flat_map(|entry| {
+            let path = entry.unwrap().path();
+            if path.is_dir() { sources(&path) } else { vec![path] }
+        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+#[test]
+fn what_is_to_be_touched_is_listed() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    for (heading, name) in EXAMPLES {
+        let list = page.split(heading).nth(1).unwrap().split("\n### ").next().unwrap();
+        let listed: Vec<PathBuf> =
+            list.split('`').skip(1).step_by(2).filter(|text| text.contains('/')).map(|path| root().join(path)).collect();
+        assert!(!listed.is_empty(), "{heading}");
+        for path in &listed {
+            assert!(path.exists(), "{heading}: there is no {}", path.display());
+        }
+        for folder in ["agent/src", "agent-ebpf/src", "agent-ebpf/abi/src"] {
+            for path in sources(&root().join(folder)) {
+                let knows = fs::read_to_string(&path).unwrap().split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+                assert!(!knows || listed.contains(&path), "{heading}: {} knows {name} and is not listed", path.display());
+            }
         }
     }
 }
