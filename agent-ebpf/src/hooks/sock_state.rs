@@ -168,7 +168,8 @@ fn report(connection: &Connection, sock: u64, tuple: &RecordTuple<'_>) {
         mark(&mut record.valid, valid::CONNECTION);
         socket::fill_socket(sock, record);
         read_into(sock, offset_of_member!(sk_err), &mut record.error);
-        if task::is_kernel_thread() {
+        // A worker that closes for somebody else; what a peer's FIN interrupts is nobody's.
+        if new == state::FIN_WAIT1 && task::is_kernel_thread() {
             mark(&mut record.valid, valid::KERNEL_THREAD);
         }
         task::fill_signal(record.connection.task.tgid, &mut record.signal);
