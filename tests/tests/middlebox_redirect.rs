@@ -132,7 +132,7 @@ fn a_sidecar_closes_and_its_kernel_answers() -> Result<()> {
         sidecar.ask("close 0 1")?;
         client.ask("send 0 1 100")?;
         let event = agent.reset_of(Flow::new(local.first().copied().unwrap_or(broker), broker), "received")?;
-        let expected = json!({"origin": {"kind": "local_host", "possible": ["local_host"]}});
+        let expected = json!({"origin": {"kind": "local_host", "possible": ["local_host"]}, "cause": {"id": "peer_gone"}});
         expect::check("the program's host", &event, &expected);
     }
     agent.stop().map(drop)

@@ -14,7 +14,7 @@ const SENT: f64 = 0.95;
 pub fn aborted(facts: &Facts) -> Option<Candidate> {
     let sender = facts.reset.sender.as_deref()?;
     let (who, peer) = (answering(sender), facts.reset.tuple.peer);
-    let summary = format!("{who}, which this host has answer in the name of {peer}, reset the connection");
+    let summary = format!("{who}, which answers on this host in the name of {peer}, reset the connection");
     Some(
         Candidate::act(CauseId::PeerAborted, SENT, summary)
             .advise(format!("look at the log and the timeouts of {who}, and at its own connection to {}", peer.ip())),
@@ -27,10 +27,14 @@ pub fn over_loopback(facts: &Facts) -> Option<Candidate> {
     if reset.sender.is_some() || facts.origin.kind != OriginKind::LocalHost || !reset.came_over_loopback() {
         return None;
     }
-    let peer = reset.tuple.peer;
-    let summary = format!("something of this host, which has answer in the name of {peer}, reset the connection: the RST came over lo");
+    let (id, what) = if facts.peer_acted() {
+        (CauseId::PeerGone, "closed the connection and reset what came after")
+    } else {
+        (CauseId::PeerAborted, "reset the connection")
+    };
+    let summary = format!("a proxy of this host, which answers in the name of {}, {what}: the RST came over lo", reset.tuple.peer);
     Some(
-        Candidate::act(CauseId::PeerAborted, SENT, summary)
+        Candidate::act(id, SENT, summary)
             .advise("look for a redirect on this host (nft list ruleset, iptables-save -t nat) and at the proxy that it leads to"),
     )
 }

@@ -130,7 +130,7 @@ fn what_answers_in_the_peers_name_on_this_host_is_told_and_not_the_peer() {
     ]);
     let verdict = attribute(&sidecar);
     assert_eq!(verdict.origin.possible, [OriginKind::LocalProcess]);
-    assert!(verdict.cause.summary.starts_with("envoy (pid 77), which this host has answer in the name of"), "{}", verdict.cause.summary);
+    assert!(verdict.cause.summary.starts_with("envoy (pid 77), which answers on this host in the name of"), "{}", verdict.cause.summary);
     // Whatever its packet looks like, and whatever came first.
     let it = linux::Linux::new(61, 6);
     for wire in [it.wire(&it.answer(255)), it.wire(&Segment { window: 8192, ..it.answer(61) })] {
