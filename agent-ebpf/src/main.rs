@@ -1,8 +1,8 @@
 //! The kernel programs of rstblame: filter, read, count, submit. Nothing here decides who is to
 //! blame.
 //!
-//! From the ground up: [`ground`], [`record`] and [`tap`] beside each other, and [`hooks`], where each
-//! program begins. What both sides must agree on is a crate of its own, `rstblame-abi`.
+//! From the ground up: [`ground`], [`record`] and [`tap`] beside each other, and [`hooks`], where
+//! each program begins. What both sides must agree on is a crate of its own, `rstblame-abi`.
 //!
 //! Every tracepoint exists twice, as a BTF tracepoint and as a plain tracepoint; user space
 //! attaches the first that the kernel accepts. Both read kernel memory by `bpf_probe_read_kernel`

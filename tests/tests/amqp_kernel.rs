@@ -22,7 +22,7 @@ use rstblame::{
     model::{self, Role, Tuple, ports::PortSet},
     text,
 };
-use rstblame_lab::kernel;
+use rstblame_lab::agents::kernel;
 
 const HEADER: &[u8] = b"AMQP\0\0\x09\x01";
 const PORT: u16 = 5672;

@@ -4,10 +4,10 @@ use std::io::{Read as _, Write as _};
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    assert_event, maps,
-    net::two_hosts,
-    peer::{self, Connection},
+    agents::{agent::Agent, maps},
+    assert_event,
+    hosts::net::two_hosts,
+    peers::peer::{self, Connection},
 };
 
 const PASSWORD: &[u8] = b"Tr0ub4dor&3-of-the-lab";

@@ -10,9 +10,9 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
+    agents::record::Record,
     command::{self, Finished, finish},
-    net::lone_host,
-    record::Record,
+    hosts::net::lone_host,
     workspace,
 };
 

@@ -7,10 +7,12 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    net::{Host, lone_host},
-    peer::AMQP,
-    record::{Record, Totals},
+    agents::{
+        agent::Agent,
+        record::{Record, Totals},
+    },
+    hosts::net::{Host, lone_host},
+    peers::peer::AMQP,
 };
 
 #[test]

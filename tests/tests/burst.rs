@@ -4,11 +4,10 @@ use std::{fs, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    net::{Host, lone_host},
-    peer::{self, AMQP},
+    agents::{agent::Agent, record::Totals},
+    hosts::net::{Host, lone_host},
+    peers::peer::{self, AMQP},
     poll,
-    record::Totals,
 };
 use rustix::process::Signal;
 

@@ -10,15 +10,16 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    broker::Broker,
-    client::{self, Leave},
+    agents::record::is_kind,
+    brokers::broker::Broker,
     command::{finish, spawn},
+    hosts::net::{Host, two_hosts},
     json,
-    net::{Host, two_hosts},
-    peer::AMQP,
-    poll,
-    record::is_kind,
-    workspace,
+    peers::{
+        client::{self, Leave},
+        peer::AMQP,
+    },
+    poll, workspace,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

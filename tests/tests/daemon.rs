@@ -13,11 +13,13 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    peer::AMQP,
+    agents::{
+        agent::Agent,
+        record::{Record, is_kind},
+        site::{Disk, Site, lines_of},
+    },
+    peers::peer::AMQP,
     poll,
-    record::{Record, is_kind},
-    site::{Disk, Site, lines_of},
 };
 use rustix::process::Signal;
 use serde_json::Value;

@@ -9,16 +9,20 @@ use std::{
 
 use rstblame_lab::{
     Result, Value,
-    agent::Agent,
-    broker::Broker,
+    agents::agent::Agent,
+    brokers::broker::Broker,
     command,
-    endings::{Said, Scenario, Truth, Watch, by_process},
+    hosts::{
+        net::{TwoHosts, two_hosts},
+        side::Ip,
+    },
     json,
-    net::{TwoHosts, two_hosts},
-    peer::{self, AMQP},
-    pika::{Login, Pika},
-    speech,
-    trial::Ip,
+    peers::{
+        peer::{self, AMQP},
+        pika::{Login, Pika},
+        speech,
+    },
+    truths::endings::{Said, Scenario, Truth, Watch, by_process},
 };
 
 /// How long the broker waits for an acknowledgement, and how often it looks, in milliseconds: 30

@@ -5,16 +5,18 @@ use std::{net::IpAddr, time::Duration};
 
 use rstblame_lab::{
     Result,
-    agent::Agent,
-    endings::{
+    agents::agent::Agent,
+    hosts::side::Ip,
+    json,
+    peers::pika::Pika,
+    proxies::{
+        proxied::{Chain, Halves, wait_fin},
+        proxy::{Kind, Place, Proxy},
+    },
+    truths::endings::{
         Said, Watch,
         through_a_proxy::{idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_an_end_that_knows, idle_seen_from_the_proxy},
     },
-    json,
-    pika::Pika,
-    proxied::{Chain, Halves, wait_fin},
-    proxy::{Kind, Place, Proxy},
-    trial::Ip,
 };
 
 /// `timeout client` and `timeout server` of `HAProxy`.

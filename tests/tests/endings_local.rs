@@ -6,12 +6,13 @@
 //! when the kernel has forgotten the connection.
 
 use rstblame_lab::{
-    Result,
-    cgroup::Cgroup,
-    command,
-    endings::{After, Case, Pair, Pairs, Truth, Wire, by_process},
+    Result, command,
+    hosts::{
+        cgroup::Cgroup,
+        side::{Ip, Side},
+    },
     json,
-    trial::{Ip, Side},
+    truths::endings::{After, Case, Pair, Pairs, Truth, Wire, by_process},
 };
 use rustix::process::Signal;
 

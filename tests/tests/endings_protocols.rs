@@ -9,15 +9,19 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    broker::{AMQPS, Broker},
+    agents::agent::Agent,
+    brokers::broker::Broker,
     command,
-    endings::{Said, Truth, Watch},
+    hosts::{
+        net::{TwoHosts, two_hosts},
+        side::Ip,
+    },
     json,
-    net::{TwoHosts, two_hosts},
-    peer::{self, AMQP},
-    speech,
-    trial::Ip,
+    peers::{
+        peer::{self, AMQP, AMQPS},
+        speech,
+    },
+    truths::endings::{Said, Truth, Watch},
 };
 
 /// Both ports of the broker.

@@ -9,19 +9,21 @@ use std::{
 
 use rstblame_lab::{
     Result,
-    agent::Agent,
-    endings::{
+    agents::agent::Agent,
+    hosts::side::{Ip, Side},
+    json,
+    peers::pika::Pika,
+    proxies::{
+        proxied::{Chain, Halves, wait_fin, wait_gone},
+        proxy::{Kind, Place, Proxy},
+    },
+    truths::endings::{
         Said, Scenario, Truth, Watch, by_process,
         through_a_proxy::{
             idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_the_proxy, other_half_of_idle, peer_left,
             peer_left_and_broker_answered, proxy_closed, proxy_killed,
         },
     },
-    json,
-    pika::Pika,
-    proxied::{Chain, Halves, wait_fin, wait_gone},
-    proxy::{Kind, Place, Proxy},
-    trial::{Ip, Side},
 };
 use rustix::process::Signal;
 

@@ -9,21 +9,27 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    actor::{Actor, Stage},
-    agent::Agent,
-    endings::{
+    agents::agent::Agent,
+    hosts::{
+        flow::Flow,
+        net::{Host, Routed, routed},
+        router::{self, CLIENT_LAN, SERVER_LAN},
+        side::{Ip, Side},
+    },
+    json,
+    peers::{
+        actor::{Actor, Stage},
+        peer::AMQP,
+        pika::Pika,
+    },
+    proxies::{
+        proxied::{Chain, wait_fin},
+        proxy::{Kind, Place, Proxy},
+    },
+    truths::endings::{
         After, Case, Pairs, Said, Truth, Watch, Wire,
         through_a_proxy::{idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_the_proxy},
     },
-    json,
-    net::{Host, Routed, routed},
-    peer::AMQP,
-    pika::Pika,
-    proxied::{Chain, wait_fin},
-    proxy::{Kind, Place, Proxy},
-    record::Flow,
-    router::{self, CLIENT_LAN, SERVER_LAN},
-    trial::{Ip, Side},
 };
 use socket2::{Domain, Socket, Type};
 

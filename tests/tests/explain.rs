@@ -11,16 +11,19 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::Agent,
-    broker::Broker,
-    client::{self, Leave},
+    agents::agent::Agent,
+    brokers::broker::Broker,
     command::run_command,
+    hosts::{
+        flow::Flow,
+        net::{Host, two_hosts},
+    },
     json,
-    net::{Host, two_hosts},
-    peer::AMQP,
-    poll,
-    record::Flow,
-    workspace,
+    peers::{
+        client::{self, Leave},
+        peer::AMQP,
+    },
+    poll, workspace,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,15 +14,14 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::Agent,
-    broker::{self, Broker},
-    client::{self, Leave},
+    agents::agent::Agent,
+    brokers::broker::{self, Broker},
     command::{run_command, spawn},
+    hosts::{flow::Flow, net::routed},
     json,
-    net::routed,
+    peers::client::{self, Leave},
     poll,
-    proxy::{Kind, Place, Proxy},
-    record::Flow,
+    proxies::proxy::{Kind, Place, Proxy},
     workspace,
 };
 
@@ -132,7 +131,7 @@ struct Rsyslog {
 }
 
 impl Rsyslog {
-    fn start(host: &rstblame_lab::net::Host, folder: &Path) -> Result<Self> {
+    fn start(host: &rstblame_lab::hosts::net::Host, folder: &Path) -> Result<Self> {
         let io = |error| LabError::io("prepare rsyslog", error);
         fs::create_dir_all(folder).map_err(io)?;
         let mut text = vec!["module(load=\"imudp\")\ninput(type=\"imudp\" address=\"127.0.0.1\" port=\"5514\")\n".to_owned()];

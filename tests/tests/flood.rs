@@ -9,13 +9,17 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::{Agent, Options},
-    expect,
-    flood::Scan,
+    agents::{
+        agent::{Agent, Options},
+        record::{Record, is_kind},
+    },
+    hosts::{
+        flood::Scan,
+        net::{TwoHosts, two_hosts},
+    },
     json,
-    net::{TwoHosts, two_hosts},
-    peer::{self, Connection},
-    record::{Record, is_kind},
+    peers::peer::{self, Connection},
+    truths::expect,
     workspace,
 };
 

@@ -5,8 +5,8 @@ use std::{io::ErrorKind, net::SocketAddr, path::PathBuf, time::Duration};
 use rstblame_lab::{
     Result,
     command::spawn,
-    net::{lone_host, routed, two_hosts},
-    peer::{self, AMQP, Connection},
+    hosts::net::{lone_host, routed, two_hosts},
+    peers::peer::{self, AMQP, Connection},
     poll,
 };
 

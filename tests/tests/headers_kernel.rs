@@ -17,7 +17,7 @@ use rstblame::{
     model::ports::PortSet,
     pcap::{self, Frame},
 };
-use rstblame_lab::kernel;
+use rstblame_lab::agents::kernel;
 
 const PORT: u16 = 5672;
 const FIN: u8 = 1;

@@ -7,7 +7,11 @@
 
 use std::{net::TcpListener, process::Command};
 
-use rstblame_lab::{LabError, Result, assert_event, command, kernel, record::Record, workspace};
+use rstblame_lab::{
+    LabError, Result,
+    agents::{kernel, record::Record},
+    assert_event, command, workspace,
+};
 
 #[test]
 fn btf_tracepoints() -> Result<()> {

@@ -14,13 +14,10 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
+    agents::{agent::Agent, ptrace::Stopped, site::Site},
     command::{finish, run, spawn, wait},
-    peer::AMQP,
-    poll,
-    ptrace::Stopped,
-    site::Site,
-    workspace,
+    peers::peer::AMQP,
+    poll, workspace,
 };
 use rustix::process::Signal;
 use serde_json::Value;

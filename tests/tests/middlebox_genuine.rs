@@ -6,11 +6,17 @@ use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 use rstblame_lab::{
     LabError, Result,
     command::while_nothing_starts,
-    net::Host,
-    peer::{self, AMQP, Connection},
-    poll, router,
-    trial::{ALL, CLIENT, Case, Ip, Side, Trial},
-    truth::Truth,
+    hosts::{
+        net::Host,
+        router,
+        side::{ALL, CLIENT, Ip, Side},
+    },
+    peers::peer::{self, AMQP, Connection},
+    poll,
+    truths::{
+        trial::{Case, Trial},
+        truth::Truth,
+    },
 };
 use socket2::SockRef;
 
@@ -185,7 +191,7 @@ fn abort_of_a_peer_with_a_ttl_of_its_own() -> Result<()> {
 #[test]
 fn peer_killed() -> Result<()> {
     let mut trial = Trial::new("peer killed")?;
-    let stage = rstblame_lab::actor::Stage::new(env!("CARGO_BIN_EXE_actor"))?;
+    let stage = rstblame_lab::peers::actor::Stage::new(env!("CARGO_BIN_EXE_actor"))?;
     for (side, ip) in CLIENT {
         let mut server = stage.actor(&trial.net.server)?;
         let address = SocketAddr::new(ip.of(&trial.net.server), AMQP);

@@ -2,12 +2,17 @@
 
 use rstblame_lab::{
     Result,
-    agent::Agent,
-    forge::{Forgery, Injector, IpId},
-    net::routed,
-    peer::Connection,
-    trial::{ALL, Case, Ip, Side, Trial},
-    truth::Truth,
+    agents::agent::Agent,
+    hosts::{
+        forge::{Forgery, Injector, IpId},
+        net::routed,
+        side::{ALL, Ip, Side},
+    },
+    peers::peer::Connection,
+    truths::{
+        trial::{Case, Trial},
+        truth::Truth,
+    },
 };
 
 /// When RSTs are forged, and what the peer does afterwards.

@@ -2,11 +2,16 @@
 
 use rstblame_lab::{
     Result, command,
-    net::routed,
-    peer::{self, Connection},
-    proxy::{Kind, Proxy},
-    trial::{CLIENT, Case, Ip, Trial},
-    truth::Truth,
+    hosts::{
+        net::routed,
+        side::{CLIENT, Ip},
+    },
+    peers::peer::{self, Connection},
+    proxies::proxy::{Kind, Proxy},
+    truths::{
+        trial::{Case, Trial},
+        truth::Truth,
+    },
 };
 
 /// The addresses of the router on both LANs, where the proxy runs.

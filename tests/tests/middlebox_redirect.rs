@@ -5,12 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use rstblame_lab::{
     Result,
-    actor::{Actor, Part, Stage},
-    agent::Agent,
-    expect, json,
-    net::{Host, TwoHosts, two_hosts},
-    peer::AMQP,
-    record::Flow,
+    agents::agent::Agent,
+    hosts::{
+        flow::Flow,
+        net::{Host, TwoHosts, two_hosts},
+    },
+    json,
+    peers::{
+        actor::{Actor, Part, Stage},
+        peer::AMQP,
+    },
+    truths::expect,
 };
 use serde_json::Value;
 

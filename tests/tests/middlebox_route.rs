@@ -2,11 +2,16 @@
 
 use rstblame_lab::{
     Result,
-    net::routed,
-    peer::{self, Connection},
-    router::{self, Detour},
-    trial::{CLIENT, Case, Ip, Side, Trial},
-    truth::Truth,
+    hosts::{
+        net::routed,
+        router::{self, Detour},
+        side::{CLIENT, Ip, Side},
+    },
+    peers::peer::{self, Connection},
+    truths::{
+        trial::{Case, Trial},
+        truth::Truth,
+    },
 };
 
 /// What the server does once the way has changed.

@@ -4,10 +4,12 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use rstblame_lab::{
     LabError, Result,
-    peer::{self, AMQP, Connection},
-    router,
-    trial::{ALL, CLIENT, Ip, Side, Trial},
-    truth::Truth,
+    hosts::{
+        router,
+        side::{ALL, CLIENT, Ip, Side},
+    },
+    peers::peer::{self, AMQP, Connection},
+    truths::{trial::Trial, truth::Truth},
 };
 
 /// The router answers the next segment with a RST, and both ends wait: nothing but one hop tells
@@ -107,7 +109,7 @@ fn a_translating_router_lost_its_table() -> Result<()> {
 /// The same with the client told of the router: it translates for the client's LAN.
 #[test]
 fn a_known_translating_router_lost_its_table() -> Result<()> {
-    let net = rstblame_lab::net::routed()?;
+    let net = rstblame_lab::hosts::net::routed()?;
     let mut trial =
         Trial::on("known NAT lost its table", net, &["--middlebox", "198.51.100.1=nat-1", "--middlebox", "2001:db8:2::1=nat-1"])?;
     router::masquerade(&trial.net.router)?;

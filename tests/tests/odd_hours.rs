@@ -13,15 +13,16 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::Agent,
+    agents::{
+        agent::Agent,
+        maps::{self, Object},
+        record::is_kind,
+        site::{self, Site, resets_on},
+    },
     command,
-    maps::{self, Object},
-    net::{Host, lone_host},
-    peer::{self, AMQP},
-    poll,
-    record::is_kind,
-    site::{self, Site, resets_on},
-    workspace,
+    hosts::net::{Host, lone_host},
+    peers::peer::{self, AMQP},
+    poll, workspace,
 };
 use rustix::process::Signal;
 

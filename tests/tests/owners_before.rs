@@ -2,11 +2,9 @@
 
 use rstblame_lab::{
     Result, Value,
-    actor::Stage,
-    agent::Agent,
-    net::lone_host,
-    peer::AMQP,
-    record::{Flow, is_kind},
+    agents::{agent::Agent, record::is_kind},
+    hosts::{flow::Flow, net::lone_host},
+    peers::{actor::Stage, peer::AMQP},
 };
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");

@@ -1,6 +1,6 @@
 //! Ten thousand connections of two hundred processes, lost in every way, on busy processors.
 
-use rstblame_lab::{Result, crowd};
+use rstblame_lab::{Result, truths::crowd};
 
 #[test]
 fn no_wrong_owner_among_ten_thousand_connections() -> Result<()> {

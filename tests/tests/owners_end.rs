@@ -2,10 +2,10 @@
 
 use rstblame_lab::{
     Result, Value,
-    actor::{Actor, Part},
-    cgroup::Cgroup,
+    hosts::cgroup::Cgroup,
     json,
-    scene::{Link, Scene},
+    peers::actor::{Actor, Part},
+    truths::scene::{Link, Scene},
 };
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use rstblame_lab::{
     Result,
-    actor::{Actor, addresses},
-    json, poll,
-    record::Flow,
-    scene::Scene,
+    hosts::flow::Flow,
+    json,
+    peers::actor::{Actor, addresses},
+    poll,
+    truths::scene::Scene,
 };
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 
 use rstblame_lab::{
     Result,
-    actor::{Actor, Part, Stage},
-    agent::Agent,
-    cgroup::Cgroup,
-    expect, json,
-    net::{TwoHosts, two_hosts},
-    record::Flow,
-    scene::Scene,
+    agents::agent::Agent,
+    hosts::{
+        cgroup::Cgroup,
+        flow::Flow,
+        net::{TwoHosts, two_hosts},
+    },
+    json,
+    peers::actor::{Actor, Part, Stage},
+    truths::{expect, scene::Scene},
 };
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_actor");

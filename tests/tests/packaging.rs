@@ -4,13 +4,14 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
+    agents::{
+        agent::Agent,
+        record::Record,
+        site::{Site, lines_of},
+    },
     command::{finish, run},
-    peer::AMQP,
-    poll,
-    record::Record,
-    site::{Site, lines_of},
-    workspace,
+    peers::peer::AMQP,
+    poll, workspace,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);

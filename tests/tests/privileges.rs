@@ -8,13 +8,18 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::{Agent, Options},
-    kernel,
-    net::{Host, lone_host},
-    peer::{self, AMQP},
+    agents::{
+        agent::{Agent, Options},
+        kernel,
+        privileges::{OpenPlace, Status},
+        record::is_kind,
+    },
+    hosts::{
+        flow::Flow,
+        net::{Host, lone_host},
+    },
+    peers::peer::{self, AMQP},
     poll,
-    privileges::{OpenPlace, Status},
-    record::{Flow, is_kind},
 };
 use rustix::process::Signal;
 use serde_json::Value;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rstblame_lab::{
     Result, Value,
-    broker::Broker,
-    client::{self, Leave, Left},
-    json, kernel,
-    net::{TwoHosts, two_hosts},
+    agents::{kernel, record::is_kind},
+    brokers::broker::Broker,
+    hosts::net::{TwoHosts, two_hosts},
+    json,
+    peers::client::{self, Leave, Left},
     poll,
-    record::is_kind,
-    views::{Truth, Views},
+    truths::views::{Truth, Views},
 };
 
 /// What the broker's host sees of a client that reset the connection.

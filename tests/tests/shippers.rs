@@ -10,7 +10,13 @@ use std::{
     time::Duration,
 };
 
-use rstblame_lab::{LabError, Result, Value, agent::Agent, command, peer::AMQP, poll, record::is_kind, site::Site, workspace};
+use rstblame_lab::{
+    LabError, Result, Value,
+    agents::{agent::Agent, record::is_kind, site::Site},
+    command,
+    peers::peer::AMQP,
+    poll, workspace,
+};
 
 /// How long a program may take to start, and an event to pass through it.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,11 +14,11 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
+    agents::{agent::Agent, site::Site},
     command::run,
-    net::{Host, lone_host},
-    peer, poll,
-    site::Site,
+    hosts::net::{Host, lone_host},
+    peers::peer,
+    poll,
 };
 
 /// How long a reset may take to become a line, its settle window included.

@@ -1,5 +1,5 @@
-//! Programs that let whoever looks at them in `/proc` wait for good: they are named by less, and hold
-//! nobody else up.
+//! Programs that let whoever looks at them in `/proc` wait for good: they are named by less, and
+//! hold nobody else up.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -12,13 +12,15 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
+    agents::{agent::Agent, site::Site},
     command::{spawn, wait},
-    expect, json,
-    net::{Host, two_hosts},
-    peer::{self, AMQP},
-    record::Flow,
-    site::Site,
+    hosts::{
+        flow::Flow,
+        net::{Host, two_hosts},
+    },
+    json,
+    peers::peer::{self, AMQP},
+    truths::expect,
     workspace,
 };
 use serde_json::Value;
@@ -35,8 +37,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// More than the agent looks at, of one user, at once.
 const MANY: usize = 20;
 
-/// A program whose command line nobody can read (tests/src/clients/stuck.py). It must not be killed: only
-/// itself can end what its threads wait for.
+/// A program whose command line nobody can read (tes../src/peers/clients/stuck.py). It must not be
+/// killed: only itself can end what its threads wait for.
 struct Stuck {
     child: Child,
     talk: Option<BufReader<UnixStream>>,
@@ -50,7 +52,7 @@ impl Stuck {
         talk.set_read_timeout(Some(PATIENCE)).map_err(io)?;
         let stdout = OwnedFd::from(other.try_clone().map_err(io)?);
         let mut command = host.command(workspace::python());
-        command.args(["-c", include_str!("../src/clients/stuck.py")]).arg(directory);
+        command.args(["-c", include_str!("../src/peers/clients/stuck.py")]).arg(directory);
         command.args([to.ip().to_string(), to.port().to_string(), "1".to_owned()]);
         let child = spawn(command.stdin(OwnedFd::from(other)).stdout(stdout))?;
         Ok(Self { child, talk: Some(BufReader::new(talk)) })

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Names the file that the lab appends its verdicts to, and that the benchmark of them reads
-/// (`rstblame_lab::truth`).
+/// (`rstblame_lab::truths::truth`).
 const TRUTH_FILE: &str = "RSTBLAME_TRUTH_FILE";
 
 /// Names the variable by which a benchmark knows what to write beside its figures.

@@ -151,8 +151,8 @@ pub const RESERVED: usize = 19;
 ///
 /// Most of what a packet costs is waiting for lines of memory that were used for something else
 /// since the packet before. With its key this is four lines of 64 bytes
-/// ([`Slot`](crate::flow_table::Slot)). What each packet touches stands first, so that it is in two of
-/// them with the key; what following the conversation takes, and the flow label, stand in the
+/// ([`Slot`](crate::flow_table::Slot)). What each packet touches stands first, so that it is in two
+/// of them with the key; what following the conversation takes, and the flow label, stand in the
 /// third.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,8 +201,8 @@ pub struct FlowState {
     pub pending: u16,
     /// How many of the bytes that the stage needs are there.
     pub have: u8,
-    /// Not 0 once frames on channels may come: what [`Spoken`](crate::conversation::Spoken) says of them is
-    /// all there.
+    /// Not 0 once frames on channels may come: what [`Spoken`](crate::conversation::Spoken) says of
+    /// them is all there.
     pub channels: u8,
     pub flow_label: u32,
     pub first: u32,

@@ -1,11 +1,11 @@
-//! What the kernel programs and the agent must agree on: records, values of maps, where things lie in
-//! the kernel, and the names of all that.
+//! What the kernel programs and the agent must agree on: records, values of maps, where things lie
+//! in the kernel, and the names of all that.
 //!
-//! One module for each subject; it knows nothing of programs, and nothing of the agent. Every record
-//! is `repr(C)` without padding: the memory a ring buffer hands out is not zeroed, so a hole in a
-//! record would leak whatever the kernel had there before. Integers are in host byte order unless
-//! said otherwise; addresses are bytes as on the wire. Enumerations travel as integers, since the
-//! running kernel may know more values than this code.
+//! One module for each subject; it knows nothing of programs, and nothing of the agent. Every
+//! record is `repr(C)` without padding: the memory a ring buffer hands out is not zeroed, so a hole
+//! in a record would leak whatever the kernel had there before. Integers are in host byte order
+//! unless said otherwise; addresses are bytes as on the wire. Enumerations travel as integers,
+//! since the running kernel may know more values than this code.
 #![no_std]
 
 mod address;

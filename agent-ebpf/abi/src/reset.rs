@@ -113,7 +113,8 @@ pub struct ResetRecord {
     pub last_ack_received: u32,
     /// Jiffies when the tracepoint fired, low 32 bits.
     pub jiffies: u32,
-    /// `sk_err`, an errno: why the kernel gave a connection up. Of [`kind::ENDING`](crate::kind::ENDING) only.
+    /// `sk_err`, an errno: why the kernel gave a connection up. Of
+    /// [`kind::ENDING`](crate::kind::ENDING) only.
     pub error: u32,
     /// Sequence number of the offending segment.
     pub trigger_seq: u32,

@@ -52,9 +52,9 @@ pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024,
 #[map]
 pub static SENDERS: LruHashMap<Receiver, Sender> = LruHashMap::with_max_entries(4096, 0);
 
-/// What the tap remembers of the packets of watched connections: a [`table`](rstblame_abi::flow_table).
-/// User space sets the size. Mappable, since the kernel has the slots of such an array begin with a
-/// page, and so each with a line of memory.
+/// What the tap remembers of the packets of watched connections: a
+/// [`table`](rstblame_abi::flow_table). User space sets the size. Mappable, since the kernel has
+/// the slots of such an array begin with a page, and so each with a line of memory.
 #[map]
 pub static FLOWS: Array<Slot> = Array::with_max_entries(WAYS, BPF_F_MMAPABLE);
 

@@ -1,5 +1,5 @@
-//! What is written so, and not otherwise, for the sake of the verifier: it follows every way through
-//! a program to its end, and refuses one that takes it too long.
+//! What is written so, and not otherwise, for the sake of the verifier: it follows every way
+//! through a program to its end, and refuses one that takes it too long.
 
 use super::maps::add_one;
 

@@ -1,5 +1,5 @@
-//! One file for each place in the kernel that calls a program: what is filtered, and which record is
-//! filled in. The programs that listen to packets are [`ingress`] and [`egress`].
+//! One file for each place in the kernel that calls a program: what is filtered, and which record
+//! is filled in. The programs that listen to packets are [`ingress`] and [`egress`].
 
 pub mod destroy_sock;
 pub mod egress;

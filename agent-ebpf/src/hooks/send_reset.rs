@@ -82,8 +82,8 @@ fn handle(firing: &Firing<'_>) {
     let (local, peer) =
         if unknown(segment.present) { (segment.local_port(), segment.peer_port()) } else { firing.record.ports_of(firing.sock) };
     let watched = filter::ports_watched(local, peer);
-    // A RST of a socket's own accord may be the end of a watched connection all the same: with other
-    // addresses and ports at its other end, which this host translates.
+    // A RST of a socket's own accord may be the end of a watched connection all the same: with
+    // other addresses and ports at its other end, which this host translates.
     let of_its_own = firing.sock != 0 && firing.skb == 0;
     if !watched && !of_its_own {
         return;

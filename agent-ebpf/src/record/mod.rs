@@ -1,6 +1,6 @@
 //! Records on their way to the agent: reserved, zeroed, filled in and submitted in one place
-//! ([`submit`]), and what fills them in: a socket, the task on the CPU, the packet that is answered.
-//! It knows nothing of hooks.
+//! ([`submit`]), and what fills them in: a socket, the task on the CPU, the packet that is
+//! answered. It knows nothing of hooks.
 
 pub mod rate_limit;
 pub mod sender;

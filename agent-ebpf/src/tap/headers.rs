@@ -356,8 +356,8 @@ fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
 /// know.
 ///
 /// Not on the stack: the verifier follows each number there as far as it is known, and each set of
-/// bits would be a state of its own ([`mark`](crate::ground::verifier::mark)). Of what a map holds it knows
-/// nothing.
+/// bits would be a state of its own ([`mark`](crate::ground::verifier::mark)). Of what a map holds
+/// it knows nothing.
 #[inline(always)]
 fn place() -> *mut MaybeUninit<Segment> {
     // This CPU's own: socket filters run with softirqs off, one after the other.

@@ -31,9 +31,9 @@
 //!    lost.
 //!
 //! **The protocol** is what the client's first bytes say: the head of a TLS record of type 22, or
-//! what [`first_bytes`](rstblame_abi::conversation::first_bytes) takes eight bytes for. As long as there
-//! are fewer than eight it is other, but for those that begin with 22 or `A`, which do not tell
-//! before the fifth and the eighth. Where the broker's direction is ahead of the client's, its
+//! what [`first_bytes`](rstblame_abi::conversation::first_bytes) takes eight bytes for. As long as
+//! there are fewer than eight it is other, but for those that begin with 22 or `A`, which do not
+//! tell before the fifth and the eighth. Where the broker's direction is ahead of the client's, its
 //! first unit decides: a `connection.start`, or a TLS record of type 22. A direction that
 //! contradicts the protocol is lost. Neither direction is followed in what is neither AMQP 0-9-1
 //! nor TLS.

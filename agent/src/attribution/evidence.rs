@@ -194,9 +194,9 @@ pub fn configured_middlebox(peer: IpAddr, name: &str) -> Evidence {
     evidence("configured_middlebox", OriginKind::Middlebox, Strength::Strong, format!("{peer} is {name}, by --middlebox"))
 }
 
-/// A socket of this host sent a RST to this end under another address than the peer has. Proof of who
-/// sent it; it can mislead only where two network namespaces use the same address and port within the
-/// same 20 ms.
+/// A socket of this host sent a RST to this end under another address than the peer has. Proof of
+/// who sent it; it can mislead only where two network namespaces use the same address and port
+/// within the same 20 ms.
 pub fn local_sender(reset: &Reset) -> Option<Evidence> {
     let sender = reset.sender.as_deref()?;
     let to = if sender.task.is_some() { OriginKind::LocalProcess } else { OriginKind::LocalHost };

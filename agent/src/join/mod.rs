@@ -1,6 +1,6 @@
 //! Joins what belongs to one connection: what hooks, packets and the owner search each know becomes
-//! one reset ([`settle`], [`packets`], [`owners`]), and what a connection did first explains the RST
-//! that comes after it ([`endings`]).
+//! one reset ([`settle`], [`packets`], [`owners`]), and what a connection did first explains the
+//! RST that comes after it ([`endings`]).
 //!
 //! It knows nothing of JSON, verdicts and BPF.
 

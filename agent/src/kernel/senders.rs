@@ -1,5 +1,5 @@
-//! The sockets of this host that sent a RST of late, whatever their ports: one of them may stand, by
-//! a translation of addresses, for the peer of a watched connection.
+//! The sockets of this host that sent a RST of late, whatever their ports: one of them may stand,
+//! by a translation of addresses, for the peer of a watched connection.
 
 use std::{net::IpAddr, net::SocketAddr, time::Duration};
 
@@ -41,8 +41,8 @@ impl Senders {
     /// The socket of this host that sent the RST which a connection received, where it did so under
     /// another address than the peer of the connection has.
     pub fn of(&self, reset: &Reset) -> Option<LocalSender> {
-        // Of a client: a port that one connection has for itself. What goes to a broker's may be any
-        // of its connections.
+        // Of a client: a port that one connection has for itself. What goes to a broker's may be
+        // any of its connections.
         if reset.direction != Direction::Received || reset.role != Role::Client || reset.ended || reset.pair.is_some() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! An enum of the contract: its variants, the word of each, and nothing said twice.
 
-/// Declares an enum whose variants are words of the contract: the word is what serde writes and reads,
-/// what [`token`](crate::model::CauseId::token) says, and what the JSON Schema lists.
+/// Declares an enum whose variants are words of the contract: the word is what serde writes and
+/// reads, what [`token`](crate::model::CauseId::token) says, and what the JSON Schema lists.
 macro_rules! tokens {
     ($(#[$meta:meta])* $visibility:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $token:literal,)+ }) => {
         $(#[$meta])*

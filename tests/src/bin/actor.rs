@@ -1,7 +1,7 @@
-//! An actor of the lab's scenarios; see [`rstblame_lab::act`].
+//! An actor of the lab's scenarios; see [`rstblame_lab::peers::act`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    rstblame_lab::act::main()
+    rstblame_lab::peers::act::main()
 }

@@ -12,11 +12,12 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::Agent,
-    kernel,
-    net::{Routed, routed},
-    peer::{self, AMQP, Connection},
-    record::{Flow, is_kind},
+    agents::{agent::Agent, kernel, record::is_kind},
+    hosts::{
+        flow::Flow,
+        net::{Routed, routed},
+    },
+    peers::peer::{self, AMQP, Connection},
 };
 
 /// No line is longer.

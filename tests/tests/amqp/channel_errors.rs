@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use rstblame_lab::{
-    Result, Value, json, peer,
-    pika::{Login, Pika},
-    speech,
-    stand::{Said, Scene},
+    Result, Value, json,
+    peers::{
+        peer,
+        pika::{Login, Pika},
+        speech,
+    },
+    truths::stand::{Said, Scene},
 };
 
 use crate::{

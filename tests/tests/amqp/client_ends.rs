@@ -2,10 +2,11 @@
 
 use rstblame_lab::{
     Result, Value,
-    cgroup::Cgroup,
-    json, kernel,
-    pika::{Login, Pika, Unread},
-    stand::{Said, Scene},
+    agents::kernel,
+    hosts::cgroup::Cgroup,
+    json,
+    peers::pika::{Login, Pika, Unread},
+    truths::stand::{Said, Scene},
 };
 use rustix::process::Signal;
 

@@ -8,13 +8,10 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
-    agent::Agent,
-    broker::Broker,
-    client,
-    net::{TwoHosts, two_hosts},
-    peer,
-    record::is_kind,
-    speech,
+    agents::{agent::Agent, record::is_kind},
+    brokers::broker::Broker,
+    hosts::net::{TwoHosts, two_hosts},
+    peers::{client, peer, speech},
 };
 
 /// How many there are unless `RSTBLAME_LAB_CYCLES` says otherwise.

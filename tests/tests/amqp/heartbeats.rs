@@ -2,8 +2,8 @@
 
 use rstblame_lab::{
     LabError, Result, json,
-    pika::{Login, Pika},
-    stand::{Said, Scene},
+    peers::pika::{Login, Pika},
+    truths::stand::{Said, Scene},
 };
 use rustix::process::Signal;
 

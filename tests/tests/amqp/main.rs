@@ -17,10 +17,10 @@ mod truths;
 
 use rstblame_lab::{
     Result,
-    broker::CLERK,
-    net::{routed, two_hosts},
+    brokers::broker::CLERK,
+    hosts::net::{routed, two_hosts},
     scenarios,
-    stand::{Ground, Stand},
+    truths::stand::{Ground, Stand},
 };
 
 /// One broker: what it lives through, then how it ends.

@@ -7,13 +7,17 @@ use std::{
 };
 
 use rstblame_lab::{
-    Result, Value, json, peer,
-    pika::{Login, Pika},
+    Result, Value,
+    hosts::flow::Flow,
+    json,
+    peers::{
+        peer,
+        pika::{Login, Pika},
+        speech,
+    },
     poll,
-    proxy::Proxy,
-    record::Flow,
-    speech,
-    stand::{Said, Scene, View},
+    proxies::proxy::Proxy,
+    truths::stand::{Said, Scene, View},
 };
 
 use crate::truths::closed;

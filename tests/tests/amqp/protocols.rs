@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use rstblame_lab::{
-    Result, Value,
-    broker::AMQPS,
-    json, peer, speech,
-    stand::{Said, Scene},
+    Result, Value, json,
+    peers::{
+        peer::{self, AMQPS},
+        speech,
+    },
+    truths::stand::{Said, Scene},
 };
 
 use crate::{ordinary::wait_gone, truths::with};

@@ -7,15 +7,16 @@ use std::{
 };
 
 use rstblame_lab::{
-    LabError, Result, Value, json,
-    net::Host,
-    peer,
-    pika::{Login, Pika},
+    LabError, Result, Value,
+    hosts::{flow::Flow, net::Host, router},
+    json,
+    peers::{
+        peer,
+        pika::{Login, Pika},
+    },
     poll,
-    proxy::{Kind, Place, Proxy},
-    record::Flow,
-    router,
-    stand::{Said, Scene, View},
+    proxies::proxy::{Kind, Place, Proxy},
+    truths::stand::{Said, Scene, View},
 };
 
 use crate::truths::{open, received, sent, with};

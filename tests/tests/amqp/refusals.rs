@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 
 use rstblame_lab::{
     LabError, Result, Value,
-    broker::{OUTSIDER, VHOST},
-    json, peer,
-    pika::{Login, Pika},
-    speech,
-    stand::{Said, Scene},
+    brokers::broker::OUTSIDER,
+    json,
+    peers::{
+        peer::{self, VHOST},
+        pika::{Login, Pika},
+        speech,
+    },
+    truths::stand::{Said, Scene},
 };
 
 use crate::truths::with;

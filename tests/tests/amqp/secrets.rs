@@ -2,10 +2,10 @@
 
 use rstblame_lab::{
     LabError, Result,
-    broker::CLERK,
-    maps,
-    pika::{Login, Pika},
-    stand::{Said, Scene, View},
+    agents::maps,
+    brokers::broker::CLERK,
+    peers::pika::{Login, Pika},
+    truths::stand::{Said, Scene, View},
 };
 
 use crate::truths::{open, received, sent, with};

@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 
 use rstblame_lab::{
-    Result, Value, json, kernel, peer,
-    pika::{Login, Pika},
+    Result, Value,
+    agents::kernel,
+    json,
+    peers::{
+        peer,
+        pika::{Login, Pika},
+    },
     scenarios,
-    stand::{Said, Scene, Stand, View},
+    truths::stand::{Said, Scene, Stand, View},
 };
 use rustix::process::Signal;
 

@@ -2,8 +2,8 @@
 
 use rstblame_lab::{
     Result, Value, json,
-    pika::{Login, Pika, Unread},
-    stand::{Said, Scene},
+    peers::pika::{Login, Pika, Unread},
+    truths::stand::{Said, Scene},
 };
 use rustix::process::Signal;
 

@@ -35,7 +35,7 @@ pub fn received(cause: &str, severity: &str) -> Value {
     })
 }
 
-/// `amqp` of a connection of [`rstblame_lab::pika::Login::at`] that was open.
+/// `amqp` of a connection of [`rstblame_lab::peers::pika::Login::at`] that was open.
 pub fn open(role: &str) -> Value {
     json!({"amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 60, "vhost": "orders", "close": null}})
 }

@@ -3,11 +3,12 @@
 use std::{io::ErrorKind, net::SocketAddr};
 
 use rstblame_lab::{
-    Result, Value, json, kernel,
-    peer::{self, AMQP, Connection},
-    record::Flow,
-    round::Round,
-    views::Truth,
+    Result, Value,
+    agents::kernel,
+    hosts::flow::Flow,
+    json,
+    peers::peer::{self, AMQP, Connection},
+    truths::{round::Round, views::Truth},
 };
 
 pub fn refused_port(round: &Round) -> Result<()> {

@@ -4,7 +4,7 @@
 mod host;
 mod process;
 
-use rstblame_lab::{Result, round};
+use rstblame_lab::{Result, truths::round};
 
 /// Each scenario as a test of its own, and all of them in turn as one.
 macro_rules! scenarios {

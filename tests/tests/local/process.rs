@@ -3,10 +3,11 @@
 use std::io::ErrorKind;
 
 use rstblame_lab::{
-    Result, Value, json, kernel,
-    peer::{self, Connection},
-    round::Round,
-    views::Truth,
+    Result, Value,
+    agents::kernel,
+    json,
+    peers::peer::{self, Connection},
+    truths::{round::Round, views::Truth},
 };
 
 /// The received side: the two tracepoints alone cannot tell the peer from a box in between.

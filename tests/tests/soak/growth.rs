@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rstblame_lab::{LabError, Result, figures::Figures, status};
+use rstblame_lab::{LabError, Result, agents::status, figures::Figures};
 
 use super::Shift;
 

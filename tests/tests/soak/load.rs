@@ -7,10 +7,9 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    actor::Stage,
-    net::{Host, TwoHosts, lone_host},
-    pair::Pair,
-    peer, site,
+    agents::site,
+    hosts::net::{Host, TwoHosts, lone_host},
+    peers::{actor::Stage, pair::Pair, peer},
 };
 
 use super::{PORT, Shift};

@@ -20,11 +20,13 @@ use std::{
 use growth::{Growth, MIB};
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
+    agents::{
+        agent::Agent,
+        record::is_kind,
+        site::{Disk, Site},
+    },
     figures::{self, Figures},
-    net::two_hosts,
-    record::is_kind,
-    site::{Disk, Site},
+    hosts::net::two_hosts,
 };
 use trouble::Rotation;
 

@@ -11,9 +11,11 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agent::Agent,
-    record::{Record, is_kind},
-    site::{Disk, Site, WHOLE, lines_of},
+    agents::{
+        agent::Agent,
+        record::{Record, is_kind},
+        site::{Disk, Site, WHOLE, lines_of},
+    },
 };
 use rustix::process::Signal;
 

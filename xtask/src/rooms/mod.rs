@@ -1,5 +1,5 @@
-//! The rooms of the house: which modules may import which, and that no files import one another in a
-//! circle.
+//! The rooms of the house: which modules may import which, and that no files import one another in
+//! a circle.
 //!
 //! A room is a module of a crate's root. Rooms stand on floors; a room imports those below it and
 //! nothing else. What `docs/architecture.md` says of them is held against [`AGENT`] and [`KERNEL`].
@@ -51,13 +51,33 @@ const AGENT: House = House {
 const KERNEL: House =
     House { crate_name: "rstblame-ebpf", root: "agent-ebpf/src/main.rs", floors: &[&["ground"], &["record", "tap"], &["hooks"]] };
 
+/// The lab: what every part of it needs, hosts, who talks between them, the agent under test, and
+/// what it ought to say.
+const LAB: House = House {
+    crate_name: "rstblame-lab",
+    root: "tests/src/lib.rs",
+    floors: &[
+        &["error"],
+        &["poll", "workspace"],
+        &["command", "figures"],
+        &["hosts"],
+        &["peers"],
+        &["agents", "brokers"],
+        &["proxies"],
+        &["truths"],
+    ],
+};
+
+/// All of them.
+const HOUSES: [House; 3] = [KERNEL, AGENT, LAB];
+
 /// Prints who imports whom.
 ///
 /// # Errors
 ///
 /// When a source file cannot be read or parsed.
 pub fn print(workspace: &Workspace) -> Result<()> {
-    for house in [KERNEL, AGENT] {
+    for house in HOUSES {
         print!("{}", house.picture(&Graph::read(&workspace.root.join(house.root))?));
     }
     Ok(())
@@ -70,7 +90,7 @@ pub fn print(workspace: &Workspace) -> Result<()> {
 /// [`Error::Rooms`] with every import that points up, every circle and every room without a floor.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut found = Vec::new();
-    for house in [KERNEL, AGENT] {
+    for house in HOUSES {
         found.extend(house.objections(&Graph::read(&workspace.root.join(house.root))?));
     }
     if found.is_empty() { Ok(()) } else { Err(Error::Rooms(found.join("\n"))) }
@@ -127,7 +147,7 @@ fn room(module: &str) -> &str {
 mod tests {
     use std::path::Path;
 
-    use super::{AGENT, House, KERNEL, graph::Graph};
+    use super::{HOUSES, House, graph::Graph};
 
     fn graph(files: &[(&str, &str)]) -> Graph {
         Graph::parse(Path::new("src/lib.rs"), &|path| {
@@ -175,7 +195,7 @@ mod tests {
 
     #[test]
     fn no_room_stands_twice() {
-        for house in [AGENT, KERNEL] {
+        for house in HOUSES {
             let mut rooms = house.floors.concat();
             let count = rooms.len();
             rooms.sort_unstable();

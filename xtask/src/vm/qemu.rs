@@ -42,7 +42,7 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// What one view said of one reset (`RSTBLAME_LAB_TABLE`, see `rstblame_lab::table`).
+/// What one view said of one reset (`RSTBLAME_LAB_TABLE`, see `rstblame_lab::truths::table`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub scenario: String,

@@ -321,8 +321,8 @@ impl Reset {
         }
     }
 
-    /// A RST that came over the loopback interface in the name of a peer whose address is not one of
-    /// this host's: this host redirects what goes to that address, and something of it answers.
+    /// A RST that came over the loopback interface in the name of a peer whose address is not one
+    /// of this host's: this host redirects what goes to that address, and something of it answers.
     pub fn came_over_loopback(&self) -> bool {
         let way = self.wire.as_ref().and_then(|wire| wire.way.as_ref());
         self.pair.is_none() && way.is_some_and(|way| way.interface.as_deref() == Some("lo") && !way.peer_is_local)

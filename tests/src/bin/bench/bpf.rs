@@ -7,7 +7,7 @@ use std::{
 };
 
 use aya::programs::loaded_programs;
-use rstblame_lab::{LabError, Result, net::Host};
+use rstblame_lab::{LabError, Result, hosts::net::Host};
 
 /// `kernel.bpf_stats_enabled`, set back to what it was when dropped.
 pub struct Statistics(String);

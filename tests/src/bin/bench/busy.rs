@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use rstblame_lab::{
     Result,
-    actor::{Actor, Stage},
-    net::{Host, lone_host},
-    status,
+    agents::status,
+    hosts::net::{Host, lone_host},
+    peers::actor::{Actor, Stage},
 };
 
 use super::{

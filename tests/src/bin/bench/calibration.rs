@@ -106,7 +106,7 @@ fn table(figures: &mut Figures, cases: &[Case]) {
     }
 }
 
-/// The verdicts of the lab's scenarios: lines of eight members (`rstblame_lab::truth`).
+/// The verdicts of the lab's scenarios: lines of eight members (`rstblame_lab::truths::truth`).
 fn lab() -> Result<Vec<Case>> {
     let Some(path) = env::var_os(TRUTH_FILE) else {
         println!("calibration: without the lab, since {TRUTH_FILE} names no file; `cargo xtask bench calibration` makes one");

@@ -9,11 +9,12 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    actor::{Actor, Stage},
-    agent::Agent,
-    net::{Host, lone_host, two_hosts},
-    peer::AMQP,
-    status,
+    agents::{agent::Agent, status},
+    hosts::net::{Host, lone_host, two_hosts},
+    peers::{
+        actor::{Actor, Stage},
+        peer::AMQP,
+    },
 };
 
 use super::{bpf::Statistics, figures::Figures};

@@ -9,13 +9,16 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    actor::Stage,
-    agent::Agent,
-    flood::Scan,
-    net::{TwoHosts, two_hosts},
-    pair::Pair,
-    peer::{self, AMQP, Connection},
-    status,
+    agents::{agent::Agent, status},
+    hosts::{
+        flood::Scan,
+        net::{TwoHosts, two_hosts},
+    },
+    peers::{
+        actor::Stage,
+        pair::Pair,
+        peer::{self, AMQP, Connection},
+    },
 };
 
 use super::figures::Figures;

@@ -13,7 +13,7 @@ use rstblame::{
     output,
 };
 use rstblame_abi::{Header, ResetRecord, kind, valid};
-use rstblame_lab::{LabError, Result, actor::Stage, net::lone_host, poll, status};
+use rstblame_lab::{LabError, Result, agents::status, hosts::net::lone_host, peers::actor::Stage, poll};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{

@@ -11,10 +11,10 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result, Value,
+    agents::record::is_kind,
     command::spawn,
-    net::{Host, lone_host},
-    peer::{self, AMQP},
-    record::is_kind,
+    hosts::net::{Host, lone_host},
+    peers::peer::{self, AMQP},
     workspace,
 };
 

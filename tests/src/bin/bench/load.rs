@@ -11,13 +11,10 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    actor::Stage,
-    broker::Broker,
-    client,
-    net::{TwoHosts, two_hosts},
-    pair::Pair,
-    peer::AMQP,
-    status,
+    agents::status,
+    brokers::broker::Broker,
+    hosts::net::{TwoHosts, two_hosts},
+    peers::{actor::Stage, client, pair::Pair, peer::AMQP},
 };
 
 use super::{

@@ -19,8 +19,9 @@ mod watchers;
 use std::process::ExitCode;
 
 use rstblame_lab::{
-    LabError, Result, act,
+    LabError, Result,
     figures::{self, Figures},
+    peers::act,
 };
 
 /// A benchmark, and what it found.

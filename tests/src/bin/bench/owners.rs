@@ -1,10 +1,7 @@
 //! How many owners are named, and how many of them are right, beside what the task on the processor
 //! would have been.
 
-use rstblame_lab::{
-    Result,
-    crowd::{self, Score},
-};
+use rstblame_lab::{Result, agents::tracing::Score, truths::crowd};
 
 use super::figures::Figures;
 

@@ -10,11 +10,9 @@ use std::net::SocketAddr;
 
 use rstblame_lab::{
     LabError, Result,
-    actor::Stage,
-    agent::{Agent, Options},
-    net::{Host, lone_host, two_hosts},
-    pair::Pair,
-    peer::AMQP,
+    agents::agent::{Agent, Options},
+    hosts::net::{Host, lone_host, two_hosts},
+    peers::{actor::Stage, pair::Pair, peer::AMQP},
 };
 
 use super::{

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rstblame_lab::{LabError, Result, agent::Agent, command::spawn, net::Host};
+use rstblame_lab::{LabError, Result, agents::agent::Agent, command::spawn, hosts::net::Host};
 
 /// What tcpdump is to look for.
 const RSTS: &str = "tcp port 5672 and tcp[tcpflags] & tcp-rst != 0";

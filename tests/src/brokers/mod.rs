@@ -1,0 +1,3 @@
+//! Real brokers.
+
+pub mod broker;

@@ -1,0 +1,4 @@
+//! Real proxies, and connections through them.
+
+pub mod proxied;
+pub mod proxy;
