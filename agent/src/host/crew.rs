@@ -125,50 +125,34 @@ impl Crew {
     }
 }
 
-/// How far an answer is.
-enum Told<A> {
-    /// More of it comes.
-    Part(A),
-    All(A),
-}
-
-/// Tells a part of an answer while the rest is still looked for.
-pub struct Teller<K, A> {
-    key: K,
-    answers: Sender<(K, Told<A>)>,
-}
-
-impl<K: Clone, A> Teller<K, A> {
-    /// What is known so far, by itself a good answer.
-    pub fn part(&self, answer: A) {
-        let _gone = self.answers.send((self.key.clone(), Told::Part(answer)));
-    }
-}
-
-/// How long may be waited in all: so much of every second. What an attacker can make take long, it
-/// can make take long often.
+/// How long may be waited in all: so much of every second, and half of it for one `C`. What an
+/// attacker can make take long, it can make take long often.
 #[derive(Debug)]
-struct Patience {
+struct Patience<C> {
     share: Duration,
     left: Duration,
+    spent: HashMap<C, Duration>,
     since: Instant,
 }
 
-impl Patience {
+impl<C: Copy + Eq + Hash> Patience<C> {
     fn new(share: Duration) -> Self {
-        Self { share, left: share, since: Instant::now() }
+        Self { share, left: share, spent: HashMap::new(), since: Instant::now() }
     }
 
     /// What of `wanted` may be waited now.
-    fn grant(&mut self, wanted: Duration) -> Duration {
+    fn grant(&mut self, of: C, wanted: Duration) -> Duration {
         if self.since.elapsed() >= Duration::from_secs(1) {
             (self.left, self.since) = (self.share, Instant::now());
+            self.spent.clear();
         }
-        wanted.min(self.left)
+        let spent = self.spent.get(&of).copied().unwrap_or_default();
+        wanted.min(self.left).min((self.share / 2).saturating_sub(spent))
     }
 
-    fn spend(&mut self, waited: Duration) {
+    fn spend(&mut self, of: C, waited: Duration) {
         self.left = self.left.saturating_sub(waited);
+        *self.spent.entry(of).or_default() += waited;
     }
 }
 
@@ -176,66 +160,68 @@ impl Patience {
 /// to.
 pub struct Questions<K, C, A> {
     crew: Crew,
-    send: Sender<(K, Told<A>)>,
-    receive: Receiver<(K, Told<A>)>,
+    send: Sender<(K, A)>,
+    receive: Receiver<(K, A)>,
     /// Asked and not answered yet.
     open: HashMap<K, C>,
     /// Answers that nobody waited for any more.
     late: Vec<(K, A)>,
-    patience: Patience,
+    patience: Patience<C>,
     each: Duration,
     of_one: usize,
     missed: u64,
 }
 
-impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Questions<K, C, A> {
-    /// An answer is waited for no longer than `each`, and all of them together no longer than
-    /// `share` of any second. Of one `C`, no more than `of_one` questions are open at once: one
-    /// user that lets them wait holds up so many threads and no more.
+impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq + Hash, A: Send + 'static> Questions<K, C, A> {
+    /// An answer is waited for no longer than `each`, all of them together no longer than `share`
+    /// of any second, and those about one `C` half as long. Of one `C`, no more than `of_one`
+    /// questions are open at once: one user that lets them wait holds up so many threads and no
+    /// more.
     pub fn new(crew: Crew, each: Duration, share: Duration, of_one: usize) -> Self {
         let (send, receive) = mpsc::channel();
         let patience = Patience::new(share);
         Self { crew, send, receive, open: HashMap::new(), late: Vec::new(), patience, each, of_one, missed: 0 }
     }
 
-    /// The answer, if it comes in time: all of it, else the last part of it. `None` where nothing
-    /// came, or the same is asked already. What comes later is for [`Self::late`].
-    pub fn ask(&mut self, key: &K, of: C, find: impl FnOnce(&Teller<K, A>) -> A + Send + 'static) -> Option<A> {
+    /// Asks, for an answer that is [`Self::late`]; `false` where the same is asked already, or too
+    /// much is.
+    pub fn begin(&mut self, key: &K, of: C, find: impl FnOnce() -> A + Send + 'static) -> bool {
         self.take_in();
-        if self.open.contains_key(key) || self.open.values().filter(|open| **open == of).count() >= self.of_one {
+        let free = !self.open.contains_key(key) && self.open.values().filter(|open| **open == of).count() < self.of_one;
+        let (asked, answers) = (key.clone(), self.send.clone());
+        let begun = free
+            && self.crew.run(move || {
+                let _gone = answers.send((asked, find()));
+            });
+        if begun {
+            self.open.insert(key.clone(), of);
+        } else {
             self.missed += 1;
+        }
+        begun
+    }
+
+    /// The answer, if it comes in time. What comes later is for [`Self::late`].
+    pub fn ask(&mut self, key: &K, of: C, find: impl FnOnce() -> A + Send + 'static) -> Option<A> {
+        if !self.begin(key, of, find) {
             return None;
         }
-        let teller = Teller { key: key.clone(), answers: self.send.clone() };
-        let accepted = self.crew.run(move || {
-            let answer = find(&teller);
-            let _gone = teller.answers.send((teller.key.clone(), Told::All(answer)));
-        });
-        if !accepted {
-            self.missed += 1;
-            return None;
-        }
-        self.open.insert(key.clone(), of);
         let began = Instant::now();
-        let until = began + self.patience.grant(self.each);
-        let mut part = None;
-        loop {
+        let until = began + self.patience.grant(of, self.each);
+        let mut found = None;
+        while found.is_none() {
             match self.receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok((answered, told)) if answered == *key => match told {
-                    Told::All(answer) => {
-                        self.open.remove(key);
-                        self.patience.spend(began.elapsed());
-                        return Some(answer);
-                    }
-                    Told::Part(answer) => part = Some(answer),
-                },
-                Ok((answered, told)) => self.keep(answered, told),
+                Ok((answered, answer)) if answered == *key => {
+                    self.open.remove(key);
+                    found = Some(answer);
+                }
+                Ok((answered, answer)) => self.keep(answered, answer),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.patience.spend(began.elapsed());
-        self.missed += 1;
-        part
+        self.patience.spend(of, began.elapsed());
+        self.missed += u64::from(found.is_none());
+        found
     }
 
     /// Answers that came too late for whoever asked.
@@ -250,19 +236,13 @@ impl<K: Clone + Eq + Hash + Send + 'static, C: Copy + Eq, A: Send + 'static> Que
     }
 
     fn take_in(&mut self) {
-        while let Ok((key, told)) = self.receive.try_recv() {
-            self.keep(key, told);
+        while let Ok((key, answer)) = self.receive.try_recv() {
+            self.keep(key, answer);
         }
     }
 
-    fn keep(&mut self, key: K, told: Told<A>) {
-        let answer = match told {
-            Told::All(answer) => {
-                self.open.remove(&key);
-                answer
-            }
-            Told::Part(answer) => answer,
-        };
+    fn keep(&mut self, key: K, answer: A) {
+        self.open.remove(&key);
         self.late.push((key, answer));
     }
 }
@@ -295,7 +275,7 @@ mod tests {
     fn an_answer_that_comes_is_had() {
         let mut questions = questions(2);
         for key in 0..100 {
-            assert_eq!(questions.ask(&key, 0, |_| "yes"), Some("yes"));
+            assert_eq!(questions.ask(&key, 0, || "yes"), Some("yes"));
         }
         assert_eq!(questions.missed(), 0);
     }
@@ -305,23 +285,22 @@ mod tests {
         let mut questions = questions(4);
         let (release, stuck) = mpsc::channel::<()>();
         let began = Instant::now();
-        let part = questions.ask(&1, 1000, move |teller| {
-            teller.part("part");
+        let answer = questions.ask(&1, 1000, move || {
             let _released = stuck.recv();
-            "whole"
+            "late"
         });
-        assert_eq!(part, Some("part"));
+        assert_eq!(answer, None);
         assert!(began.elapsed() >= EACH && began.elapsed() < EACH * 10);
-        assert_eq!(questions.ask(&2, 0, |_| "yes"), Some("yes"));
+        assert_eq!(questions.ask(&2, 0, || "yes"), Some("yes"));
         // The same is not asked twice.
-        assert_eq!(questions.ask(&1, 1000, |_| "again"), None);
+        assert_eq!(questions.ask(&1, 1000, || "again"), None);
         release.send(()).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while questions.late() != [(1, "whole")] {
+        while questions.late() != [(1, "late")] {
             assert!(Instant::now() < deadline);
             std::thread::yield_now();
         }
-        assert_eq!(questions.ask(&1, 1000, |_| "again"), Some("again"));
+        assert_eq!(questions.ask(&1, 1000, || "again"), Some("again"));
     }
 
     #[test]
@@ -329,7 +308,7 @@ mod tests {
         let mut questions = questions(4);
         let began = Instant::now();
         for key in 0..1000 {
-            let answer = questions.ask(&key, 1000, |_| {
+            let answer = questions.ask(&key, 1000, || {
                 std::thread::sleep(Duration::from_hours(1));
                 ""
             });
@@ -337,8 +316,8 @@ mod tests {
         }
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(questions.missed(), 1000);
-        std::thread::sleep(Duration::from_secs(1));
-        assert_eq!(questions.ask(&5000, 0, |_| "yes"), Some("yes"));
+        // Others have some of the same second left.
+        assert_eq!(questions.ask(&5000, 0, || "yes"), Some("yes"));
     }
 
     #[test]
@@ -346,7 +325,7 @@ mod tests {
         let mut questions = questions(4);
         let began = Instant::now();
         for key in 0..1000 {
-            questions.ask(&key, key, |_| {
+            questions.ask(&key, key, || {
                 std::thread::sleep(Duration::from_hours(1));
                 ""
             });
@@ -372,7 +351,7 @@ mod tests {
     fn all_go_with_the_questions_they_were_for() {
         let mut questions = questions(4);
         let crew = questions.crew.clone();
-        assert_eq!(questions.ask(&1, 0, |_| "yes"), Some("yes"));
+        assert_eq!(questions.ask(&1, 0, || "yes"), Some("yes"));
         assert_eq!(crew.lock().threads, 1);
         drop(questions);
         let deadline = Instant::now() + super::IDLE / 2;

@@ -46,11 +46,18 @@ impl FactsCache {
         self.lookup.ticks(boottime_ns)
     }
 
-    /// Keeps facts.
-    pub fn insert(&mut self, facts: Arc<ProcessFacts>) {
+    /// Keeps facts, and what was known before of the same program that could not be read now.
+    pub fn insert(&mut self, mut facts: Arc<ProcessFacts>) -> Arc<ProcessFacts> {
         let identity = (facts.pid, facts.start_time_ticks);
-        if self.known.insert(identity, (Instant::now(), facts)).is_some() {
-            return;
+        if let Some((_, known)) = self.known.get(&identity)
+            && facts.command_line.is_none()
+            && known.command_line.is_some()
+            && known.executable_path == facts.executable_path
+        {
+            Arc::make_mut(&mut facts).command_line.clone_from(&known.command_line);
+        }
+        if self.known.insert(identity, (Instant::now(), Arc::clone(&facts))).is_some() {
+            return facts;
         }
         self.order.push_back(identity);
         if self.order.len() > self.capacity
@@ -59,6 +66,7 @@ impl FactsCache {
             self.known.remove(&oldest);
             self.evicted += 1;
         }
+        facts
     }
 
     /// Processes that were not read in time: their facts came later, or not at all.
@@ -79,8 +87,7 @@ impl FactsCache {
     }
 
     fn take_in(&mut self) {
-        let late: Vec<ProcessFacts> = self.lookup.late().collect();
-        for facts in late {
+        for facts in self.lookup.late() {
             let identity = (facts.pid, facts.start_time_ticks);
             // A process on its way out has lost its executable already.
             if facts.executable_path.is_some() || !self.known.contains_key(&identity) {
@@ -103,9 +110,7 @@ impl FactsCache {
                 self.lookup.name(pid).filter(|(_, started)| *started == ticks).map(|(name, _)| named(pid, name, ticks).into())
             });
         };
-        let facts = Arc::new(facts);
-        self.insert(Arc::clone(&facts));
-        Some(facts)
+        Some(self.insert(facts.into()))
     }
 
     /// Facts of a process the kernel told of: from `/proc` while it lives, else as they were, else
@@ -122,9 +127,7 @@ impl FactsCache {
         match self.lookup.read(task.pid) {
             // A process on its way out has lost its executable already.
             Some(facts) if facts.start_time_ticks == ticks && (facts.executable_path.is_some() || !self.known.contains_key(&identity)) => {
-                let facts = Arc::new(facts);
-                self.insert(Arc::clone(&facts));
-                facts
+                self.insert(facts.into())
             }
             _ => self.known.get(&identity).map_or_else(|| told(task, ticks).into(), |(_, facts)| Arc::clone(facts)),
         }
@@ -177,6 +180,18 @@ mod tests {
         facts.executable_name = "app".to_owned();
         cache.insert(facts.into());
         assert_eq!(cache.of_task(&gone).executable_name, "app");
+    }
+
+    #[test]
+    fn a_command_line_that_cannot_be_read_any_more_is_kept_with_its_program() {
+        let mut cache = FactsCache::new(2, Detail::default());
+        let mut facts = told(&task(1), 1);
+        (facts.executable_path, facts.command_line) = (Some("/usr/bin/app".to_owned()), Some("app --serve".to_owned()));
+        cache.insert(facts.clone().into());
+        facts.command_line = None;
+        assert_eq!(cache.insert(facts.clone().into()).command_line.as_deref(), Some("app --serve"));
+        facts.executable_path = Some("/usr/bin/other".to_owned());
+        assert_eq!(cache.insert(facts.into()).command_line, None);
     }
 
     #[test]

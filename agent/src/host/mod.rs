@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use command_line::Detail;
 use crew::{Crew, Questions};
-use process::{ProcessFacts, Processes, ticks_from_boottime_ns};
+use process::{ProcessFacts, Processes, Rest, ticks_from_boottime_ns};
 
 use crate::text::clean_bytes;
 
@@ -25,8 +25,12 @@ use crate::text::clean_bytes;
 /// take a tenth of a millisecond, but on busy processors.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
-/// Threads that read `/proc`, and processes that may wait for one.
-const READERS: (usize, usize) = (16, 1024);
+/// Threads that read of `/proc` what nobody can delay, and processes that may wait for one.
+const READERS: (usize, usize) = (4, 1024);
+
+/// The same for what a process can let wait for as long as it likes: a few users together can hold
+/// all of them up, and then others go without that.
+const REST_READERS: (usize, usize) = (16, 1024);
 
 /// Processes of one user that are read at once.
 const OF_ONE_USER: usize = 4;
@@ -35,7 +39,8 @@ const OF_ONE_USER: usize = 4;
 /// apart read it.
 pub struct Lookup {
     processes: Arc<Processes>,
-    questions: Questions<u32, u32, Option<ProcessFacts>>,
+    first: Questions<u32, u32, Option<(ProcessFacts, Rest)>>,
+    rest: Questions<u32, u32, Option<ProcessFacts>>,
     ticks_per_second: u64,
 }
 
@@ -46,10 +51,10 @@ impl Lookup {
     }
 
     fn of(processes: Processes) -> Self {
-        let crew = Crew::new("proc", READERS.0, READERS.1);
         Self {
             processes: Arc::new(processes),
-            questions: Questions::new(crew, PATIENCE.0, PATIENCE.1, OF_ONE_USER),
+            first: Questions::new(Crew::new("proc", READERS.0, READERS.1), PATIENCE.0, PATIENCE.1, OF_ONE_USER),
+            rest: Questions::new(Crew::new("proc-rest", REST_READERS.0, REST_READERS.1), PATIENCE.0, PATIENCE.1, OF_ONE_USER),
             ticks_per_second: rustix::param::clock_ticks_per_second(),
         }
     }
@@ -60,22 +65,28 @@ impl Lookup {
     pub fn read(&mut self, pid: u32) -> Option<ProcessFacts> {
         let owner = self.processes.owner(pid)?;
         let processes = Arc::clone(&self.processes);
-        let read = self.questions.ask(&pid, owner, move |teller| {
-            let (facts, rest) = processes.read_first(pid).ok()?;
-            teller.part(Some(facts.clone()));
-            rest.read(facts).ok()
-        });
-        read.flatten()
+        let (facts, rest) = self.first.ask(&pid, owner, move || processes.read_first(pid).ok())??;
+        let told = facts.clone();
+        self.rest.ask(&pid, owner, move || rest.read(told).ok()).unwrap_or(Some(facts))
     }
 
     /// Facts that came after they were asked for.
-    pub fn late(&mut self) -> impl Iterator<Item = ProcessFacts> {
-        self.questions.late().into_iter().filter_map(|(_, facts)| facts)
+    pub fn late(&mut self) -> Vec<ProcessFacts> {
+        let mut late = Vec::new();
+        for (pid, (facts, rest)) in self.first.late().into_iter().filter_map(|(pid, first)| Some((pid, first?))) {
+            if let Some(owner) = facts.uid {
+                let told = facts.clone();
+                self.rest.begin(&pid, owner, move || rest.read(told).ok());
+            }
+            late.push(facts);
+        }
+        late.extend(self.rest.late().into_iter().filter_map(|(_, facts)| facts));
+        late
     }
 
     /// Processes that were not read in time.
     pub const fn missed(&self) -> u64 {
-        self.questions.missed()
+        self.first.missed() + self.rest.missed()
     }
 
     /// Name and start, in clock ticks since boot, of a living process.
@@ -147,7 +158,8 @@ mod tests {
         let first = lookup.read(1).unwrap();
         assert_eq!((first.executable_name.as_str(), first.uid, first.command_line), ("victim", Some(1000), None));
         for pid in 2..=100 {
-            assert!(lookup.read(pid).is_none_or(|facts| facts.command_line.is_none()));
+            let facts = lookup.read(pid).unwrap();
+            assert_eq!((facts.executable_path.as_deref(), facts.command_line), (Some("/usr/bin/victim"), None));
         }
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         // All of them are of one user, which has a few readers and no more.
@@ -157,7 +169,7 @@ mod tests {
         cmdline.write_all(b"/usr/bin/victim\0").unwrap();
         drop(cmdline);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !lookup.late().any(|facts| facts.pid == 1 && facts.command_line.as_deref() == Some("victim")) {
+        while !lookup.late().iter().any(|facts| facts.pid == 1 && facts.command_line.as_deref() == Some("victim")) {
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(1));
         }

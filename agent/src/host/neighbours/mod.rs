@@ -146,7 +146,7 @@ impl Neighbours {
         // What was asked before and not answered in time may be answered yet.
         self.sequence = self.sequence.wrapping_add(2);
         let first = self.sequence;
-        let answer = self.questions.ask(&question, question.netns, move |_| way(&socket, &question, first).ok().flatten())?;
+        let answer = self.questions.ask(&question, question.netns, move || way(&socket, &question, first).ok().flatten())?;
         self.answers.insert(question, answer.clone());
         answer
     }
