@@ -383,3 +383,33 @@ fn a_segment_full_of_heartbeats_is_followed() {
     assert_eq!((close.code, close.text.as_str()), (200, "bye"));
     assert_eq!(connection.told(), connection.known());
 }
+
+/// The segment with `open-ok` comes behind the next one, or not at all (it may have been seen on
+/// another CPU, later): what goes over a channel says that the connection is open.
+#[test]
+fn a_frame_on_a_channel_is_of_an_open_connection() {
+    let bench = Bench::new();
+    for late in [false, true] {
+        for from in [Role::Client, Role::Broker] {
+            let mut connection = bench.connect((7, 7));
+            let client = [HEADER, &script::start_ok(), &script::tune(31, 60), &script::open(b"/")].concat();
+            let broker = [script::start(), script::tune(30, 60)].concat();
+            let open_ok = script::method(41, &[0]);
+            let on_a_channel = script::frame(1, 1, &[0, 20, 0, 10, 0]);
+            connection.segment(Role::Client, 0, &client);
+            connection.segment(Role::Broker, 0, &broker);
+            assert_eq!(connection.told().and_then(|told| told.phase), Some(Phase::Opening));
+            let behind = broker.len() + open_ok.len();
+            connection.segment(Role::Broker, behind, &script::frame(1, 1, &[0, 20, 0, 11, 0, 0, 0, 0]));
+            assert_eq!(connection.told().and_then(|told| told.phase), None, "how far it had come is not known any more");
+            if late {
+                connection.segment(Role::Broker, broker.len(), &open_ok);
+            }
+            let at = if from == Role::Client { client.len() } else { behind + 100 };
+            connection.segment(from, at, &on_a_channel);
+            let open = (from == Role::Client).then_some(Phase::Open);
+            assert_eq!(connection.told().and_then(|told| told.phase), open, "late {late}, {from:?}");
+            assert_eq!(connection.told(), connection.known());
+        }
+    }
+}

@@ -121,6 +121,20 @@ pub mod method {
     /// Not of class `connection`: `channel.close` that names an error. What it said is a
     /// [`ChannelError`](super::ChannelError).
     pub const CHANNEL_CLOSE: u16 = 1 << 13;
+    /// No method of class `connection`: a frame on another channel than 0. Its connection is open,
+    /// also where `open-ok` went by unseen.
+    pub const CHANNEL: u16 = 1 << 14;
+}
+
+/// `FlowState::channels`.
+pub mod channels {
+    /// Frames on channels may not come yet: a broker begins with `start`.
+    pub const NONE: u8 = 0;
+    /// They may come.
+    pub const ALLOWED: u8 = 1;
+    /// One has come, and counts with [`method::CHANNEL`](super::method::CHANNEL): the next ones say
+    /// nothing new.
+    pub const SEEN: u8 = 2;
 }
 
 /// Bits of `Spoken::flags`.
@@ -197,6 +211,29 @@ pub struct Spoken {
     pub text: [u8; 128],
 }
 
+impl Spoken {
+    /// Of a direction that has said nothing.
+    pub const NOTHING: Self = Self {
+        began_ns: 0,
+        close_at: 0,
+        blocked_at: 0,
+        heartbeat_at: 0,
+        methods: 0,
+        heartbeat: 0,
+        close_code: 0,
+        close_class: 0,
+        close_method: 0,
+        protocol: 0,
+        flags: 0,
+        records: 0,
+        vhost_length: 0,
+        text_length: 0,
+        reserved: [0; 5],
+        vhost: [0; 64],
+        text: [0; 128],
+    };
+}
+
 /// The latest `channel.close` of one direction that named an error; it counts with
 /// [`method::CHANNEL_CLOSE`]. Apart from [`Spoken`], since few connections have one.
 #[repr(C)]
@@ -217,6 +254,11 @@ pub struct ChannelError {
     pub reserved: [u8; 3],
     /// `reply-text`.
     pub text: [u8; 128],
+}
+
+impl ChannelError {
+    /// No error.
+    pub const NONE: Self = Self { at: 0, channel: 0, code: 0, class: 0, method: 0, text_length: 0, reserved: [0; 3], text: [0; 128] };
 }
 
 const _: () = assert!(size_of::<Spoken>() == 232);

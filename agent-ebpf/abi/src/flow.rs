@@ -201,8 +201,7 @@ pub struct FlowState {
     pub pending: u16,
     /// How many of the bytes that the stage needs are there.
     pub have: u8,
-    /// Not 0 once frames on channels may come: what [`Spoken`](crate::conversation::Spoken) says of
-    /// them is all there.
+    /// [`channels`](crate::conversation::channels): whether frames on channels may come, and have.
     pub channels: u8,
     pub flow_label: u32,
     pub first: u32,

@@ -20,7 +20,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use rstblame_abi::{
-    conversation::{CHANNEL_CLOSE, Spoken, spoken, stage},
+    conversation::{CHANNEL_CLOSE, Spoken, channels, spoken, stage},
     counter,
     flow::{FlowKey, FlowState, Packet},
 };
@@ -133,7 +133,7 @@ pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
 #[inline(always)]
 fn may_pass_over(flow: &FlowState, packet: &Packet) -> bool {
     flow.stage == stage::FRAME
-        && flow.channels != 0
+        && flow.channels == channels::SEEN
         && flow.pending == 0
         && flow.have <= 1
         && packet.seq.wrapping_sub(flow.next).cast_signed() <= 0
@@ -322,22 +322,4 @@ unsafe fn copy<const WORDS: usize>(from: *const u64, to: *mut u64) {
 }
 
 /// A direction that has said nothing.
-static NOTHING_SAID: Spoken = Spoken {
-    began_ns: 0,
-    close_at: 0,
-    blocked_at: 0,
-    heartbeat_at: 0,
-    methods: 0,
-    heartbeat: 0,
-    close_code: 0,
-    close_class: 0,
-    close_method: 0,
-    protocol: 0,
-    flags: 0,
-    records: 0,
-    vhost_length: 0,
-    text_length: 0,
-    reserved: [0; 5],
-    vhost: [0; 64],
-    text: [0; 128],
-};
+static NOTHING_SAID: Spoken = Spoken::NOTHING;

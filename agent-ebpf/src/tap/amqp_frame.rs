@@ -6,8 +6,8 @@
 
 use rstblame_abi::{
     conversation::{
-        CHANNEL_CLOSE, ChannelError, Spoken, TEXT_MAX, VHOST_MAX, first_bytes, is_success, may_be_close, method, protocol, record, spoken,
-        stage,
+        CHANNEL_CLOSE, ChannelError, Spoken, TEXT_MAX, VHOST_MAX, channels, first_bytes, is_success, may_be_close, method, protocol,
+        record, spoken, stage,
     },
     flow::{CARRY, FlowKey, FlowState},
 };
@@ -56,7 +56,10 @@ pub fn frame_ended(said: &mut Spoken, flow: &mut FlowState, now: u32) -> bool {
         said.heartbeat_at = now;
     }
     if pending & method::START != 0 {
-        flow.channels = 1;
+        flow.channels = channels::ALLOWED;
+    }
+    if pending & method::CHANNEL != 0 {
+        flow.channels = channels::SEEN;
     }
     said.methods |= pending;
     true
@@ -103,7 +106,7 @@ pub fn complete(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState, now: u32
             if (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])) == CHANNEL_CLOSE {
                 wait_for(flow, stage::CHANNEL_CLOSE, 12, 15);
             } else {
-                done(flow, 0);
+                done(flow, method::CHANNEL);
             }
             true
         }
@@ -165,7 +168,7 @@ fn header(said: &mut Spoken, flow: &mut FlowState) -> bool {
     said.protocol = first_bytes(*first);
     if said.protocol == protocol::AMQP_091 {
         // Only clients go on after a protocol header, and a client may send what it likes.
-        flow.channels = 1;
+        flow.channels = channels::ALLOWED;
         first_frame(flow);
     } else {
         flow.stage = stage::NONE;
@@ -191,7 +194,7 @@ fn frame(flow: &mut FlowState) -> bool {
         return size >= 4;
     }
     // A broker begins with `start`.
-    if flow.channels == 0 {
+    if flow.channels == channels::NONE {
         return false;
     }
     if kind == HEARTBEAT {
@@ -202,7 +205,7 @@ fn frame(flow: &mut FlowState) -> bool {
         wait_for(flow, stage::CHANNEL_METHOD, 8, 12);
         return true;
     }
-    done(flow, 0);
+    done(flow, method::CHANNEL);
     is_of_channel(kind, channel, size)
 }
 
@@ -345,7 +348,7 @@ fn channel_close(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState) -> bool
                 wait_for(flow, stage::CHANNEL_TEXT, 0, if u32::from(length) < TEXT_MAX { length } else { TEXT_MAX as u8 });
             }
         }
-        None => done(flow, 0),
+        None => done(flow, method::CHANNEL),
     }
     sound
 }
@@ -355,7 +358,7 @@ fn channel_close(key: &FlowKey, said: &mut Spoken, flow: &mut FlowState) -> bool
 fn channel_error(key: &FlowKey, flow: &mut FlowState, now: u32) -> bool {
     let Some(error) = CHANNEL_ERRORS.get_ptr_mut(key) else {
         // It had to make room.
-        done(flow, 0);
+        done(flow, method::CHANNEL);
         return true;
     };
     // SAFETY: as above.
@@ -372,13 +375,12 @@ fn channel_error(key: &FlowKey, flow: &mut FlowState, now: u32) -> bool {
     error.class = u16::from_be_bytes([a, b]);
     error.method = u16::from_be_bytes([c, d]);
     error.at = now;
-    done(flow, method::CHANNEL_CLOSE);
+    done(flow, method::CHANNEL_CLOSE | method::CHANNEL);
     true
 }
 
 /// No error of a channel.
-static NO_ERROR: ChannelError =
-    ChannelError { at: 0, channel: 0, code: 0, class: 0, method: 0, text_length: 0, reserved: [0; 3], text: [0; 128] };
+static NO_ERROR: ChannelError = ChannelError::NONE;
 
 /// The vhost is there, as much of it as is kept.
 #[inline(always)]

@@ -70,6 +70,11 @@ impl Direction {
         self.state == State::Followed
     }
 
+    /// Whether something of it was missed, or made no sense.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state == State::Lost
+    }
+
     /// Whether no unit was taken yet.
     pub(super) const fn untouched(&self) -> bool {
         !self.begun

@@ -72,8 +72,9 @@
 //! anything else makes the direction lost. The first record of type 22 of the client and that of
 //! the broker are the hellos; type 21 is an alert, type 23 application data.
 //!
-//! What would go stale once a direction is lost is not told: when it last sent a heartbeat, and
-//! that the broker has blocked the connection.
+//! What would go stale once a direction is lost is not told: when it last sent a heartbeat, that
+//! the broker has blocked the connection, and a phase before `open`. A frame on a channel is of an
+//! open connection, also where `open-ok` went by unseen.
 
 use std::time::Duration;
 
@@ -252,7 +253,7 @@ impl Follower {
         let side = |role: Role| if role == local { Side::Local } else { Side::Peer };
         Some(Conversation {
             answer: self.answer.filter(|answer| *answer != Protocol::Tls || protocol != Protocol::Tls),
-            phase: self.phase,
+            phase: self.phase.and_then(|phase| phase.reached(self.handshake_unseen())),
             heartbeat_offered: self.heartbeat_offered,
             heartbeat: self.heartbeat,
             vhost: self.vhost.clone(),
@@ -278,6 +279,12 @@ impl Follower {
             followed_peer,
             ..Conversation::of(protocol)
         })
+    }
+
+    /// A part of what was said went by unseen. A broker that answers something else says nothing
+    /// that counts.
+    fn handshake_unseen(&self) -> bool {
+        self.client.is_lost() || self.answer.is_none() && self.broker.is_lost()
     }
 
     fn channel_error(&self, at_ns: u64, local: Role) -> Option<ChannelClose> {

@@ -114,6 +114,14 @@ pub enum Phase {
     Closed,
 }
 
+impl Phase {
+    /// This phase, where it can be told: one before `open` of a connection of which a part of the
+    /// handshake went by unseen (`lost`) may be over.
+    pub(crate) fn reached(self, lost: bool) -> Option<Self> {
+        (!lost || self >= Self::Open).then_some(self)
+    }
+}
+
 /// `connection.close`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {

@@ -48,6 +48,11 @@ impl Direction {
         self.flow.is_some_and(|flow| flow.stage != stage::NONE) && self.said.is_none_or(|said| said.flags & spoken::LOST == 0)
     }
 
+    /// A part of what it said went by unseen.
+    fn lost(&self) -> bool {
+        self.flow.is_some_and(|flow| flow.stage == stage::NONE) || self.said.is_some_and(|said| said.flags & spoken::LOST != 0)
+    }
+
     fn last_payload(&self, clock: &Jiffies) -> Option<Duration> {
         self.flow.filter(|flow| flow.bytes > 0).map(|flow| clock.since(flow.last_payload))
     }
@@ -173,7 +178,7 @@ fn phase(client: &Direction, broker: &Direction) -> Option<Phase> {
     const PHASES: [(u16, Phase); 8] = [
         (method::CLOSE_OK, Phase::Closed),
         (method::CLOSE, Phase::Closing),
-        (method::OPEN_OK, Phase::Open),
+        (method::OPEN_OK | method::CHANNEL, Phase::Open),
         (method::OPEN, Phase::Opening),
         (method::TUNE_OK, Phase::TuneOk),
         (method::TUNE, Phase::Tune),
@@ -182,7 +187,8 @@ fn phase(client: &Direction, broker: &Direction) -> Option<Phase> {
     ];
     let sent = client.methods() | broker.methods();
     let reached = PHASES.into_iter().find(|(methods, _)| sent & methods != 0).map(|(_, phase)| phase);
-    reached.or_else(|| (client.protocol() == Some(protocol::AMQP_091)).then_some(Phase::Header))
+    let reached = reached.or_else(|| (client.protocol() == Some(protocol::AMQP_091)).then_some(Phase::Header))?;
+    reached.reached(client.lost() || broker.lost())
 }
 
 /// That it has blocked the connection is not told of a broker that is not followed any more.
@@ -217,25 +223,7 @@ mod tests {
     const CLOCK: Jiffies = Jiffies { now_ns: 1_000_000_000_000, now: 5_000, length: Duration::from_millis(4) };
 
     fn said(methods: u16) -> Spoken {
-        Spoken {
-            began_ns: 1,
-            close_at: 0,
-            blocked_at: 0,
-            heartbeat_at: 0,
-            methods,
-            heartbeat: 0,
-            close_code: 0,
-            close_class: 0,
-            close_method: 0,
-            protocol: protocol::UNKNOWN,
-            flags: 0,
-            records: 0,
-            vhost_length: 0,
-            text_length: 0,
-            reserved: [0; 5],
-            vhost: [0; 64],
-            text: [0; 128],
-        }
+        Spoken { began_ns: 1, methods, ..Spoken::NOTHING }
     }
 
     fn followed(said: Spoken) -> Direction {
@@ -287,6 +275,19 @@ mod tests {
         // The entry of its packets had to make room, and began anew.
         let forgotten = Direction { flow: Some(FlowState::default()), said: Some(said(method::START)), channel_error: None };
         assert!(!conversation(&followed(client(0)), &forgotten, Role::Client, &CLOCK).unwrap().followed_peer);
+    }
+
+    #[test]
+    fn a_phase_that_may_be_over_is_not_told() {
+        let phase = |broker: Spoken, sent: u16| {
+            let client = client(method::START_OK | method::TUNE_OK | method::OPEN | sent);
+            conversation(&followed(client), &followed(broker), Role::Client, &CLOCK).unwrap().phase
+        };
+        let (started, lost) = (said(method::START), Spoken { flags: spoken::LOST, ..said(method::START) });
+        assert_eq!((phase(started, 0), phase(lost, 0)), (Some(Phase::Opening), None));
+        // A frame on a channel says that it is open.
+        assert_eq!((phase(started, method::CHANNEL), phase(lost, method::CHANNEL)), (Some(Phase::Open), Some(Phase::Open)));
+        assert_eq!(phase(lost, method::CLOSE), Some(Phase::Closing));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 map for good. Whoever reads waits for it. It holds connections, and resets each when it is told to.
 
 It serves a file system that never answers reads. One thread reads a file of it, whose page stays
-locked for that. Another maps the file, opened past the page cache: the kernel drops the file's pages
-first, with the lock on the memory map held (fuse_file_mmap(),
+locked for that. Another maps the file, opened past the page cache: the kernel drops the file's
+pages first, with the lock on the memory map held (fuse_file_mmap(),
 https://github.com/torvalds/linux/blob/v6.12/fs/fuse/file.c), and waits for the locked one.
 
 All of that it does as a user without privileges, who mounts the file system in user and mount
-namespaces of its own. Root only lends it what most distributions let everybody open: /dev/fuse, as a
-node in a directory that nobody else sees. Where users may make no such namespaces, root mounts it for
-them. The protocol is that of https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/fuse.h.
+namespaces of its own. Root only lends it what most distributions let everybody open: /dev/fuse, as
+a node in a directory that nobody else sees. Where users may make no such namespaces, root mounts it
+for them. The protocol is that of
+https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/fuse.h.
 
 Its arguments are the number of the user, and the address, the port and the number of its
 connections. What it says first is who mounted the file system ("user" or "root"), the number of
@@ -39,7 +40,7 @@ SOON = 10
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 
 
 def checked(result, what):
@@ -55,8 +56,9 @@ def attributes(node):
 
 
 def serve(device, asked, end):
-    """Answers all but reads, and tells when one is asked for. Until it is told to end, or has run for too long: nobody is left to wait for good. Closing the
-    device is all that ends those waits, the threads' of this process among them."""
+    """Answers all but reads, and tells when one is asked for. Until it is told to end, or has run
+    for too long: nobody is left to wait for good. Closing the device is all that ends those waits,
+    the threads' of this process among them."""
     opened = 0
     deadline = time.monotonic() + LONGEST
     while not end.is_set() and time.monotonic() < deadline:
@@ -127,7 +129,8 @@ def become(user):
 
 def isolate(user):
     """Makes a user root of namespaces of its own."""
-    # Nobody may look at a program that was root's; the files below /proc that it writes are root's then.
+    # Nobody may look at a program that was root's; the files below /proc that it writes are root's
+    # then.
     checked(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "be looked at")
     checked(libc.unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare user and mounts")
     write("/proc/self/setgroups", "deny")
@@ -136,7 +139,8 @@ def isolate(user):
 
 
 def mount(node):
-    """A file system of its own; returns what serves it. Both have to be done in one user namespace."""
+    """A file system of its own; returns what serves it. Both have to be done in one user
+    namespace."""
     device = os.open(node, os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     # MS_NOSUID | MS_NODEV
