@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
     path::PathBuf,
@@ -356,7 +356,13 @@ fn systemd_is_told_and_its_watchdog_starves_with_the_session() -> Result<()> {
     socket.set_read_timeout(Some(PATIENCE)).map_err(|error| LabError::io("set a timeout", error))?;
     let told = || {
         let mut buffer = [0; 4096];
-        let length = socket.recv(&mut buffer).map_err(|error| LabError::io("hear of the agent", error))?;
+        // A child of a test beside this one may end meanwhile.
+        let length = loop {
+            match socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other.map_err(|error| LabError::io("hear of the agent", error))?,
+            }
+        };
         Ok::<_, LabError>(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
     };
     let wait_told = |what: &str| {

@@ -18,4 +18,4 @@ pub struct Config {
     pub budgets: [Budget; rate_limit::class::COUNT as usize],
 }
 
-const _: () = assert!(size_of::<Config>() == 36);
+const _: () = assert!(size_of::<Config>() == 52);

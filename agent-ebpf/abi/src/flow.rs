@@ -244,21 +244,21 @@ impl FlowState {
     }
 }
 
-/// A RST arrived.
+/// A RST arrived, or left.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArrivedRst {
+pub struct WireRst {
     pub header: Header,
     pub key: FlowKey,
-    /// Jiffies now, low 32 bits: `flow` and `sent` count in them.
+    /// Jiffies now, low 32 bits: `flow` and `answered` count in them.
     pub now: u32,
     /// Explicit padding, zero.
     pub reserved: u32,
     pub packet: Packet,
     /// The packets before it, of the same direction.
     pub flow: FlowState,
-    /// The packets of the other direction, which left; nothing where those are not watched.
-    pub sent: FlowState,
+    /// The packets of the other direction; nothing where those are not watched.
+    pub answered: FlowState,
     /// The TCP options as they are on the wire.
     pub options: [[u8; 4]; 10],
     /// The beginning of the payload, if it bears the mark of a device that explains itself there.
@@ -278,5 +278,5 @@ const _: () = assert!(size_of::<FlowKey>() == 48 && align_of::<FlowKey>() == 8);
 const _: () = assert!(size_of::<Handshake>() == 12);
 const _: () = assert!(size_of::<Packet>() == 56);
 const _: () = assert!(size_of::<FlowState>() == 208);
-const _: () = assert!(size_of::<ArrivedRst>() == 16 + 48 + 8 + 56 + 2 * 208 + 40 + 64);
+const _: () = assert!(size_of::<WireRst>() == 16 + 48 + 8 + 56 + 2 * 208 + 40 + 64);
 const _: () = assert!(size_of::<Followed>() == 16 + 48 + 56);

@@ -13,7 +13,7 @@ pub mod kind {
     /// [`TaskRecord`](crate::TaskRecord): a process closed a socket that had been reset before, or
     /// whose peer had sent FIN.
     pub const CLOSED: u32 = 4;
-    /// [`ArrivedRst`](crate::flow::ArrivedRst): a RST arrived, whatever the kernel made of it.
+    /// [`WireRst`](crate::flow::WireRst): a RST arrived, whatever the kernel made of it.
     pub const ARRIVED_RST: u32 = 5;
     /// [`Followed`](crate::flow::Followed): a packet arrived after a RST.
     pub const FOLLOWED: u32 = 6;
@@ -23,6 +23,8 @@ pub mod kind {
     /// to end, or one that was being opened is given up. `connection` has the states and, where a
     /// process of this host acted, that process.
     pub const ENDING: u32 = 8;
+    /// [`WireRst`](crate::flow::WireRst): a RST left.
+    pub const LEFT_RST: u32 = 9;
 }
 
 /// How every record begins.

@@ -15,8 +15,12 @@ pub mod class {
     pub const STRAY_RST: u32 = 2;
     /// Headers of RSTs of connections the tap has seen, and of what follows them.
     pub const KNOWN_RST: u32 = 3;
+    /// Headers of RSTs that leave, of connections the tap has seen.
+    pub const LEFT_RST: u32 = 4;
+    /// Headers of RSTs that leave and belong to none.
+    pub const LEFT_STRAY: u32 = 5;
     /// Number of classes.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 6;
     /// Classes of resets, as opposed to packets: the first so many.
     pub const RESETS: u32 = 2;
 }

@@ -52,6 +52,11 @@ pub static SIGNALS: LruHashMap<u32, Signal> = LruHashMap::with_max_entries(1024,
 #[map]
 pub static SENDERS: LruHashMap<Receiver, Sender> = LruHashMap::with_max_entries(4096, 0);
 
+/// When this host last answered a segment with a RST, by the end that it went to (`CLOCK_BOOTTIME`,
+/// ns): all of this host, since under which address it leaves is not known yet.
+#[map]
+pub static ANSWERED: LruHashMap<Receiver, u64> = LruHashMap::with_max_entries(4096, 0);
+
 /// What the tap remembers of the packets of watched connections: a
 /// [`table`](rstblame_abi::flow_table). User space sets the size. Mappable, since the kernel has
 /// the slots of such an array begin with a page, and so each with a line of memory.

@@ -1,13 +1,16 @@
 //! The packet tap's other half: a socket filter on a packet socket for all protocols, the only kind
 //! that sees what leaves.
 //!
-//! It keeps for the leaving direction of watched connections the same facts as the tap, and reports
-//! nothing: what becomes of a RST that leaves is told by its tracepoint. Arriving packets, which
-//! such a socket sees too, it lets go at once.
+//! It keeps for the leaving direction of watched connections the same facts as the tap. The header
+//! of every RST that leaves goes out: that of one which a tracepoint announces completes it, and
+//! where none does, it was not this kernel's TCP that made it. Arriving packets, which such a
+//! socket sees too, it lets go at once.
 
 use aya_ebpf::{EbpfContext, macros::socket_filter, programs::SkBuffContext};
 use rstblame_abi::{
     flow::{FlowState, Packet, direction, packet_bit},
+    kind,
+    rate_limit::class,
     tcp::flag::{ACK, RST, SYN},
 };
 
@@ -16,6 +19,7 @@ use crate::{
     tap::{
         amqp, flow, flow_table, handshake,
         headers::{self, Segment},
+        rst::{self, Kind},
     },
 };
 
@@ -32,20 +36,21 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
     // SAFETY: null, or what was read, which is this CPU's until the program ends.
     if let Some(segment) = unsafe { headers::either(&ctx, skb, direction::OUT).as_mut() } {
-        ours(&ctx, segment);
+        ours(&ctx, skb, segment);
     }
     0
 }
 
 /// A segment of a watched connection.
 #[inline(always)]
-fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
-    let Segment { key, packet, payload_at, window, .. } = segment;
-    if packet.flags & RST != 0 {
+fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
+    let now = clock::now();
+    let known = flow_table::of(&segment.key);
+    if segment.packet.flags & RST != 0 {
+        left(skb, segment, known, now);
         return;
     }
-    let now = clock::now();
-    let known = flow_table::of(key);
+    let Segment { key, packet, payload_at, window, .. } = segment;
     if packet.flags & SYN != 0 {
         handshake::seen(key, packet, known, now);
         return;
@@ -69,6 +74,14 @@ fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
         flow.id_last = flow.id_last.wrapping_add(segments as u16 - 1);
     }
     amqp::take(ctx, flow, amqp::Part { key, packet, payload_at: *payload_at, window, before, now });
+}
+
+/// A RST. No part of the program that each packet runs through.
+#[inline(never)]
+fn left(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
+    segment.packet.boottime_ns = clock::boottime_ns();
+    let class = if rst::is_proven(flow) { class::LEFT_RST } else { class::LEFT_STRAY };
+    rst::report(skb, segment, &Kind { kind: kind::LEFT_RST, class }, flow, now);
 }
 
 /// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device

@@ -8,15 +8,11 @@
 //! type `SOCK_DGRAM` hand packets over from the network header on, whatever the link (packet(7)).
 
 use aya_ebpf::{
-    EbpfContext,
-    bindings::__sk_buff,
-    helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative},
-    macros::socket_filter,
-    programs::SkBuffContext,
+    EbpfContext, bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes_relative, macros::socket_filter, programs::SkBuffContext,
 };
 use rstblame_abi::{
     counter,
-    flow::{ArrivedRst, FlowKey, FlowState, Followed, Packet, direction, packet_bit},
+    flow::{FlowKey, FlowState, Followed, Packet, direction, packet_bit},
     kind,
     rate_limit::class,
     tcp::flag::{RST, SYN},
@@ -26,12 +22,12 @@ use crate::{
     ground::{
         clock::{self, boottime_ns, second},
         maps::{EVENTS, count},
-        verifier::{at_most, zero},
     },
     record::{rate_limit, submit::header},
     tap::{
         amqp, flow, flow_table, handshake,
-        headers::{self, Segment, load},
+        headers::{self, Segment},
+        rst::{self, Kind},
     },
 };
 
@@ -41,10 +37,6 @@ const FOLLOWED_MAX: u16 = 16;
 /// RSTs of one direction that are reported while it is watched, but for the one that is expected: a
 /// share of the budget of all.
 const RSTS_MAX: u8 = 8;
-
-/// Packets of a direction from which on it counts as a connection: one or two can be made up by
-/// anybody.
-const PROVEN: u64 = 4;
 
 /// How long packets are reported after a RST, seconds.
 const WATCH: u32 = 2;
@@ -87,7 +79,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let now = clock::now();
     let known = flow_table::of(&segment.key);
     if segment.packet.flags & RST != 0 {
-        rst(skb, segment, known, now);
+        reset(skb, segment, known, now);
         return;
     }
     if segment.packet.flags & SYN != 0 {
@@ -120,7 +112,7 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
 /// A RST. Like all that is not for each packet, it is no part of the program that each packet runs
 /// through: instructions that are jumped over are fetched, too.
 #[inline(never)]
-fn rst(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
+fn reset(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
     // SAFETY: null, or a map value, which stays valid while the program runs.
     if let Some(flow) = unsafe { flow.as_mut() } {
         let watched = flow.watch_until != 0 && flow.watch_until.wrapping_sub(now).cast_signed() >= 0;
@@ -138,7 +130,8 @@ fn rst(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
         flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
     }
     complete(skb, &mut segment.packet);
-    report_rst(skb, segment, flow, now);
+    let class = if rst::is_proven(flow) { class::KNOWN_RST } else { class::STRAY_RST };
+    rst::report(skb, segment, &Kind { kind: kind::ARRIVED_RST, class }, flow, now);
 }
 
 /// A packet after a RST.
@@ -185,79 +178,6 @@ fn complete(skb: u64, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn report_rst(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
-    // SAFETY: as in `rst`.
-    let proven = unsafe { flow.as_ref() }.is_some_and(|flow| flow.packets >= PROVEN);
-    if !rate_limit::admits_packet(if proven { class::KNOWN_RST } else { class::STRAY_RST }) {
-        count(counter::PACKETS_LOST);
-        return;
-    }
-    let Segment { key, packet, tcp_at, payload_at, .. } = segment;
-    let Some(mut entry) = EVENTS.reserve::<ArrivedRst>(0) else {
-        count(counter::PACKETS_LOST);
-        return;
-    };
-    let record = entry.as_mut_ptr();
-    const { assert!(core::mem::offset_of!(ArrivedRst, options).is_multiple_of(8)) };
-    const { assert!(size_of::<ArrivedRst>() - core::mem::offset_of!(ArrivedRst, options) == size_of::<[u64; 13]>()) };
-    // Member by member: the whole of it at once would be a store for each word, and these two are
-    // cleared by what the program has anyway. SAFETY: the record is as large as it is told and
-    // aligned; each member is integers, and all are written here.
-    let record = unsafe {
-        flow_table::clear(&mut (*record).flow);
-        flow_table::clear(&mut (*record).sent);
-        zero(record.cast::<u64>().add(core::mem::offset_of!(ArrivedRst, options) / 8).cast::<[u64; 13]>());
-        (*record).header = header(kind::ARRIVED_RST);
-        (*record).key = *key;
-        (*record).packet = *packet;
-        (*record).now = now;
-        (*record).reserved = 0;
-        &mut *record
-    };
-    copy_flow(key, flow, &mut record.flow);
-    key.direction = direction::OUT;
-    copy_flow(key, flow_table::seldom_of(key), &mut record.sent);
-    let options_at = *tcp_at + 20;
-    load_upto(skb, options_at, payload_at.wrapping_sub(options_at), &mut record.options);
-    read_vendor_text(skb, *payload_at, packet.payload, &mut record.text);
-    entry.submit(0);
-}
-
-/// What is known of a direction: its packets, or its handshake alone.
-#[inline(never)]
-fn copy_flow(key: &FlowKey, known: *const FlowState, place: &mut FlowState) {
-    // SAFETY: null, or a map value, which stays readable while the program runs.
-    match unsafe { known.as_ref() } {
-        Some(flow) => *place = *flow,
-        None => handshake::copy(key, place),
-    }
-}
-
-/// Reads the payload of a RST if, and only if, it begins with the mark of a device that explains
-/// itself there. Any other payload may be somebody's data and stays where it is.
-#[inline(always)]
-fn read_vendor_text(skb: u64, at: u32, length: u32, text: &mut [[u8; 16]; 4]) {
-    // With what follows it, in one word.
-    const MARK: u64 = u64::from_ne_bytes(*b"BIG-IP: ");
-    if load::<u64>(skb, at) == Some(MARK) {
-        load_upto(skb, at, length, text);
-    }
-}
-
-/// Loads so many bytes, or as many as there is room for; nothing where the packet ends earlier.
-#[inline(always)]
-fn load_upto<T: Copy>(skb: u64, at: u32, length: u32, room: &mut T) {
-    let most = size_of::<T>() as u32;
-    if length.cast_signed() <= 0 {
-        return;
-    }
-    let length = at_most(length, most);
-    // SAFETY: the room is at least as large as is told; the helper checks the bounds of the packet,
-    // and writes zeros where it fails.
-    unsafe { bpf_skb_load_bytes(skb as *const _, at, core::ptr::from_mut(room).cast(), length) };
-}
-
-#[inline(always)]
 fn report_followed(key: &FlowKey, packet: &Packet) {
     if !rate_limit::admits_packet(class::KNOWN_RST) {
         count(counter::PACKETS_LOST);
@@ -268,7 +188,7 @@ fn report_followed(key: &FlowKey, packet: &Packet) {
         return;
     };
     // All of it, so that nothing has to be cleared before.
-    // SAFETY: as in `report_rst`.
+    // SAFETY: as in `rst::report`.
     unsafe {
         let record = entry.as_mut_ptr();
         (*record).header = header(kind::FOLLOWED);

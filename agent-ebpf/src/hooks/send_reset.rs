@@ -82,20 +82,14 @@ fn handle(firing: &Firing<'_>) {
     let (local, peer) =
         if unknown(segment.present) { (segment.local_port(), segment.peer_port()) } else { firing.record.ports_of(firing.sock) };
     let watched = filter::ports_watched(local, peer);
-    // A RST of a socket's own accord may be the end of a watched connection all the same: with
-    // other addresses and ports at its other end, which this host translates.
+    // It may be the end of a watched connection all the same: with other addresses and ports at its
+    // other end, which this host translates.
     let of_its_own = firing.sock != 0 && firing.skb == 0;
-    if !watched && !of_its_own {
-        return;
-    }
     let netns = match netns::of_socket(firing.sock) {
         0 => netns::of_packet(firing.skb).unwrap_or(0),
         netns => netns,
     };
     let watched = unknown(watched) && filter::netns_watched(netns);
-    if !watched && !of_its_own {
-        return;
-    }
     let mut ends = Ends::none();
     if unknown(segment.present) {
         segment.read_ends(&mut ends);
@@ -105,8 +99,12 @@ fn handle(firing: &Firing<'_>) {
     if !unknown(ends.present) {
         firing.record.read_ends(&mut ends);
     }
-    if unknown(of_its_own) && unknown(ends.present) {
-        sender::remember(firing.sock, &ends, netns);
+    if unknown(ends.present) {
+        if unknown(of_its_own) {
+            sender::remember(firing.sock, &ends, netns);
+        } else {
+            sender::answers(&ends);
+        }
     }
     if !unknown(watched) {
         return;

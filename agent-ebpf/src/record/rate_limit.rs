@@ -95,8 +95,8 @@ pub fn admits_packet(class: u32) -> bool {
 pub fn admits_reset(class: u32, ends: &Ends, netns: u32) -> bool {
     // A number that is known makes two ways of all that follows; the mask is the bound that is lost
     // with it.
-    const { assert!(class::COUNT.is_power_of_two()) };
-    let class = unknown_number(u64::from(class)) as u32 & (class::COUNT - 1);
+    const { assert!(class::RESETS.is_power_of_two()) };
+    let class = unknown_number(u64::from(class)) as u32 & (class::RESETS - 1);
     let Budget { class: limit, key: share } = budget(class);
     if limit == 0 {
         return true;

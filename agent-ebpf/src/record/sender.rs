@@ -1,13 +1,17 @@
-//! Sockets of this host that sent a RST, for the connections of this host that receive it in
-//! another's name: a redirect to a proxy, or any other translation, stands between. They are looked
-//! up in user space: over the loopback interface a RST has arrived before its tracepoint fires
-//! (`tcp_send_active_reset()`,
+//! Where the RSTs of this host go to. Sockets that sent one, for the connections of this host that
+//! receive it in another's name: a redirect to a proxy, or any other translation, stands between.
+//! They are looked up in user space: over the loopback interface a RST has arrived before its
+//! tracepoint fires (`tcp_send_active_reset()`,
 //! <https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_output.c>).
 
 use rstblame_abi::{AF_INET, Receiver, Sender};
 
 use super::{socket, task};
-use crate::ground::{clock::boottime_ns, endpoints::Ends, maps::SENDERS};
+use crate::ground::{
+    clock::boottime_ns,
+    endpoints::Ends,
+    maps::{ANSWERED, SENDERS},
+};
 
 /// The key of an end: addresses of both families in one form.
 #[inline(always)]
@@ -16,6 +20,13 @@ fn receiver(address: &[u8; 16], port: u16, family: u16) -> Receiver {
     let words: [u32; 4] = unsafe { core::mem::transmute(*address) };
     let mapped = if family == AF_INET { [0, 0, 0xffff_u32.to_be(), words[0]] } else { words };
     Receiver { address: mapped, port, reserved: 0 }
+}
+
+/// Remembers that this kernel answers a segment with a RST.
+#[inline(always)]
+pub fn answers(ends: &Ends) {
+    // As below.
+    let _not_known = ANSWERED.insert(receiver(&ends.peer, ends.peer_port, ends.family), boottime_ns(), 0);
 }
 
 /// Remembers that a socket sends a RST of its own accord, and who closes it, if that is certain.

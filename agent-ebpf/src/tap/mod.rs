@@ -1,6 +1,6 @@
 //! What is kept of packets: headers are read ([`headers`]), folded into what is remembered of their
-//! direction ([`flow`], in [`flow_table`]), and AMQP is followed ([`amqp`]). It knows nothing of
-//! hooks.
+//! direction ([`flow`], in [`flow_table`]), AMQP is followed ([`amqp`]), and RSTs are reported
+//! ([`rst`]). It knows nothing of hooks.
 
 pub mod amqp;
 pub mod amqp_frame;
@@ -9,3 +9,4 @@ pub mod flow_table;
 pub mod handshake;
 pub mod headers;
 pub mod payload_window;
+pub mod rst;

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    flow::{Act, LocalSender, Reset, SocketKind},
+    flow::{Act, LocalSender, Reset, SocketKind, wire::Wire},
     model::{Direction, Evidence, OriginKind, Strength, TcpState, Text},
     signal,
 };
@@ -57,6 +57,14 @@ pub fn passive_reset(reset: &Reset, points_to: OriginKind) -> Evidence {
         |trigger| format!("a segment [{}] seq {} ack {}", trigger.flags.letters(), trigger.seq, trigger.ack),
     );
     evidence("answer_to_segment", points_to, Strength::Proof, format!("{trigger} met {socket}"))
+}
+
+/// What kind of code built a RST that was sent, by its header.
+pub fn sent_shape(wire: &Wire, points_to: OriginKind) -> Evidence {
+    let rst = &wire.rst;
+    let options = if rst.options.is_empty() { "no" } else { "with" };
+    let detail = format!("flags {}, window {}, {options} TCP options", rst.flags.letters(), rst.window);
+    evidence("sent_shape", points_to, Strength::Strong, detail)
 }
 
 /// The kernel's own name for the reason (`enum sk_rst_reason`, complete since Linux 6.12). It names

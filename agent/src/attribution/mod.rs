@@ -1,7 +1,8 @@
 //! Evidence -> origin -> cause -> advice. Pure: a [`Reset`] in, a [`Verdict`] out; no I/O, no
 //! clock, no globals.
 //!
-//! Who sent a RST of this host is decided by what its own kernel says ([`sent`]). A RST that
+//! Who sent a RST of this host is decided by what its own kernel says ([`sent`]), or by that it
+//! says nothing ([`left`]). A RST that
 //! arrived is another matter: the two tracepoints prove that a connection died of it, not who made
 //! it ([`received`]). Where the wire was seen, it testifies ([`wire`]). Why is for the rules in
 //! [`causes`].
@@ -10,6 +11,8 @@ mod causes;
 mod ended;
 mod evidence;
 mod kernel_path;
+mod left;
+mod maker;
 mod memory;
 mod received;
 mod sent;
@@ -23,6 +26,7 @@ mod wire;
 
 use std::net::IpAddr;
 
+pub use maker::made_here;
 pub use memory::Memory;
 pub use signals::ttl::fresh;
 
@@ -81,6 +85,7 @@ pub fn attribute(reset: &Reset) -> Verdict {
     let mut verdict = match reset.direction {
         _ if reset.ended => ended::attribute(reset),
         Direction::Sent if reset.capture.is_some() => sent_wire::attribute(reset),
+        Direction::Sent if reset.unannounced => left::attribute(reset),
         Direction::Sent => sent::attribute(reset),
         Direction::Received => received::attribute(reset),
     };

@@ -4,11 +4,12 @@
 use super::{
     Origin, Verdict,
     causes::{self, Source},
+    evidence,
     shape::{Shape, answers_syn},
 };
 use crate::{
     flow::{Reset, Trigger},
-    model::{Effect, Evidence, OriginKind, Strength},
+    model::{Effect, OriginKind},
 };
 
 /// Confidence where the shape alone tells.
@@ -33,18 +34,7 @@ pub(super) fn attribute(reset: &Reset) -> Verdict {
         }
         Some(Shape::Foreign) | None => (Effect::ConnectionReset, Origin::unknown(&HERE)),
     };
-    let seen = reset.wire.as_deref().map(|wire| Evidence {
-        signal: "sent_shape".into(),
-        points_to: origin.kind,
-        strength: Strength::Strong,
-        detail: format!(
-            "flags {}, window {}, {} TCP options",
-            wire.rst.flags.letters(),
-            wire.rst.window,
-            if wire.rst.options.is_empty() { "no" } else { "with" }
-        )
-        .into(),
-    });
+    let seen = reset.wire.as_deref().map(|wire| evidence::sent_shape(wire, origin.kind));
     let mut verdict = Verdict::undecided(effect, origin, seen.into_iter().collect());
     causes::decide(reset, &Source::Capture(shape), &mut verdict);
     verdict

@@ -18,6 +18,8 @@ pub struct Tally {
     pub filtered: u64,
     /// RSTs without effect that go out: the hooks of resets did not see them.
     pub ignored: u64,
+    /// RSTs that left and that no hook saw made.
+    pub unannounced: u64,
     pub decode: u64,
     pub count_limit: u64,
     pub output: u64,

@@ -6,7 +6,7 @@ use aya::{
 };
 use rstblame_abi::{
     conversation::{ChannelError, Spoken, method},
-    flow::{FlowKey, HANDSHAKE_TAKEN, Handshake, direction},
+    flow::{FlowKey, FlowState, HANDSHAKE_TAKEN, Handshake, direction, seen},
     flow_table::Table,
 };
 
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     amqp::Conversation,
     flow::{Reset, SocketKind},
-    model::Tuple,
+    model::{ConnectionKey, Tuple},
 };
 
 /// Resets without a connection of their own, a second, for which it is looked up: a flood of
@@ -88,6 +88,15 @@ impl Talk {
             let failed = said.is_some_and(|said| said.methods & method::CHANNEL_CLOSE != 0);
             let channel_error = failed.then(|| self.channel_errors.get(&key, 0).ok()).flatten();
             Direction { flow: self.flows.get(&key), said, channel_error }
+        })
+    }
+
+    /// What arrived of a connection: its packets, or its handshake alone.
+    pub fn arrived(&self, ConnectionKey { tuple, netns }: ConnectionKey) -> Option<FlowState> {
+        let key = key(tuple, direction::IN, netns);
+        self.flows.get(&key).or_else(|| {
+            let handshake = self.handshakes.get(&key, 0).ok()?;
+            Some(FlowState { packets: 1, initial_seq: handshake.seq, seen: seen::HANDSHAKE, ..FlowState::default() })
         })
     }
 

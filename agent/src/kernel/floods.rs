@@ -39,6 +39,8 @@ pub fn budgets(records: u32, above: u32) -> Budgets {
         Budget { class: records, key: records.div_ceil(KEY_SHARE) },
         Budget { class: strays, key: 0 },
         Budget { class: records, key: 0 },
+        Budget { class: records, key: 0 },
+        Budget { class: strays, key: 0 },
     ]
 }
 

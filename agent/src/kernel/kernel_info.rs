@@ -154,9 +154,5 @@ pub(super) fn coverage(attached: &[Attached], knowledge: &Knowledge) -> BTreeMap
             (true, _) => state(CoverageState::Active, None),
         },
     );
-    coverage.insert(
-        "netfilter_rejects".to_owned(),
-        state(CoverageState::Unavailable, Some("resets made by nftables or iptables on this host pass no tracepoint".to_owned())),
-    );
     coverage
 }

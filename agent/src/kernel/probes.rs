@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     conversations::Talk,
-    decode::{Decoder, conversation::Jiffies},
+    decode::{self, Decoder, conversation::Jiffies},
     diagnostics::{Diagnostics, Reader},
     error::{KernelError, explain},
     filter,
@@ -33,17 +34,20 @@ use super::{
 };
 use crate::{
     amqp::Conversation,
-    flow::{LocalSender, Reset},
+    flow::{LocalSender, Reset, wire::Wire},
     host::{
         neighbours::Neighbours,
         netns::{Handle, NetnsError},
     },
-    model::{Coverage, CoverageState, ports::PortSet},
+    model::{ConnectionKey, Coverage, CoverageState, ports::PortSet},
 };
 
 /// How long the start waits until it is listened in every namespace. What takes longer goes on
 /// apart.
 const ARMING: Duration = Duration::from_secs(5);
+
+/// Why a RST that nothing announced may be this kernel's own all the same.
+const NOT_ALL_ANNOUNCED: &str = "this kernel does not announce each RST that its TCP makes; Linux 6.10 and later do";
 
 /// Reasons that are kept.
 const MAX_REFUSED: usize = 4096;
@@ -59,6 +63,8 @@ pub struct Armed {
     tap: Result<Tap, String>,
     talk: Talk,
     senders: Senders,
+    /// The tracepoint of RSTs that are sent fires for each, with or without a socket.
+    announces_all: bool,
     /// What was counted instead of being reported.
     pub floods: Floods,
     /// Whether the kernel side can tell one network namespace from another.
@@ -137,6 +143,8 @@ impl Armed {
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| KernelError::Ring(std::io::Error::other(error.to_string())))?;
         let coverage = coverage(&attached, &knowledge);
+        let announces_all = !knowledge.reasons.is_empty()
+            && attached.iter().any(|hook| hook.hook.tracepoint == hooks::SEND_RESET.tracepoint && hook.program.is_some());
         let decoder = Decoder::new(knowledge.reasons, options.ports.clone());
         Ok(Self {
             ebpf: Some(ebpf),
@@ -146,6 +154,7 @@ impl Armed {
             tap,
             talk,
             senders,
+            announces_all,
             floods,
             picks_netns,
             heartbeat: Err("not asked for".to_owned()),
@@ -263,6 +272,22 @@ impl Armed {
         self.senders.of(reset)
     }
 
+    /// Whether this host's TCP made a RST that went to this end at this time. `None` where not all
+    /// that it makes are announced: before Linux 6.10 those of full sockets only are.
+    pub fn made_by_tcp(&self, end: SocketAddr, at_ns: u64) -> Option<bool> {
+        self.announces_all.then(|| self.senders.made(end, at_ns))
+    }
+
+    /// Completes a RST that left, at this time in jiffies, with what has arrived of its connection:
+    /// a firewall answers a segment before the tap has seen it where packet sockets come after the
+    /// protocols (Linux 6.15).
+    pub fn complete_left(&self, key: ConnectionKey, wire: &mut Wire, jiffies: u32) {
+        let clock = Jiffies { now_ns: wire.rst.time_ns, now: jiffies, length: self.decoder.jiffy() };
+        if let Some(arrived) = self.talk.arrived(key) {
+            wire.receiver = decode::side(&arrived, key.tuple.local.is_ipv4(), &clock);
+        }
+    }
+
     /// Handshakes that the tap forgot to make room for others, before their connections began. To
     /// be asked after [`Armed::detach`], when none is added any more.
     ///
@@ -309,7 +334,9 @@ impl Armed {
             Ok((Ok(()), Err(error))) => state(CoverageState::Degraded, Some(format!("of this host's own end nothing: {error}"))),
             _ => coverage.clone(),
         };
+        let rejects = if self.announces_all { sent.clone() } else { state(CoverageState::Unavailable, Some(NOT_ALL_ANNOUNCED.to_owned())) };
         self.coverage.insert("amqp".to_owned(), amqp);
+        self.coverage.insert("netfilter_rejects".to_owned(), rejects);
         self.coverage.insert("packet_headers".to_owned(), coverage);
         self.coverage.insert("packet_headers_sent".to_owned(), sent);
     }

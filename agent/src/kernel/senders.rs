@@ -17,6 +17,7 @@ use super::{
 use crate::{
     flow::{LocalSender, Reset},
     model::{Direction, Role, Tuple},
+    units::nanoseconds,
 };
 
 /// Longest time between a RST that is sent by one socket of this host and received by another: it
@@ -24,18 +25,36 @@ use crate::{
 /// it is received first, and its sender's tracepoint fires a few microseconds after that.
 const ON_ONE_HOST: Duration = Duration::from_millis(20);
 
-/// The map of them.
-pub struct Senders(HashMap<MapData, Receiver, Sender>);
+/// Longest time between a RST that this host's TCP makes and the packet that leaves.
+const ONE_RST: Duration = Duration::from_secs(1);
+
+/// Where the RSTs of this host went.
+pub struct Senders {
+    /// Those of sockets.
+    sent: HashMap<MapData, Receiver, Sender>,
+    /// Answers.
+    answered: HashMap<MapData, Receiver, u64>,
+}
 
 impl Senders {
-    /// Takes the map out of the object.
+    /// Takes the maps out of the object.
     ///
     /// # Errors
     ///
     /// [`KernelError::NoMap`] and the like.
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, KernelError> {
-        let map = HashMap::try_from(take(ebpf, "SENDERS")?).map_err(|error| KernelError::map("SENDERS", error))?;
-        Ok(Self(map))
+        let sent = HashMap::try_from(take(ebpf, "SENDERS")?).map_err(|error| KernelError::map("SENDERS", error))?;
+        let answered = HashMap::try_from(take(ebpf, "ANSWERED")?).map_err(|error| KernelError::map("ANSWERED", error))?;
+        Ok(Self { sent, answered })
+    }
+
+    /// Whether the TCP of this host made a RST that went to this end at this time
+    /// (`CLOCK_BOOTTIME`, ns), under whatever address.
+    pub fn made(&self, end: SocketAddr, at_ns: u64) -> bool {
+        let end = receiver(end);
+        let sent = self.sent.get(&end, 0).map(|sender| sender.at_ns);
+        let times = [self.answered.get(&end, 0), sent];
+        times.into_iter().flatten().any(|made_ns| made_ns.abs_diff(at_ns) <= nanoseconds(ONE_RST))
     }
 
     /// The socket of this host that sent the RST which a connection received, where it did so under
@@ -47,7 +66,7 @@ impl Senders {
             return None;
         }
         let Tuple { local, peer } = reset.tuple;
-        let sender = self.0.get(&receiver(local), 0).ok()?;
+        let sender = self.sent.get(&receiver(local), 0).ok()?;
         let apart = Duration::from_nanos(sender.at_ns.abs_diff(reset.boottime_ns));
         if apart > ON_ONE_HOST {
             return None;

@@ -19,19 +19,20 @@ use rstblame::{
 };
 use rstblame_abi::{
     Heartbeat, ResetRecord, TaskRecord,
-    flow::{ArrivedRst, Followed},
+    flow::{Followed, WireRst},
     kind,
 };
 
 use super::input::Input;
 
 /// Kinds and their lengths.
-const KINDS: [(u32, usize); 8] = [
+const KINDS: [(u32, usize); 9] = [
     (kind::SEND_RESET, size_of::<ResetRecord>()),
     (kind::RECEIVE_RESET, size_of::<ResetRecord>()),
     (kind::PROCESS, size_of::<TaskRecord>()),
     (kind::CLOSED, size_of::<TaskRecord>()),
-    (kind::ARRIVED_RST, size_of::<ArrivedRst>()),
+    (kind::ARRIVED_RST, size_of::<WireRst>()),
+    (kind::LEFT_RST, size_of::<WireRst>()),
     (kind::FOLLOWED, size_of::<Followed>()),
     (kind::HEARTBEAT, size_of::<Heartbeat>()),
     (kind::ENDING, size_of::<ResetRecord>()),
@@ -71,6 +72,13 @@ pub fn holds(data: &[u8]) {
             Ok(Record::Arrived(place, arrived)) => {
                 line(&mut memory, DECODER.ignored(place, arrived.clone()));
                 wire = Some(arrived);
+            }
+            Ok(Record::Left(place, left, _)) => {
+                assert_eq!(kind, kind::LEFT_RST);
+                let reset = DECODER.unannounced(place, left.clone());
+                assert_eq!(reset.direction, Direction::Sent);
+                line(&mut memory, reset);
+                wire = Some(left);
             }
             Ok(Record::Ending(ending, _)) => {
                 assert_eq!((ending.boottime_ns, kind), (at, kind::ENDING));

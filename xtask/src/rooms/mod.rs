@@ -49,7 +49,7 @@ const AGENT: House = House {
 
 /// The kernel programs.
 const KERNEL: House =
-    House { crate_name: "rstblame-ebpf", root: "agent-ebpf/src/main.rs", floors: &[&["ground"], &["record", "tap"], &["hooks"]] };
+    House { crate_name: "rstblame-ebpf", root: "agent-ebpf/src/main.rs", floors: &[&["ground"], &["record"], &["tap"], &["hooks"]] };
 
 /// The lab: what every part of it needs, hosts, who talks between them, the agent under test, and
 /// what it ought to say.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Candidate, Facts, Source,
+    Candidate, Facts, Rank, Source,
     amqp::{owner_is_beam, subject},
 };
 use crate::{
@@ -149,7 +149,8 @@ pub fn health_check(facts: &Facts) -> Option<Candidate> {
 }
 
 /// A segment that was under way when the connection was reset, or that a peer sends which knows
-/// nothing of it, is answered by another RST.
+/// nothing of it, is answered by another RST. Where it is known who ended the connection first, and
+/// why, that is the cause of this one as well.
 pub fn late_segment(facts: &Facts) -> Option<Candidate> {
     let (Path::NoSocket | Path::NoSocketBlind | Path::TimeWait | Path::MetListener, _) = facts.path()? else { return None };
     let earlier = facts.reset.earlier.as_deref()?;
@@ -159,6 +160,8 @@ pub fn late_segment(facts: &Facts) -> Option<Candidate> {
     } else {
         Candidate::reason(CauseId::StaleConnection, 0.97, format!("a segment came for a connection that had been reset {when}"))
     };
+    let rank = if facts.reset.first_act.is_some() { Rank::Mechanism } else { candidate.rank };
+    let candidate = Candidate { rank, ..candidate };
     let detail = format!("the same connection was reset {when}");
     Some(candidate.routine().because([evidence("reset_before", OriginKind::LocalHost, Strength::Strong, detail)]))
 }

@@ -3,7 +3,7 @@
 use super::{Candidate, Facts};
 use crate::{
     attribution::evidence::answering,
-    model::{CauseId, OriginKind},
+    model::{CauseId, OriginKind, Tuple},
 };
 
 /// How sure it is that nothing else ended the connection.
@@ -26,6 +26,16 @@ pub fn over_loopback(facts: &Facts) -> Option<Candidate> {
     let reset = facts.reset;
     if reset.sender.is_some() || facts.origin.kind != OriginKind::LocalHost || !reset.came_over_loopback() {
         return None;
+    }
+    // A firewall's answer is the only RST that is nobody's TCP's.
+    if reset.made_by_tcp == Some(false) {
+        let Tuple { local, peer } = reset.tuple;
+        let summary = format!("a firewall rule of this host stopped what {} sent to {peer} and answered with a RST", local.ip());
+        let advice = format!(
+            "look for `reject with tcp reset` in the output chains of this host (nft list ruleset, iptables-save) that meets port {}",
+            peer.port()
+        );
+        return Some(Candidate::reason(CauseId::FirewallReject, SENT, summary).advise(advice));
     }
     let (id, what) = if facts.peer_acted() {
         (CauseId::PeerGone, "closed the connection and reset what came after")

@@ -18,6 +18,7 @@ mod heartbeat;
 mod here;
 mod idle;
 pub(super) mod keepalive;
+mod left;
 mod owner;
 mod path;
 mod protocol;
@@ -32,6 +33,7 @@ use super::{
     Cause, Origin, Verdict,
     evidence::evidence,
     kernel_path::Path,
+    maker::Maker,
     shape::Shape,
     signals::{Findings, Scene},
 };
@@ -44,6 +46,8 @@ use crate::{
 pub(super) enum Source<'a> {
     /// This kernel sent it, by this path, which is so sure.
     Kernel { path: Path, sure: f64 },
+    /// It left this host, and its TCP did not make it.
+    Left(Option<Maker>),
     /// The local end of a capture sent it. `None`: not even its packet is known.
     Capture(Option<Shape>),
     /// It arrived.
@@ -90,7 +94,7 @@ impl<'a> Facts<'a> {
         match self.source {
             Source::Kernel { .. } => self.origin.kind == OriginKind::LocalProcess,
             Source::Capture(shape) => *shape == Some(Shape::Active),
-            Source::Arrived(_) => false,
+            Source::Arrived(_) | Source::Left(_) => false,
             Source::Ended => self.acted_locally(),
         }
     }
@@ -180,6 +184,8 @@ const RULES: &[Rule] = &[
     owner::ended,
     here::aborted,
     here::over_loopback,
+    left::rejected,
+    left::written,
     first_act::idle_legs,
     first_act::idle_front,
     first_act::passed_on,
@@ -253,7 +259,8 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
             verdict.evidence.push(evidence);
         }
     }
-    if verdict.effect == Effect::Ignored {
+    // What ended the connection has a line of its own.
+    if verdict.effect == Effect::Ignored || verdict.effect == Effect::Answered && reset.earlier.is_some() {
         verdict.severity = Severity::Info;
     }
 }
@@ -269,6 +276,7 @@ fn considered(cause: &Cause, origin: OriginKind) -> Evidence {
 fn unexplained(facts: &Facts) -> Cause {
     match facts.source {
         Source::Kernel { path, .. } => Cause::unknown(path::unexplained(path, facts.reset)),
+        Source::Left(_) => Cause::unknown("a RST left this host that its TCP did not make"),
         Source::Capture(Some(Shape::Foreign)) => {
             Cause::unknown("the local end sent a RST that none of the usual stacks builds; a device or program on it may have")
         }

@@ -6,6 +6,7 @@ mod any;
 mod captured;
 mod details;
 mod ends;
+mod left;
 pub(super) mod linux;
 mod received;
 mod remembered;

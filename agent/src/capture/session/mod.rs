@@ -36,6 +36,7 @@ use crate::{
     health::Question,
     host::{memory, netns::Names},
     join::{
+        departures::Departures,
         endings::Endings,
         owners::{Owners, Search, Snapshot},
         packets::Wires,
@@ -90,6 +91,7 @@ pub struct Session {
     sinks: Sinks,
     settle: Settle,
     wires: Wires,
+    departures: Departures,
     endings: Endings,
     idle: IdleMemory,
     memory: Memory,
@@ -141,6 +143,7 @@ impl Session {
             sinks,
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
+            departures: Departures::new(plan.settle + WIRE_GRACE, HELD),
             endings: Endings::new(plan.settle, ENDINGS),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             memory: Memory::default(),
@@ -184,6 +187,7 @@ impl Session {
             self.release_folded(clock::boottime_ns());
             self.release_ready(false);
             self.release_unclaimed(clock::boottime_ns());
+            self.release_unannounced(clock::boottime_ns());
             self.check_losses()?;
             self.check_namespaces();
             if self.remaining == Some(0) {
@@ -254,6 +258,8 @@ impl Session {
                 self.endings.reset(reset.key(), &reset);
                 if reset.direction == Direction::Received {
                     self.wires.claim(reset.key(), reset.tcp.as_ref(), reset.boottime_ns);
+                } else {
+                    self.departures.announce(reset.key(), reset.boottime_ns);
                 }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);
@@ -265,6 +271,7 @@ impl Session {
                 self.follow(netns, task.pid);
             }
             Ok(Record::Arrived(place, wire)) => self.wires.arrived(place, wire),
+            Ok(Record::Left(place, wire, jiffies)) => self.take_left(place, wire, jiffies),
             Ok(Record::Followed(place, segment)) => self.wires.followed(place, &segment),
             Ok(Record::Closed(sock, task)) => {
                 self.owners.learn(&task);

@@ -7,12 +7,16 @@ use std::{
 
 use super::{HELD, LOSS_MEMORY, Session};
 use crate::{
+    attribution::made_here,
     clock,
     event::{Event, build},
-    flow::{Act, Pair, Reset, configured, flood::Kind, idle::Destination},
+    flow::{Act, Pair, Reset, configured, flood::Kind, idle::Destination, wire::Wire},
     host::neighbours::Question,
-    join::owners::{Found, Progress, SEARCH_LIMIT},
-    model::{Direction, Task},
+    join::{
+        departures::Unannounced,
+        owners::{Found, Progress, SEARCH_LIMIT},
+    },
+    model::{ConnectionKey, Direction, Task},
     units::nanoseconds,
 };
 
@@ -48,6 +52,12 @@ impl Session {
         if testimony {
             reset.wire = self.wires.take(reset.key());
             self.look_up_way(&mut reset);
+            if reset.came_over_loopback() {
+                reset.made_by_tcp = self.armed.made_by_tcp(reset.tuple.local, reset.boottime_ns);
+            }
+        }
+        if reset.direction == Direction::Sent && reset.left.is_none() && !reset.ended {
+            reset.left = self.departures.take(&reset);
         }
         self.join_endings(&mut reset);
         if reset.direction == Direction::Received || reset.act() == Some(Act::PeerClose) {
@@ -94,6 +104,34 @@ impl Session {
                 self.tally.ignored += 1;
                 self.emit(reset);
             }
+        }
+    }
+
+    /// A RST that left. Who made it is asked at once where no tracepoint told of it yet: what
+    /// answers that is kept for a moment only.
+    pub(super) fn take_left(&mut self, key: ConnectionKey, wire: Box<Wire>, jiffies: u32) {
+        let at_ns = wire.rst.time_ns;
+        let announced = self.departures.is_announced(key, at_ns) || self.armed.made_by_tcp(key.tuple.peer, at_ns).unwrap_or(true);
+        self.departures.left(key, wire, jiffies, announced);
+    }
+
+    /// RSTs that left, and that this host's TCP did not make. After a loss, and while some are
+    /// counted and not reported, it cannot be told.
+    pub(super) fn release_unannounced(&mut self, now_ns: u64) {
+        let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
+        while let Some(Unannounced { key, mut wire, jiffies }) = self.departures.pop_unannounced(now_ns) {
+            if lossy || self.armed.made_by_tcp(key.tuple.peer, wire.rst.time_ns).unwrap_or(true) {
+                continue;
+            }
+            self.armed.complete_left(key, &mut wire, jiffies);
+            if made_here(&wire).is_none() {
+                continue;
+            }
+            let mut reset = self.armed.decoder.unannounced(key, wire);
+            self.name_netns(&mut reset);
+            reset.amqp = self.armed.conversation(&reset, jiffies).map(Box::new);
+            self.tally.unannounced += 1;
+            self.emit(reset);
         }
     }
 

@@ -43,6 +43,7 @@ impl Session {
         self.release_ready(true);
         // Each reset has claimed its RST by now: what is left is nobody's.
         self.release_unclaimed(u64::MAX);
+        self.release_unannounced(u64::MAX);
         let saving = self.plan.state.as_ref().map(|state| state.save(&self.idle));
         // Whatever was submitted and did not come out as a reset was not readable.
         let counters = self.armed.counters()?;
@@ -103,7 +104,12 @@ impl Session {
             uptime_s: self.started.elapsed().as_secs_f64(),
             // Two firings that were one reset are one reset seen; what another's process did was
             // filtered here and not in the kernel.
-            seen: counters.seen.saturating_sub(self.settle.joined()).saturating_sub(self.tally.filtered).saturating_add(self.tally.ignored),
+            seen: counters
+                .seen
+                .saturating_sub(self.settle.joined())
+                .saturating_sub(self.tally.filtered)
+                .saturating_add(self.tally.ignored)
+                .saturating_add(self.tally.unannounced),
             emitted: self.tally.emitted,
             suppressed: self.tally.suppressed,
             lost: lost_by.total(),
@@ -127,7 +133,7 @@ impl Session {
             flows: counters.flows_gone,
             handshakes: 0,
             conversations: counters.conversations_gone,
-            rsts: self.wires.evicted(),
+            rsts: self.wires.evicted() + self.departures.evicted(),
             endings: self.endings.evicted(),
             peers: self.memory.evicted(),
             lookups: self.owners.missed() + self.armed.neighbours.missed(),

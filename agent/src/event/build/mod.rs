@@ -107,7 +107,7 @@ fn related(reset: &Reset) -> Option<Related> {
 
 /// The RST as it was on the wire.
 fn packet(reset: &Reset) -> Option<Packet> {
-    let wire = reset.wire.as_ref()?;
+    let wire = reset.wire.as_ref().or(reset.left.as_ref())?;
     let rst = &wire.rst;
     let baseline = &wire.sender.ttl;
     Some(Packet {

@@ -206,8 +206,15 @@ pub struct Reset {
     pub pair: Option<Pair>,
     /// Of a RST that was received: the socket of this host that sent it in the peer's name.
     pub sender: Option<Box<LocalSender>>,
+    /// Of a RST that came over the loopback interface in the name of another host: whether a TCP of
+    /// this one made it. `None` where that is not known.
+    pub made_by_tcp: Option<bool>,
     /// What the wire showed of the RST and of the packets around it.
     pub wire: Option<Box<Wire>>,
+    /// Of a RST that was sent: how it left, and the packets around it.
+    pub left: Option<Box<Wire>>,
+    /// It left, and this kernel's TCP did not make it.
+    pub unannounced: bool,
     /// What was seen of the AMQP conversation.
     pub amqp: Option<Box<Conversation>>,
     /// The reset of the same connection that this one followed, if it was a moment before.
@@ -308,7 +315,10 @@ impl Reset {
             process: None,
             pair: None,
             sender: None,
+            made_by_tcp: None,
             wire: None,
+            left: None,
+            unannounced: false,
             amqp: None,
             earlier: None,
             ignored: false,

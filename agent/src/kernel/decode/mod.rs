@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-pub use packet::key;
+pub use packet::{key, side};
 use rstblame_abi::{
     AF_INET, AF_INET6, Header, Heartbeat, PF_EXITING, PF_KTHREAD, ResetRecord, Signal, TaskRecord,
-    flow::{ArrivedRst, Followed},
+    flow::{Followed, WireRst},
     kind, owner, signal_flag, sock_bit, valid,
 };
 use thiserror::Error;
@@ -70,6 +70,8 @@ pub enum Record {
     Closed(u64, Task),
     /// A RST arrived, whatever the kernel made of it.
     Arrived(ConnectionKey, Box<Wire>),
+    /// A RST left, whoever made it. Jiffies then, low 32 bits.
+    Left(ConnectionKey, Box<Wire>, u32),
     /// A packet arrived on a connection that had a RST a moment ago.
     Followed(ConnectionKey, Box<Segment>),
     /// A heartbeat: bytes of the ring buffer that waited to be read when it was written.
@@ -131,10 +133,11 @@ impl Decoder {
                 let task = task.unwrap_or_else(nobody);
                 Ok(if kind == kind::PROCESS { Record::Process(task, record.netns) } else { Record::Closed(record.sock, task) })
             }
-            kind::ARRIVED_RST => {
-                let record: ArrivedRst = read(bytes)?;
+            kind::ARRIVED_RST | kind::LEFT_RST => {
+                let record: WireRst = read(bytes)?;
                 let place = ConnectionKey { tuple: packet::tuple(&record.key).ok_or(DecodeError::NoTuple)?, netns: record.key.netns };
-                Ok(Record::Arrived(place, Box::new(packet::wire(&record, self.jiffy))))
+                let wire = Box::new(packet::wire(&record, self.jiffy));
+                Ok(if kind == kind::LEFT_RST { Record::Left(place, wire, record.now) } else { Record::Arrived(place, wire) })
             }
             kind::FOLLOWED => {
                 let record: Followed = read(bytes)?;
@@ -163,6 +166,21 @@ impl Decoder {
             wire: Some(wire),
             ignored: true,
             ..Reset::bare(id, clock::wall_time(at_ns), Direction::Received, tuple, self.role(tuple))
+        }
+    }
+
+    /// The reset of a RST that left, and that this kernel's TCP did not make.
+    pub fn unannounced(&self, place: ConnectionKey, wire: Box<Wire>) -> Reset {
+        let ConnectionKey { tuple, netns } = place;
+        let at_ns = wire.rst.time_ns;
+        let id = self.id(at_ns, "l");
+        Reset {
+            boottime_ns: at_ns,
+            netns: (netns != 0).then_some(netns),
+            socket_kind: SocketKind::None,
+            left: Some(wire),
+            unannounced: true,
+            ..Reset::bare(id, clock::wall_time(at_ns), Direction::Sent, tuple, self.role(tuple))
         }
     }
 
@@ -301,7 +319,7 @@ unsafe impl Plain for ResetRecord {}
 // SAFETY: as above.
 unsafe impl Plain for TaskRecord {}
 // SAFETY: as above.
-unsafe impl Plain for ArrivedRst {}
+unsafe impl Plain for WireRst {}
 // SAFETY: as above.
 unsafe impl Plain for Heartbeat {}
 // SAFETY: as above.

@@ -7,7 +7,7 @@ use std::{
 
 use rstblame_abi::{
     AF_INET, AF_INET6,
-    flow::{ArrivedRst, FlowKey, FlowState, Packet, packet_bit, seen},
+    flow::{FlowKey, FlowState, Packet, WireRst, packet_bit, seen},
 };
 
 use super::jiffies::Jiffies;
@@ -74,19 +74,19 @@ pub fn segment(packet: &Packet) -> Segment {
 }
 
 /// A RST and what the packets before it had in common. `jiffy` is the length of one.
-pub fn wire(record: &ArrivedRst, jiffy: Duration) -> Wire {
+pub fn wire(record: &WireRst, jiffy: Duration) -> Wire {
     let mut rst = segment(&record.packet);
     (rst.options, rst.timestamps) = options(record.options.as_flattened());
     let text = record.text.as_flattened().split(|byte| *byte == 0).next().unwrap_or_default();
     let clock = Jiffies { now_ns: rst.time_ns, now: record.now, length: jiffy };
     let ipv4 = record.key.family == AF_INET;
-    let (silence, longest_survived) = silence(&record.flow, &record.sent, &clock);
+    let (silence, longest_survived) = silence(&record.flow, &record.answered, &clock);
     Wire {
         rst,
         text: VendorText::recognise(text),
         readable: false,
         sender: side(&record.flow, ipv4, &clock),
-        receiver: side(&record.sent, ipv4, &clock),
+        receiver: side(&record.answered, ipv4, &clock),
         others: crate::flow::wire::Ring::default(),
         silence,
         longest_survived,
@@ -113,7 +113,8 @@ fn silence(flow: &FlowState, sent: &FlowState, clock: &Jiffies) -> (Option<Silen
     }
 }
 
-fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
+/// What the packets of one direction had in common.
+pub fn side(flow: &FlowState, ipv4: bool, clock: &Jiffies) -> Side {
     let has = |bit: u8| flow.seen & bit != 0;
     let mut side = Side::default();
     if flow.packets == 0 {

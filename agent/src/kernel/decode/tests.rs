@@ -83,8 +83,8 @@ fn what_cannot_be_a_record_is_refused() {
     let mut record = record();
     assert_eq!(refused(&[0; 3]), DecodeError::Length(3));
     assert_eq!(refused(&bytes(&record)[..100]), DecodeError::Length(100));
-    record.header.kind = 9;
-    assert_eq!(refused(&bytes(&record)), DecodeError::Kind(9));
+    record.header.kind = 10;
+    assert_eq!(refused(&bytes(&record)), DecodeError::Kind(10));
     record.header.kind = kind::RECEIVE_RESET;
     record.valid = 0;
     assert_eq!(refused(&bytes(&record)), DecodeError::NoTuple);

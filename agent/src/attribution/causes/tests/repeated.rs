@@ -1,10 +1,12 @@
 //! Causes over time: what follows a reset of the same connection, and what repeats.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     attribution::Memory,
-    flow::{SocketKind, Trigger},
-    model::{PatternId, Severity},
+    flow::{Act, Earlier, SocketKind, Trigger},
+    model::{Direction, PatternId, Severity},
 };
 
 /// The same reset, so many milliseconds after the start, on a connection of its own.
@@ -42,6 +44,30 @@ fn failing_again_and_again_to_log_in_is_a_loop() {
     let last = (0..5).map(|number| memory.attribute(&mut at(number * 5_000, arrives(Role::Client, Some(refused()))))).last().unwrap();
     assert_eq!(last.patterns.first().map(|pattern| pattern.id), Some(PatternId::ReconnectLoop), "{last:#?}");
     assert_eq!((last.cause.id, last.severity), (CauseId::ForcedClose, Severity::Error));
+}
+
+/// Where it is known who ended the connection first, and why, a segment that comes late has the
+/// same cause.
+#[test]
+fn a_late_segment_has_the_cause_of_the_first_act() {
+    let answer = || {
+        let mut reset = Reset {
+            active: false,
+            socket_kind: SocketKind::None,
+            trigger: Some(Trigger { seq: 1, ack: 2, flags: Flags(0x10) }),
+            ..arrives(Role::Client, Some(open()))
+        };
+        reset.direction = Direction::Sent;
+        let first = reset.first_act_as(Act::LocalClose { shutdown: false });
+        reset.first_act = Some(Arc::new(first));
+        reset
+    };
+    let first = attribute(&answer());
+    assert_ne!(first.cause.id, CauseId::StaleConnection, "{first:#?}");
+    let earlier = Earlier { id: "test-0".to_owned(), ago: Duration::from_millis(1), routine: false };
+    let late = attribute(&Reset { earlier: Some(Box::new(earlier)), ..answer() });
+    assert_eq!((late.cause.id, late.severity), (first.cause.id, Severity::Info), "{late:#?}");
+    assert!(late.evidence.iter().any(|evidence| evidence.signal == "reset_before"), "{late:#?}");
 }
 
 #[test]

@@ -20,7 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 
 use super::{
     destination::{Destination, Encode, Feed, Outcome},
@@ -36,6 +39,12 @@ const SCHEMA: &[u8] = br#"","schema":"rstblame/"#;
 
 /// No line is longer than this, bytes.
 const LONGEST_LINE: u64 = 1 << 20;
+
+/// How long another agent may take to mend a file. What holds the lock for longer is none.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// How often it is tried meanwhile.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// The file at a path, whichever that is.
 pub struct FileSink {
@@ -171,8 +180,17 @@ fn cut_off(file: &File, before: Option<u64>, gone: u64, begun: u64) -> bool {
 fn alone<T>(file: &File, work: impl FnOnce() -> T) -> Option<T> {
     let done = flock(file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| work());
     // A lock that could not be raised may be lost, too: flock(2).
-    let _held_by_another = flock(file, FlockOperation::NonBlockingLockShared);
+    share(file);
     done
+}
+
+/// Tells other agents that this one appends to the file. Another may just be the only one, for a
+/// moment. One that cannot be locked, on a file system without, is never cut off by this agent.
+fn share(file: &File) {
+    let deadline = Instant::now() + ALONE;
+    while flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) && Instant::now() < deadline {
+        std::thread::sleep(AGAIN);
+    }
 }
 
 fn open(path: &Path, wait: bool) -> io::Result<File> {
@@ -190,8 +208,7 @@ fn open(path: &Path, wait: bool) -> io::Result<File> {
         return Ok(file);
     }
     let file = open(&options, 0)?;
-    // One that cannot be locked, on a file system without, is never cut off.
-    let _unlocked = flock(&file, FlockOperation::NonBlockingLockShared);
+    share(&file);
     match open(OpenOptions::new().read(true), libc::O_NONBLOCK) {
         Ok(reader) => mend(&file, reader)?,
         // A file that may be written and not read is taken as it is.
