@@ -8,8 +8,10 @@ use rstblame_lab::{
         net::routed,
         side::{ALL, Ip, Side},
     },
-    peers::peer::Connection,
+    json,
+    peers::peer::{self, Connection},
     truths::{
+        expect,
         trial::{Case, Trial},
         truth::Truth,
     },
@@ -93,6 +95,41 @@ fn exact_sequence_and_copied_ttl() -> Result<()> {
 #[test]
 fn exact_sequence_and_copied_ttl_but_the_peer_talks_on() -> Result<()> {
     injected("exact, copied TTL, peer talks on", &[DISGUISED], When::QuietAndThePeerTalksOn, &Truth::MIDDLEBOX)
+}
+
+/// Just what the peer's own socket would send. It is laid to the peer, until that speaks long after
+/// the line has gone out: then it is taken back.
+#[test]
+fn what_was_laid_to_the_peer_is_taken_back() -> Result<()> {
+    let net = routed()?;
+    for host in [&net.client, &net.server] {
+        host.run(&["sysctl", "--quiet", "--write", "net.ipv4.tcp_timestamps=0"])?;
+    }
+    let injector = Injector::on(&net.router, Side::Client.interface())?;
+    let agent = Agent::on(&net.client).start()?;
+    let abort = Forgery { ip_id: IpId::Next, acknowledges: true, window: 501, copies_label: true, ..Forgery::PASSIVE };
+    for ip in [Ip::V4, Ip::V6] {
+        let connection = Connection::open(&net.client, &net.server, ip.of(&net.server))?.speak()?;
+        for _ in 0..4 {
+            peer::send(&mut &connection.server, b"an answer")?;
+        }
+        peer::wait_unread(&connection.client, 36)?;
+        let flow = connection.flow()?;
+        injector.inject(&injector.last(flow)?, &abort)?;
+        peer::wait_failure(&connection.client)?;
+        let laid = agent.reset_of(flow, "received")?;
+        expect::check("the client's host", &laid, &json!({"origin": {"kind": "remote_peer"}}));
+        peer::send(&mut &connection.server, b"still here")?;
+        let id = laid.get("id").cloned().unwrap_or_default();
+        let revised = agent.wait_for("a reset taken back", |event| {
+            event.get("event").is_some_and(|kind| kind == "rst_revised") && event.get("id") == Some(&id)
+        })?;
+        // A copy as good as this one leaves the rest open.
+        expect::check("the client's host", &revised, &json!({"origin": {"kind": ["middlebox", "unknown"]}, "direction": "received"}));
+    }
+    let record = agent.stop()?;
+    assert_eq!(record.violations(), Vec::<String>::new());
+    Ok(())
 }
 
 /// It has passed no router at all (RFC 5082), and the peer's segments have.

@@ -120,6 +120,44 @@ fn a_sidecar_is_killed() -> Result<()> {
     sidecar(End::IsKilled)
 }
 
+/// It gets what goes to the broker by TPROXY: its sockets have the broker's own address.
+#[test]
+fn a_transparent_sidecar_aborts() -> Result<()> {
+    let net = two_hosts()?;
+    let host = &net.client;
+    host.nft("add table inet lab")?;
+    host.nft("add chain inet lab out { type route hook output priority mangle ; }")?;
+    host.nft(&format!("add rule inet lab out tcp dport {AMQP} meta mark set 1"))?;
+    host.nft("add chain inet lab pre { type filter hook prerouting priority mangle ; }")?;
+    for (family, own) in [("ip", format!("127.0.0.1:{INBOUND}")), ("ip6", format!("[::1]:{INBOUND}"))] {
+        let version = if family == "ip" { "-4" } else { "-6" };
+        host.nft(&format!("add rule inet lab pre iifname lo tcp dport {AMQP} tproxy {family} to {own} meta mark set 1 accept"))?;
+        host.run(&["ip", version, "rule", "add", "fwmark", "1", "lookup", "100"])?;
+        host.run(&["ip", version, "route", "add", "local", "default", "dev", "lo", "table", "100"])?;
+    }
+    let scene = Scene { stage: Stage::new(ACTOR)?, agent: Agent::on(&net.client).start()?, net };
+    let loopback: [(IpAddr, IpAddr); 2] =
+        [(scene.net.server.v4(), [127, 0, 0, 1].into()), (scene.net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into())];
+    for (broker, own) in loopback {
+        for end in [End::Aborts, End::LeavesDataUnread, End::IsKilled] {
+            let mut client = scene.stage.actor(&scene.net.client)?;
+            let mut sidecar = scene.stage.actor(&scene.net.client)?;
+            sidecar.ask("transparent")?;
+            sidecar.ask(&format!("listen {}", SocketAddr::new(own, INBOUND)))?;
+            let (pid, broker) = (sidecar.pid, SocketAddr::new(broker, AMQP));
+            let event = scene.ended(&mut client, &mut sidecar, end, broker)?;
+            let truth = json!({
+                "effect": "connection_reset",
+                "origin": {"kind": "local_process", "possible": ["local_process"]},
+                "peer_process": {"pid": pid, "executable": {"name": "actor"}},
+                "process": {"pid": client.pid},
+            });
+            expect::check("the program's host", &event, &truth);
+        }
+    }
+    scene.agent.stop().map(drop)
+}
+
 /// It closes in order, and this host's kernel answers what comes after it.
 #[test]
 fn a_sidecar_closes_and_its_kernel_answers() -> Result<()> {

@@ -252,8 +252,8 @@ pub struct WireRst {
     pub key: FlowKey,
     /// Jiffies now, low 32 bits: `flow` and `answered` count in them.
     pub now: u32,
-    /// Explicit padding, zero.
-    pub reserved: u32,
+    /// The latest SYN or SYN-ACK of the same direction; zeros where none is known.
+    pub handshake: Handshake,
     pub packet: Packet,
     /// The packets before it, of the same direction.
     pub flow: FlowState,
@@ -278,5 +278,5 @@ const _: () = assert!(size_of::<FlowKey>() == 48 && align_of::<FlowKey>() == 8);
 const _: () = assert!(size_of::<Handshake>() == 12);
 const _: () = assert!(size_of::<Packet>() == 56);
 const _: () = assert!(size_of::<FlowState>() == 208);
-const _: () = assert!(size_of::<WireRst>() == 16 + 48 + 8 + 56 + 2 * 208 + 40 + 64);
+const _: () = assert!(size_of::<WireRst>() == 16 + 48 + 4 + 12 + 56 + 2 * 208 + 40 + 64);
 const _: () = assert!(size_of::<Followed>() == 16 + 48 + 56);

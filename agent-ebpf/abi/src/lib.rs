@@ -17,6 +17,7 @@ pub mod flow;
 pub mod flow_table;
 mod header;
 mod layout;
+mod live;
 #[cfg(feature = "pod")]
 mod pod;
 pub mod port_filter;
@@ -31,6 +32,7 @@ pub use config::{Config, config_flag};
 pub use connection::{Connection, owner};
 pub use header::{Header, Heartbeat, kind};
 pub use layout::{ABSENT, Layout, RecordFormat};
+pub use live::{LiveConnection, LocalEnd};
 pub use reset::{ResetRecord, errno, sock_bit, valid};
 pub use sender::{Receiver, Sender};
 pub use task::{COMM_LEN, PF_EXITING, PF_KTHREAD, Signal, Task, TaskRecord, signal_flag};

@@ -1,7 +1,7 @@
 //! Lets the agent hand values to maps and globals as they are.
 
 use crate::{
-    Config, Connection, Layout, Receiver, RecordFormat, ResetRecord, Sender,
+    Config, Connection, Layout, LiveConnection, LocalEnd, Receiver, RecordFormat, ResetRecord, Sender,
     conversation::{ChannelError, Spoken},
     flow::{FlowKey, Handshake},
     flow_table::{Set, Slot, Table},
@@ -26,6 +26,10 @@ unsafe impl aya::Pod for FlowKey {}
 unsafe impl aya::Pod for Handshake {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Layout {}
+// SAFETY: as above.
+unsafe impl aya::Pod for LiveConnection {}
+// SAFETY: as above.
+unsafe impl aya::Pod for LocalEnd {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RecordFormat {}
 // SAFETY: as above.

@@ -30,7 +30,12 @@ pub struct Sender {
     pub port: u16,
     /// `AF_INET` (2) or `AF_INET6` (10).
     pub family: u16,
+    /// The sequence number it sends next, which a translation of addresses leaves as it is; 0 where
+    /// that cannot be read.
+    pub seq: u32,
+    /// Explicit padding, zero.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Receiver>() == 20);
-const _: () = assert!(size_of::<Sender>() == 80);
+const _: () = assert!(size_of::<Sender>() == 88);

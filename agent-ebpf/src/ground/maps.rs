@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rstblame_abi::{
-    Config, Connection, Receiver, Sender, Signal,
+    Config, Connection, LiveConnection, LocalEnd, Receiver, Sender, Signal,
     conversation::{ChannelError, Spoken},
     counter,
     flow::{FlowKey, Handshake},
@@ -56,6 +56,10 @@ pub static SENDERS: LruHashMap<Receiver, Sender> = LruHashMap::with_max_entries(
 /// ns): all of this host, since under which address it leaves is not known yet.
 #[map]
 pub static ANSWERED: LruHashMap<Receiver, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// Open connections that this host opened, by their own end; the least recently used make room.
+#[map]
+pub static LIVE: LruHashMap<LocalEnd, LiveConnection> = LruHashMap::with_max_entries(8192, 0);
 
 /// What the tap remembers of the packets of watched connections: a
 /// [`table`](rstblame_abi::flow_table). User space sets the size. Mappable, since the kernel has

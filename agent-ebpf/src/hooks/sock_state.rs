@@ -23,7 +23,7 @@ use crate::{
         verifier::{mark, unknown},
     },
     record::{
-        socket,
+        live, socket,
         submit::{Seen, submit_ending},
         task::{self, submit_task},
         tracepoint::{RecordTuple, record_offset},
@@ -75,6 +75,9 @@ fn handle(sock: u64, old: u8, new: u8, protocol: u16, tuple: &RecordTuple<'_>) {
         // are serialised by its lock.
         let known = unsafe { &mut *known };
         update(known, sock, old, new);
+        if known.active_open == 1 {
+            live::follow(sock, old, new);
+        }
         report(known, sock, tuple);
         return;
     }

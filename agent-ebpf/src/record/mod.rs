@@ -2,6 +2,7 @@
 //! ([`submit`]), and what fills them in: a socket, the task on the CPU, the packet that is
 //! answered. It knows nothing of hooks.
 
+pub mod live;
 pub mod rate_limit;
 pub mod sender;
 pub mod skb;

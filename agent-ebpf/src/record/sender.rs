@@ -11,6 +11,7 @@ use crate::ground::{
     clock::boottime_ns,
     endpoints::Ends,
     maps::{ANSWERED, SENDERS},
+    probe_read::{offset_of_member, read_or_zero},
 };
 
 /// The key of an end: addresses of both families in one form.
@@ -34,6 +35,7 @@ pub fn answers(ends: &Ends) {
 pub fn remember(sock: u64, ends: &Ends, netns: u32) {
     let mut sender =
         Sender { at_ns: boottime_ns(), address: ends.local, netns, port: ends.local_port, family: ends.family, ..Sender::default() };
+    sender.seq = read_or_zero(sock, offset_of_member!(snd_nxt));
     if socket::is_being_closed(sock) && !task::is_kernel_thread() {
         task::fill_current(&mut sender.task);
     }

@@ -54,6 +54,16 @@ pub fn precedes(key: &FlowKey, seq: u32) -> bool {
     HANDSHAKES.get_ptr(key).is_some_and(|handshake| unsafe { (*handshake).seq }.wrapping_add(1) == seq)
 }
 
+/// The latest SYN or SYN-ACK of a direction; zeros where none is known.
+#[inline(always)]
+pub fn latest(key: &FlowKey, place: &mut Handshake) {
+    *place = match HANDSHAKES.get_ptr(key) {
+        // SAFETY: as above.
+        Some(handshake) => unsafe { *handshake },
+        None => Handshake { seq: 0, at: 0, ip_id: 0, ttl: 0, bits: 0 },
+    };
+}
+
 /// Begins a direction with what its handshake showed, as its first packet.
 #[inline(never)]
 pub fn take(key: &FlowKey, flow: &mut FlowState) {

@@ -64,7 +64,7 @@ pub fn report(skb: u64, segment: &mut Segment, as_kind: &Kind, flow: *const Flow
         (*record).key = *key;
         (*record).packet = *packet;
         (*record).now = now;
-        (*record).reserved = 0;
+        handshake::latest(key, &mut (*record).handshake);
         &mut *record
     };
     copy_flow(key, flow, &mut record.flow);

@@ -208,14 +208,17 @@ pub fn configured_middlebox(peer: IpAddr, name: &str) -> Evidence {
 pub fn local_sender(reset: &Reset) -> Option<Evidence> {
     let sender = reset.sender.as_deref()?;
     let to = if sender.task.is_some() { OriginKind::LocalProcess } else { OriginKind::LocalHost };
-    let detail = format!(
-        "{}, a socket of this host at {}, sent a RST to {} within {} us of the one of {}: this host translates one into the other",
-        answering(sender),
-        sender.end,
-        reset.tuple.local,
-        sender.apart.as_micros(),
-        reset.tuple.peer
-    );
+    let (who, peer) = (answering(sender), reset.tuple.peer);
+    let detail = if sender.end == peer {
+        format!("{who} holds a socket with the address of {peer} on this host, and the RST was sent there")
+    } else {
+        format!(
+            "{who}, a socket of this host at {}, sent a RST to {} within {} us of the one of {peer}: this host translates one into the other",
+            sender.end,
+            reset.tuple.local,
+            sender.apart.as_micros(),
+        )
+    };
     Some(evidence("local_sender", to, Strength::Proof, detail))
 }
 

@@ -39,6 +39,8 @@ pub enum Event {
     AgentStarted(Box<Started>),
     /// One reset.
     Rst(Box<ResetEvent>),
+    /// A reset anew, with the `id` of its line: what came later says otherwise, and this holds.
+    RstRevised(Box<ResetEvent>),
     /// Resets that were alike and too many.
     RstSuppressed(Box<Suppressed>),
     /// An AMQP connection died without a RST.

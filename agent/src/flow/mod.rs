@@ -16,5 +16,7 @@ pub use crate::model::TcpState;
 pub use crate::model::Tuple;
 pub use crate::model::{ProcessEnd, Role, Task};
 pub use ending::{Act, FirstAct, Leg, error_name};
-pub use reset::{CapturePosition, Connection, Earlier, LocalKnown, Pair, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger};
+pub use reset::{
+    Bypass, CapturePosition, Connection, Earlier, LocalKnown, Pair, Reason, Reset, SocketFacts, SocketKind, TcpFacts, Trigger,
+};
 pub use sender::LocalSender;

@@ -121,7 +121,7 @@ impl FactsCache {
             return self.lookup.read(task.pid).unwrap_or_else(|| told(task, 0)).into();
         };
         let identity = (task.pid, ticks);
-        if let Some(fresh) = self.fresh(identity) {
+        if let Some(fresh) = self.fresh(identity).filter(|fresh| fresh.comm == task.comm || !self.runs_another(fresh)) {
             return fresh;
         }
         match self.lookup.read(task.pid) {
@@ -131,6 +131,12 @@ impl FactsCache {
             }
             _ => self.known.get(&identity).map_or_else(|| told(task, ticks).into(), |(_, facts)| Arc::clone(facts)),
         }
+    }
+
+    /// Whether a process has begun another program since its facts were read (execve(2)): it is the
+    /// same one, and has another name.
+    fn runs_another(&self, known: &ProcessFacts) -> bool {
+        self.lookup.name(known.pid).is_some_and(|(name, started)| started == known.start_time_ticks && name != known.comm)
     }
 
     fn fresh(&self, identity: Identity) -> Option<Arc<ProcessFacts>> {
@@ -162,6 +168,8 @@ fn told(task: &Task, start_time_ticks: u64) -> ProcessFacts {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::{Detail, FactsCache, told};
     use crate::model::Task;
 
@@ -180,6 +188,24 @@ mod tests {
         facts.executable_name = "app".to_owned();
         cache.insert(facts.into());
         assert_eq!(cache.of_task(&gone).executable_name, "app");
+    }
+
+    #[test]
+    fn a_process_that_begins_another_program_is_read_again() {
+        let mut cache = FactsCache::new(8, Detail::default());
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "read go; exec sleep 10"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let before = cache.of_pid(child.id()).unwrap();
+        let started = u64::from(rustix::param::clock_ticks_per_second() == 100) * before.start_time_ticks * 10_000_000;
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        while cache.lookup.name(child.id()).unwrap().0 == before.comm {
+            std::thread::yield_now();
+        }
+        let task = |comm: &str| Task { pid: child.id(), start_boottime_ns: Some(started), comm: comm.to_owned(), uid: 0, end: None };
+        assert_eq!(cache.of_task(&task(&before.comm)).executable_name, before.executable_name, "of before");
+        assert_eq!(cache.of_task(&task("sleep")).executable_name, "sleep");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -20,9 +20,10 @@ use crate::{
     units::nanoseconds,
 };
 
-/// Longest time between a RST's tracepoint and its packet: both are in one run of the same softirq
-/// or system call, unless a queue holds the packet back.
-const ONE_RST: Duration = Duration::from_secs(1);
+/// Longest time between a RST's tracepoint and its packet. Both are in one run of the same softirq
+/// or system call, unless the packet waits: for a neighbour that is searched for (some seconds), or
+/// in a queue.
+const HELD_BACK: Duration = Duration::from_mins(1);
 
 /// The same packet on another device: a VLAN, a bond or a bridge hands it on at once.
 const ONE_PACKET: Duration = Duration::from_millis(100);
@@ -77,7 +78,7 @@ impl Departures {
 
     /// Whether a RST of this connection that leaves now was announced.
     pub fn is_announced(&self, key: ConnectionKey, at_ns: u64) -> bool {
-        self.announced.get(&key).is_some_and(|announced| announced.abs_diff(at_ns) <= nanoseconds(ONE_RST))
+        self.announced.get(&key).is_some_and(|announced| announced.abs_diff(at_ns) <= nanoseconds(HELD_BACK))
     }
 
     /// Takes in a RST that left. `announced`: it is known otherwise that this kernel made it.
@@ -105,7 +106,7 @@ impl Departures {
     /// A tracepoint told of a RST of this connection.
     pub fn announce(&mut self, key: ConnectionKey, at_ns: u64) {
         for left in self.entries.get_mut(&key).into_iter().flatten() {
-            left.announced |= left.wire.rst.time_ns.abs_diff(at_ns) <= nanoseconds(ONE_RST);
+            left.announced |= left.wire.rst.time_ns.abs_diff(at_ns) <= nanoseconds(HELD_BACK);
         }
         self.announced.insert(key, at_ns);
         self.announced_order.push_back((at_ns, key));
@@ -121,7 +122,7 @@ impl Departures {
         let (index, _) = left
             .iter()
             .enumerate()
-            .filter(|(_, left)| apart(left) <= nanoseconds(ONE_RST))
+            .filter(|(_, left)| apart(left) <= nanoseconds(HELD_BACK))
             .min_by_key(|(_, left)| (!fits(&left.wire.rst, reset), apart(left)))?;
         let wire = left.swap_remove(index).wire;
         if left.is_empty() {
@@ -133,11 +134,11 @@ impl Departures {
     /// The next RST whose window has passed by `now_ns` without an announcement.
     pub fn pop_unannounced(&mut self, now_ns: u64) -> Option<Unannounced> {
         let window = nanoseconds(self.window);
-        let is_over = |(at, _): &(u64, ConnectionKey)| at.saturating_add(window) <= now_ns;
-        while self.announced_order.front().is_some_and(is_over) {
+        let is_over = |(at, _): &(u64, ConnectionKey), after: u64| at.saturating_add(after) <= now_ns;
+        while self.announced_order.front().is_some_and(|place| is_over(place, nanoseconds(HELD_BACK))) {
             self.forget_announcement();
         }
-        while self.order.front().is_some_and(is_over) {
+        while self.order.front().is_some_and(|place| is_over(place, window)) {
             let place = self.order.pop_front()?;
             if let Some(Left { wire, jiffies, announced: false }) = self.remove(place) {
                 return Some(Unannounced { key: place.1, wire, jiffies });
@@ -265,8 +266,11 @@ mod tests {
         let mut departures = departures();
         let key = testing::reset().key();
         departures.announce(key, SECOND);
-        departures.left(key, rst(7, 3 * SECOND), 0, false);
-        assert!(departures.pop_unannounced(4 * SECOND).is_some());
+        // It may have waited for a neighbour.
+        departures.left(key, rst(7, 5 * SECOND), 0, false);
+        assert!(departures.pop_unannounced(6 * SECOND).is_none());
+        departures.left(key, rst(7, 90 * SECOND), 0, false);
+        assert!(departures.pop_unannounced(91 * SECOND).is_some());
         assert!(departures.announced.is_empty());
     }
 

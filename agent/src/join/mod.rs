@@ -4,9 +4,11 @@
 //!
 //! It knows nothing of JSON, verdicts and BPF.
 
+pub mod bypassed;
 pub mod departures;
 pub mod endings;
 pub mod owner_filter;
 pub mod owners;
 pub mod packets;
 pub mod settle;
+pub mod told;

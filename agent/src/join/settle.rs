@@ -79,7 +79,7 @@ impl Settle {
             && other.reset.direction != reset.direction
             && reset.boottime_ns.abs_diff(other.reset.boottime_ns) <= nanoseconds(ONE_PACKET)
         {
-            let pair = |reset: &Reset| Pair { id: reset.id.clone(), direction: reset.direction, process: None };
+            let pair = |reset: &Reset| Pair { id: reset.id.clone(), direction: reset.direction, active: reset.active, process: None };
             reset.pair = Some(pair(&other.reset));
             other.reset.pair = Some(pair(&reset));
             // Both go on together, so that each can name the other's owner.

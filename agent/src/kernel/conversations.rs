@@ -100,6 +100,12 @@ impl Talk {
         })
     }
 
+    /// Whether anything of a connection is known to have left.
+    pub fn has_left(&self, ConnectionKey { tuple, netns }: ConnectionKey) -> bool {
+        let key = key(tuple, direction::OUT, netns);
+        self.flows.get(&key).is_some() || self.handshakes.get(&key, 0).is_ok()
+    }
+
     /// Handshakes that the tap remembers and of which no connection was begun yet.
     ///
     /// # Errors

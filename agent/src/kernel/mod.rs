@@ -13,6 +13,7 @@ mod flows;
 pub mod hooks;
 mod kernel_info;
 pub mod layout;
+mod live;
 pub mod liveness;
 mod load;
 pub mod maps;

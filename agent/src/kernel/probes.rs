@@ -24,6 +24,7 @@ use super::{
     flows,
     hooks::{self, Attached},
     kernel_info::{Knowledge, coverage},
+    live::Live,
     liveness::{self, Beat, HookState, Link},
     load::load,
     maps::{Counters, take},
@@ -34,12 +35,12 @@ use super::{
 };
 use crate::{
     amqp::Conversation,
-    flow::{LocalSender, Reset, wire::Wire},
+    flow::{Bypass, LocalSender, Reset, SocketKind, wire::Wire},
     host::{
         neighbours::Neighbours,
         netns::{Handle, NetnsError},
     },
-    model::{ConnectionKey, Coverage, CoverageState, ports::PortSet},
+    model::{ConnectionKey, Coverage, CoverageState, Direction, Role, ports::PortSet},
 };
 
 /// How long the start waits until it is listened in every namespace. What takes longer goes on
@@ -63,6 +64,7 @@ pub struct Armed {
     tap: Result<Tap, String>,
     talk: Talk,
     senders: Senders,
+    live: Live,
     /// The tracepoint of RSTs that are sent fires for each, with or without a socket.
     announces_all: bool,
     /// What was counted instead of being reported.
@@ -135,6 +137,7 @@ impl Armed {
         let tap = Tap::load(&mut ebpf, options.extras, &mut verified).map_err(|error| explain(&error));
         let talk = Talk::new(&mut ebpf, table)?;
         let senders = Senders::new(&mut ebpf)?;
+        let live = Live::new(&mut ebpf)?;
         let floods = Floods::new(&mut ebpf)?;
         let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|error| KernelError::map("EVENTS", error))?;
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?).map_err(|error| KernelError::map("COUNTERS", error))?;
@@ -154,6 +157,7 @@ impl Armed {
             tap,
             talk,
             senders,
+            live,
             announces_all,
             floods,
             picks_netns,
@@ -278,6 +282,19 @@ impl Armed {
         self.announces_all.then(|| self.senders.made(end, at_ns))
     }
 
+    /// The peer of the open connection whose own end a stray segment met, by the RST that answered
+    /// it. `None` where nothing is there, or something of this end has gone to where it came from:
+    /// then it is of an earlier connection.
+    pub fn bypassed(&self, reset: &Reset) -> Option<Bypass> {
+        let stray = reset.socket_kind == SocketKind::None && reset.role == Role::Client && !reset.trigger?.opens();
+        if !stray || reset.direction != Direction::Sent || reset.active {
+            return None;
+        }
+        let key = reset.key();
+        let other = self.live.peer_of(key.tuple.local, key.netns)?;
+        (other != key.tuple.peer && !self.talk.has_left(key)).then_some(Bypass { other, earlier: None })
+    }
+
     /// Completes a RST that left, at this time in jiffies, with what has arrived of its connection:
     /// a firewall answers a segment before the tap has seen it where packet sockets come after the
     /// protocols (Linux 6.15).
@@ -400,11 +417,7 @@ impl Armed {
             tap.close();
         }
         if let Some(ebpf) = self.ebpf.take() {
-            self.skipped = [hooks::SEND_RESET, hooks::RECEIVE_RESET]
-                .iter()
-                .filter_map(|hook| self.attached.iter().find(|attached| attached.hook.tracepoint == hook.tracepoint)?.program)
-                .map(|program| hooks::skipped(&ebpf, program))
-                .sum();
+            self.skipped = self.skipped_in(&ebpf);
         }
         if let (Some(reader), Ok(counters)) = (self.diagnostics.take(), self.counters()) {
             let read = reader.finish();
@@ -412,9 +425,16 @@ impl Armed {
         }
     }
 
-    /// Firings of the reset hooks that the kernel skipped, known once detached.
-    pub const fn skipped(&self) -> u64 {
-        self.skipped
+    /// Firings of the reset hooks that the kernel skipped so far.
+    pub fn skipped(&self) -> u64 {
+        self.ebpf.as_ref().map_or(self.skipped, |ebpf| self.skipped_in(ebpf))
+    }
+
+    fn skipped_in(&self, ebpf: &Ebpf) -> u64 {
+        let hooks = [hooks::SEND_RESET, hooks::RECEIVE_RESET];
+        let programs =
+            hooks.iter().filter_map(|hook| self.attached.iter().find(|attached| attached.hook.tracepoint == hook.tracepoint)?.program);
+        programs.map(|program| hooks::skipped(ebpf, program)).sum()
     }
 }
 

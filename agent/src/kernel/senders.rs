@@ -15,7 +15,7 @@ use super::{
     maps::take,
 };
 use crate::{
-    flow::{LocalSender, Reset},
+    flow::{LocalSender, Reset, wire::near},
     model::{Direction, Role, Tuple},
     units::nanoseconds,
 };
@@ -25,8 +25,9 @@ use crate::{
 /// it is received first, and its sender's tracepoint fires a few microseconds after that.
 const ON_ONE_HOST: Duration = Duration::from_millis(20);
 
-/// Longest time between a RST that this host's TCP makes and the packet that leaves.
-const ONE_RST: Duration = Duration::from_secs(1);
+/// Longest time between a RST that this host's TCP makes and the packet that leaves: it may wait
+/// for a neighbour, or in a queue.
+const HELD_BACK: Duration = Duration::from_mins(1);
 
 /// Where the RSTs of this host went.
 pub struct Senders {
@@ -54,7 +55,7 @@ impl Senders {
         let end = receiver(end);
         let sent = self.sent.get(&end, 0).map(|sender| sender.at_ns);
         let times = [self.answered.get(&end, 0), sent];
-        times.into_iter().flatten().any(|made_ns| made_ns.abs_diff(at_ns) <= nanoseconds(ONE_RST))
+        times.into_iter().flatten().any(|made_ns| made_ns.abs_diff(at_ns) <= nanoseconds(HELD_BACK))
     }
 
     /// The socket of this host that sent the RST which a connection received, where it did so under
@@ -68,7 +69,9 @@ impl Senders {
         let Tuple { local, peer } = reset.tuple;
         let sender = self.sent.get(&receiver(local), 0).ok()?;
         let apart = Duration::from_nanos(sender.at_ns.abs_diff(reset.boottime_ns));
-        if apart > ON_ONE_HOST {
+        // Namespaces may have the same addresses, and then the same ports: the numbers tell.
+        let other = reset.tcp.as_ref().is_some_and(|tcp| sender.seq != 0 && tcp.rcv_nxt != 0 && !near(tcp.rcv_nxt, sender.seq));
+        if apart > ON_ONE_HOST || other {
             return None;
         }
         let end = SocketAddr::new(address(sender.family, sender.address)?, sender.port);

@@ -96,6 +96,8 @@ causes! {
     TimedOut = "timed_out",
     Refused = "refused",
     WrongProtocol = "wrong_protocol",
+    NatBypassed = "nat_bypassed",
+    TupleCollision = "tuple_collision",
     Unknown = "unknown",
 }
 

@@ -20,6 +20,7 @@ pub fn render(event: &Event, style: Style) -> String {
     match event {
         Event::AgentStarted(started) => start(started),
         Event::Rst(reset) | Event::ConnectionEnded(reset) => line(reset, style),
+        Event::RstRevised(reset) => format!("taken back:\n{}", line(reset, style)),
         Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => folded(suppressed),
         Event::AgentReloaded(reloaded) => format!(
             "configuration read again: port {}, network namespace {}\n",

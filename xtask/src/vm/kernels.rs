@@ -25,16 +25,14 @@ struct Line {
     lacks: &'static [&'static str],
 }
 
-/// What no kernel gives, and what those before Linux 6.10 do not, by the names of the agent's
-/// `coverage`.
-const ALWAYS: &[&str] = &["netfilter_rejects"];
+/// What kernels before Linux 6.10 do not give, by the names of the agent's `coverage`.
 const BEFORE_REASONS: &[&str] = &["kernel_reason", "netfilter_rejects", "resets_without_socket"];
 
 const LINES: [Line; 4] = [
     Line { name: "5.10", suites: &["bullseye"], lacks: BEFORE_REASONS },
     Line { name: "6.1", suites: &["bookworm"], lacks: BEFORE_REASONS },
-    Line { name: "6.12", suites: &["bookworm-backports", "trixie"], lacks: ALWAYS },
-    Line { name: "newest", suites: &["trixie-backports", "sid"], lacks: ALWAYS },
+    Line { name: "6.12", suites: &["bookworm-backports", "trixie"], lacks: &[] },
+    Line { name: "newest", suites: &["trixie-backports", "sid"], lacks: &[] },
 ];
 
 /// One kernel, unpacked.

@@ -11,6 +11,7 @@ pub fn passive(facts: &Facts) -> Option<Candidate> {
     Some(match path {
         Path::NoListener => Candidate::mechanism(CauseId::NoListener, sure, format!("nothing listens on port {port} of {}", local.ip()))
             .advise("start the broker, or correct the address or port the client uses"),
+        Path::NoSocket if facts.reset.bypass.is_some() => return None,
         Path::NoSocket => {
             let stale =
                 Candidate::mechanism(CauseId::StaleConnection, sure, "a segment arrived for a connection that this host does not have");

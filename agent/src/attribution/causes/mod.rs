@@ -19,6 +19,7 @@ mod here;
 mod idle;
 pub(super) mod keepalive;
 mod left;
+mod nat;
 mod owner;
 mod path;
 mod protocol;
@@ -186,6 +187,8 @@ const RULES: &[Rule] = &[
     here::over_loopback,
     left::rejected,
     left::written,
+    nat::bypassed,
+    nat::collided,
     first_act::idle_legs,
     first_act::idle_front,
     first_act::passed_on,
@@ -259,8 +262,9 @@ pub(super) fn decide(reset: &Reset, source: &Source, verdict: &mut Verdict) {
             verdict.evidence.push(evidence);
         }
     }
-    // What ended the connection has a line of its own.
-    if verdict.effect == Effect::Ignored || verdict.effect == Effect::Answered && reset.earlier.is_some() {
+    // Who ended the connection first has a line of its own.
+    let again = verdict.effect == Effect::Answered && reset.earlier.is_some() && reset.first_act.is_some();
+    if verdict.effect == Effect::Ignored || again {
         verdict.severity = Severity::Info;
     }
 }

@@ -3,10 +3,11 @@
 //! Source: RFC 9293, section 3.5.2, and `tcp_v4_send_reset()`: a RST without ACK, window and
 //! options is an answer to a segment. No stack sends one of its own accord.
 //!
-//! Strength: 30 where nothing did and what this host sends is seen, 10 where only its socket says
-//! so; 0.67 where something did, since state lost on the way answers as well. Failure modes: what
-//! this host sent and its socket does not time, where it is not seen: keepalive probes (the signal
-//! is silent where keepalive is on), window probes (silent where anything waits to be sent),
+//! Strength: 300 where nothing did for long and what this host sends is seen, 30 where it was so
+//! for a shorter time, or in a capture, which may have missed something; 10 where only its socket
+//! says so; 0.67 where something did, since state lost on the way answers as well. Failure modes:
+//! what this host sent and its socket does not time, where it is not seen: keepalive probes (the
+//! signal is silent where keepalive is on), window probes (silent where anything waits to be sent),
 //! updates of a window by a program that reads late, and acknowledgements delayed by more than the
 //! quarter of a second that is allowed for them.
 
@@ -21,6 +22,11 @@ use crate::{
 /// Longer than any delayed acknowledgement (RFC 9293, section 3.8.6.3: half a second at most;
 /// stacks in use take up to 200 ms).
 const DELAYED: Duration = Duration::from_millis(250);
+
+/// A segment that is answered after so long was held up on its way for as long: a neighbour is
+/// searched for three seconds (`mcast_solicit`, `retrans_time_ms`, ip-sysctl), but then something
+/// is in flight.
+const LONG: Duration = Duration::from_secs(1);
 
 pub fn look(scene: &Scene) -> Option<Finding> {
     if scene.shape != Shape::Answer || scene.wire.rst.flags.ack() || scene.reset.state.is_some_and(|state| state != TcpState::Established) {
@@ -42,7 +48,12 @@ pub fn look(scene: &Scene) -> Option<Finding> {
         None => (spoke?, scene.wire.min_rtt()),
     };
     let window = rtt.map_or(Duration::from_secs(1), |rtt| (rtt * 3).max(DELAYED));
-    let ratio = if scene.wire.receiver.packets > 0 { 30.0 } else { 10.0 };
+    let long = quiet >= LONG && quiet >= window * 4 && scene.reset.capture.is_none();
+    let ratio = match scene.wire.receiver.packets {
+        0 => 10.0,
+        _ if long => 300.0,
+        _ => 30.0,
+    };
     (quiet > window).then(|| {
         let quiet = quiet.as_secs_f64() * 1e3;
         Finding::new(ratio, format!("a bare answer, though this host had sent nothing to be answered for {quiet:.0} ms"))

@@ -86,7 +86,7 @@ fn data_after_the_owner_ended_is_blamed_on_its_end() {
 
 #[test]
 fn a_reset_seen_leaving_the_other_end_is_settled() {
-    let pair = |direction| Some(Pair { id: "test-2".to_owned(), direction, process: Some((7, "python3".to_owned(), None)) });
+    let pair = |direction| Some(Pair { id: "test-2".to_owned(), direction, active: true, process: Some((7, "python3".to_owned(), None)) });
     let received = Reset { direction: Direction::Received, active: false, ..testing::reset() };
     let settled = Reset { pair: pair(Direction::Sent), ..received.clone() };
     let both_received = Reset { pair: pair(Direction::Received), ..received };
@@ -107,6 +107,33 @@ fn a_reset_seen_leaving_the_other_end_is_settled() {
     let verdict = attribute(&settled);
     let evidence = verdict.evidence.iter().find(|evidence| evidence.signal == "pair").unwrap();
     assert_eq!(evidence.detail, "the other end is on this host, owned by python3 (pid 7); the RST was sent there (event test-2)");
+}
+
+/// A socket of this host has the peer's address, and what it sends comes over `lo`.
+#[test]
+fn a_transparent_proxy_is_told_and_not_the_peer() {
+    let it = linux::Linux::new(64, 6);
+    let over = |interface: &str, peer_is_local| {
+        let mut wire = it.wire(&it.answer(64));
+        wire.way = Some(Route { interface: Some(interface.to_owned()), peer_is_local, ..Route::default() });
+        Some(Box::new(wire))
+    };
+    let pair = |direction, active| Some(Pair { id: "test-2".to_owned(), direction, active, process: Some((7, "envoy".to_owned(), None)) });
+    let received = || Reset { direction: Direction::Received, active: false, role: Role::Client, ..testing::reset() };
+    let transparent = Reset { pair: pair(Direction::Sent, true), wire: over("lo", false), ..received() };
+    let told = |mut reset: Reset| {
+        reset.sender = reset.stand_in().map(Box::new);
+        attribute(&reset).origin.kind
+    };
+    assert_eq!(told(transparent.clone()), OriginKind::LocalProcess);
+    assert_eq!(told(Reset { pair: pair(Direction::Sent, false), ..transparent.clone() }), OriginKind::LocalHost, "its kernel answered");
+    for reset in [
+        Reset { wire: over("lo", true), ..transparent.clone() },
+        Reset { wire: over("eth0", false), ..transparent.clone() },
+        Reset { pair: pair(Direction::Received, true), ..transparent },
+    ] {
+        assert_eq!(reset.stand_in(), None);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn patterns(reset: &Reset) -> Vec<PatternId> {
 
 #[test]
 fn only_a_loss_counts_towards_a_pattern_and_only_once() {
-    let pair = |direction| Some(Pair { id: "test-2".to_owned(), direction, process: None });
+    let pair = |direction| Some(Pair { id: "test-2".to_owned(), direction, active: true, process: None });
     let by_peer = || arrived(None);
     for (name, reset, counts) in [
         ("a loss", by_peer(), true),

@@ -36,11 +36,13 @@ use crate::{
     health::Question,
     host::{memory, netns::Names},
     join::{
+        bypassed::Bypassed,
         departures::Departures,
         endings::Endings,
         owners::{Owners, Search, Snapshot},
         packets::Wires,
         settle::Settle,
+        told::{self, Told},
     },
     kernel::{
         Armed,
@@ -58,6 +60,12 @@ const LAST_LOOK: usize = 16 * BATCH;
 
 /// Received resets held back at once.
 const HELD: usize = 65_536;
+
+/// Ends of connections remembered at once at which something came in beside their peer.
+const BYPASSED: usize = 4096;
+
+/// Resets that were laid to the peer and may be taken back: each takes some 4 KiB.
+const TOLD: usize = 512;
 
 /// Ends of connections remembered at once.
 const ENDINGS: usize = 100_000;
@@ -92,11 +100,15 @@ pub struct Session {
     settle: Settle,
     wires: Wires,
     departures: Departures,
+    bypassed: Bypassed,
+    told: Told,
     endings: Endings,
     idle: IdleMemory,
     memory: Memory,
     floods: Floods,
     last_loss: Option<Instant>,
+    /// Firings that the kernel had skipped when that was last looked at.
+    skipped: u64,
     owners: Owners,
     names: Names,
     /// What was there at the start, once it is known.
@@ -144,11 +156,14 @@ impl Session {
             settle: Settle::new(plan.settle, HELD),
             wires: Wires::new(plan.settle + WIRE_GRACE, HELD),
             departures: Departures::new(plan.settle + WIRE_GRACE, HELD),
+            bypassed: Bypassed::new(BYPASSED),
+            told: Told::new(TOLD),
             endings: Endings::new(plan.settle, ENDINGS),
             idle: plan.state.as_ref().map_or_else(IdleMemory::default, load),
             memory: Memory::default(),
             floods: Floods::new(plan.flood.fold_above, plan.flood.kernel_budget > 0),
             last_loss: None,
+            skipped: 0,
             owners: Owners::new(plan.max_processes, plan.command_line),
             names: Names::default(),
             snapshot: Some(snapshot),
@@ -258,8 +273,16 @@ impl Session {
                 self.endings.reset(reset.key(), &reset);
                 if reset.direction == Direction::Received {
                     self.wires.claim(reset.key(), reset.tcp.as_ref(), reset.boottime_ns);
+                    reset.bypass = self.bypassed.before(&reset).map(Box::new);
                 } else {
                     self.departures.announce(reset.key(), reset.boottime_ns);
+                    reset.bypass = self.armed.bypassed(&reset).map(Box::new);
+                    if reset.bypass.is_some() {
+                        self.bypassed.note(&reset);
+                    }
+                    if let Some(segment) = told::stray(&reset) {
+                        self.revise(reset.key(), &segment);
+                    }
                 }
                 if let Some(reset) = self.settle.push(firing, *reset) {
                     self.pass_on(reset);
@@ -272,7 +295,10 @@ impl Session {
             }
             Ok(Record::Arrived(place, wire)) => self.wires.arrived(place, wire),
             Ok(Record::Left(place, wire, jiffies)) => self.take_left(place, wire, jiffies),
-            Ok(Record::Followed(place, segment)) => self.wires.followed(place, &segment),
+            Ok(Record::Followed(place, segment)) => {
+                self.wires.followed(place, &segment);
+                self.revise(place, &segment);
+            }
             Ok(Record::Closed(sock, task)) => {
                 self.owners.learn(&task);
                 self.endings.closed(sock, &task);

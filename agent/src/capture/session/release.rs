@@ -7,16 +7,21 @@ use std::{
 
 use super::{HELD, LOSS_MEMORY, Session};
 use crate::{
-    attribution::made_here,
+    attribution::{attribute, made_here},
     clock,
     event::{Event, build},
-    flow::{Act, Pair, Reset, configured, flood::Kind, idle::Destination, wire::Wire},
+    flow::{
+        Act, Pair, Reset, configured,
+        flood::Kind,
+        idle::Destination,
+        wire::{Segment, Wire},
+    },
     host::neighbours::Question,
     join::{
         departures::Unannounced,
         owners::{Found, Progress, SEARCH_LIMIT},
     },
-    model::{ConnectionKey, Direction, Task},
+    model::{ConnectionKey, Direction, Effect, OriginKind, Task},
     units::nanoseconds,
 };
 
@@ -115,12 +120,13 @@ impl Session {
         self.departures.left(key, wire, jiffies, announced);
     }
 
-    /// RSTs that left, and that this host's TCP did not make. After a loss, and while some are
-    /// counted and not reported, it cannot be told.
+    /// RSTs that left, and that this host's TCP did not make. After a loss it cannot be told, nor
+    /// where the kernel skipped firings: a program that is interrupted by one like it is not run
+    /// for that.
     pub(super) fn release_unannounced(&mut self, now_ns: u64) {
         let lossy = self.last_loss.is_some_and(|at| at.elapsed() < LOSS_MEMORY);
         while let Some(Unannounced { key, mut wire, jiffies }) = self.departures.pop_unannounced(now_ns) {
-            if lossy || self.armed.made_by_tcp(key.tuple.peer, wire.rst.time_ns).unwrap_or(true) {
+            if lossy || self.armed.skipped() != self.skipped || self.armed.made_by_tcp(key.tuple.peer, wire.rst.time_ns).unwrap_or(true) {
                 continue;
             }
             self.armed.complete_left(key, &mut wire, jiffies);
@@ -255,7 +261,11 @@ impl Session {
         if reset.netns_name.is_none() {
             self.name_netns(&mut reset);
         }
+        if reset.sender.is_none() && reset.direction == Direction::Received {
+            reset.sender = reset.stand_in().map(Box::new);
+        }
         let verdict = self.memory.attribute(&mut reset);
+        let laid_to_peer = verdict.origin.kind == OriginKind::RemotePeer && verdict.effect == Effect::ConnectionReset;
         let event = Box::new(build::event(&reset, verdict, &self.plan.host));
         let Some(event) = self.fold(&reset, event, Kind::Reset) else { return };
         if let Some(remaining) = &mut self.remaining {
@@ -264,6 +274,22 @@ impl Session {
         self.tally.emit(&event);
         self.note_handed_over(&event, reset.boottime_ns);
         self.queue(Event::Rst(event));
+        if laid_to_peer && reset.wire.is_some() {
+            self.told.note(reset);
+        }
+    }
+
+    /// A packet of a peer to which a RST was laid: if that says that the peer knows nothing of it,
+    /// the line is taken back.
+    pub(super) fn revise(&mut self, key: ConnectionKey, segment: &Segment) {
+        let Some(reset) = self.told.followed(key, segment) else { return };
+        let verdict = attribute(reset);
+        if verdict.origin.kind == OriginKind::RemotePeer {
+            return;
+        }
+        let event = Box::new(build::event(reset, verdict, &self.plan.host));
+        self.queue(Event::RstRevised(event));
+        self.told.forget(key);
     }
 }
 
@@ -275,7 +301,7 @@ fn name_pairs(resets: &mut [Reset]) {
         .map(|reset| {
             let process =
                 reset.process.as_ref().map(|(facts, _)| (facts.pid, facts.executable_name.clone(), facts.executable_path.clone()));
-            (reset.id.clone(), Pair { id: reset.id.clone(), direction: reset.direction, process })
+            (reset.id.clone(), Pair { id: reset.id.clone(), direction: reset.direction, active: reset.active, process })
         })
         .collect();
     for reset in resets {

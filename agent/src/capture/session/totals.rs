@@ -76,8 +76,10 @@ impl Session {
     pub(super) fn report_losses(&mut self, next: Duration) -> Result<(), CaptureError> {
         self.next_loss_check = Instant::now() + next;
         let lost = self.tally.lost(&self.armed.counters()?);
-        if lost.ring_full != self.reported_lost.0.ring_full {
+        let skipped = self.armed.skipped();
+        if lost.ring_full != self.reported_lost.0.ring_full || skipped != self.skipped {
             self.last_loss = Some(Instant::now());
+            self.skipped = skipped;
         }
         let by_sink = self.sinks.lost();
         if (&lost, &by_sink) != (&self.reported_lost.0, &self.reported_lost.1) {

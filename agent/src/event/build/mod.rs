@@ -137,7 +137,8 @@ fn network(reset: &Reset) -> Network {
         netns_name: reset.netns_name.clone(),
         local: end(reset.tuple.local),
         peer: end(reset.tuple.peer),
-        nat: reset.sender.as_deref().map(|sender| Box::new(nat(reset, sender))),
+        // A transparent proxy has the peer's own address: nothing is translated.
+        nat: reset.sender.as_deref().filter(|sender| sender.end != reset.tuple.peer).map(|sender| Box::new(nat(reset, sender))),
     }
 }
 

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -147,6 +147,8 @@ pub struct Pair {
     pub id: String,
     /// Which way it went, seen from there.
     pub direction: Direction,
+    /// It was sent there without being asked.
+    pub active: bool,
     /// The process that owned that end: id, name, path of the executable.
     pub process: Option<(u32, String, Option<String>)>,
 }
@@ -159,6 +161,17 @@ pub struct Earlier {
     pub ago: Duration,
     /// It belonged to normal operation.
     pub routine: bool,
+}
+
+/// A segment came in from one address at the own end of a connection that goes to another: what
+/// translates the one into the other on the way did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bypass {
+    /// Of the RST that answered it: the peer of that connection. Of the connection: where the
+    /// segment came from.
+    pub other: SocketAddr,
+    /// Of the connection, the RST that answered it.
+    pub earlier: Option<Earlier>,
 }
 
 /// One reset, or the end of a connection without one.
@@ -219,6 +232,8 @@ pub struct Reset {
     pub amqp: Option<Box<Conversation>>,
     /// The reset of the same connection that this one followed, if it was a moment before.
     pub earlier: Option<Box<Earlier>>,
+    /// A translation of addresses on the way does not cover the connection any more.
+    pub bypass: Option<Box<Bypass>>,
     /// The kernel did not act on the RST.
     pub ignored: bool,
     /// There is no RST: the connection ended by its first act alone.
@@ -321,6 +336,7 @@ impl Reset {
             unannounced: false,
             amqp: None,
             earlier: None,
+            bypass: None,
             ignored: false,
             ended: false,
             first_act: None,
@@ -334,8 +350,27 @@ impl Reset {
     /// A RST that came over the loopback interface in the name of a peer whose address is not one
     /// of this host's: this host redirects what goes to that address, and something of it answers.
     pub fn came_over_loopback(&self) -> bool {
+        self.pair.is_none() && self.is_redirected()
+    }
+
+    /// The socket that answered, where it has the peer's address although that is not this host's:
+    /// a transparent proxy's (`IP_TRANSPARENT`, ip(7)).
+    pub fn stand_in(&self) -> Option<LocalSender> {
+        let pair = self.pair.as_ref().filter(|pair| pair.direction == Direction::Sent && self.is_redirected())?;
+        let task = |(pid, name, _): &(u32, String, Option<String>)| Task {
+            pid: *pid,
+            start_boottime_ns: None,
+            comm: name.clone(),
+            uid: 0,
+            end: None,
+        };
+        let task = pair.process.as_ref().filter(|_| pair.active).map(task);
+        Some(LocalSender { end: self.tuple.peer, netns: self.netns, task, process: None, apart: Duration::ZERO })
+    }
+
+    fn is_redirected(&self) -> bool {
         let way = self.wire.as_ref().and_then(|wire| wire.way.as_ref());
-        self.pair.is_none() && way.is_some_and(|way| way.interface.as_deref() == Some("lo") && !way.peer_is_local)
+        way.is_some_and(|way| way.interface.as_deref() == Some("lo") && !way.peer_is_local)
     }
 
     /// The watched port, on whichever side it is.

@@ -154,6 +154,7 @@ impl WireFlow {
             others,
             silence: self.silence(rst.time_ns, from),
             longest_survived: Duration::from_nanos(self.longest_survived_ns),
+            other_syn: self.knock.filter(|(knocked, _)| *knocked == from).map(|(_, syn)| OtherSyn { time_ns: syn.time_ns, ttl: syn.ttl }),
             one_machine: None,
             strangers: false,
             after: After::default(),
@@ -261,6 +262,14 @@ impl WireFlow {
     }
 }
 
+/// A SYN that would begin another connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherSyn {
+    /// On the clock of [`Segment::time_ns`].
+    pub time_ns: u64,
+    pub ttl: u8,
+}
+
 /// A RST with everything the wire had to say about it.
 #[derive(Clone, Debug)]
 pub struct Wire {
@@ -283,6 +292,9 @@ pub struct Wire {
     pub silence: Option<Silence>,
     /// Longest silence on this connection after which the other end still answered.
     pub longest_survived: Duration,
+    /// A SYN of another connection on the same addresses and ports, with the RST's source, before
+    /// the RST.
+    pub other_syn: Option<OtherSyn>,
     /// The RST is of a machine on the link that answers for so many addresses.
     pub one_machine: Option<usize>,
     /// What was remembered under the peer's address was not the peer's, and is left out.

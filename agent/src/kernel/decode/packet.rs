@@ -7,12 +7,12 @@ use std::{
 
 use rstblame_abi::{
     AF_INET, AF_INET6,
-    flow::{FlowKey, FlowState, Packet, WireRst, packet_bit, seen},
+    flow::{FlowKey, FlowState, Handshake, Packet, WireRst, packet_bit, seen},
 };
 
 use super::jiffies::Jiffies;
 use crate::{
-    flow::wire::{OptionKinds, Segment, Side, Silence, Timestamps, VendorText, Wire, options},
+    flow::wire::{OptionKinds, OtherSyn, Segment, Side, Silence, Timestamps, VendorText, Wire, options},
     model::{Flags, Tuple},
 };
 
@@ -90,11 +90,26 @@ pub fn wire(record: &WireRst, jiffy: Duration) -> Wire {
         others: crate::flow::wire::Ring::default(),
         silence,
         longest_survived,
+        other_syn: other_syn(record).map(|syn| OtherSyn { time_ns: clock.time_ns(syn.at), ttl: syn.ttl }),
         one_machine: None,
         strangers: false,
         after: crate::flow::wire::After::default(),
         way: None,
     }
+}
+
+/// A SYN of another connection on the same addresses and ports.
+fn other_syn(record: &WireRst) -> Option<Handshake> {
+    let (handshake, flow) = (record.handshake, &record.flow);
+    if handshake.at == 0 || flow.packets == 0 {
+        return None;
+    }
+    let other = if flow.seen & seen::HANDSHAKE != 0 {
+        handshake.seq != flow.initial_seq
+    } else {
+        handshake.at.wrapping_sub(flow.first).cast_signed() > 0
+    };
+    other.then_some(handshake)
 }
 
 /// The silence that the RST ended, and the longest that the connection survived.

@@ -33,8 +33,12 @@ impl<'a> Headline<'a> {
                 host: Some(&started.host.name),
                 message: format!("rstblame {} watches port {}", started.version, started.filter.ports.join(",")),
             },
-            Event::Rst(reset) | Event::ConnectionEnded(reset) => Self {
-                kind: if matches!(event, Event::Rst(_)) { "rst" } else { "connection_ended" },
+            Event::Rst(reset) | Event::RstRevised(reset) | Event::ConnectionEnded(reset) => Self {
+                kind: match event {
+                    Event::Rst(_) => "rst",
+                    Event::RstRevised(_) => "rst_revised",
+                    _ => "connection_ended",
+                },
                 severity: severity(reset.severity),
                 timestamp: reset.timestamp,
                 host: reset.host.as_ref().map(|host| host.name.as_str()),

@@ -15,7 +15,7 @@ use std::{
     mem::MaybeUninit,
     net::{SocketAddr, TcpListener, TcpStream},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::net::{UnixDatagram, UnixStream},
     },
     process::ExitCode,
@@ -72,7 +72,15 @@ fn act() -> Outcome<ExitCode> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    let mut actor = Actor { control: control.clone(), listener: None, small: false, mptcp: false, sockets: Vec::new(), inbox: None };
+    let mut actor = Actor {
+        control: control.clone(),
+        listener: None,
+        small: false,
+        transparent: false,
+        mptcp: false,
+        sockets: Vec::new(),
+        inbox: None,
+    };
     loop {
         match actor.serve(UnixStream::connect(&actor.control)?)? {
             // The child of a fork goes on with a control connection of its own.
@@ -94,6 +102,8 @@ struct Actor {
     /// New sockets get small buffers.
     small: bool,
     /// New sockets are of MPTCP (RFC 8684).
+    /// It accepts for addresses that are not its host's (`IP_TRANSPARENT`).
+    transparent: bool,
     mptcp: bool,
     /// By number, in the order in which they were opened; empty once closed.
     sockets: Vec<Option<TcpStream>>,
@@ -136,6 +146,10 @@ impl Actor {
             }
             ["small"] => {
                 self.small = true;
+                Ok(String::new())
+            }
+            ["transparent"] => {
+                self.transparent = true;
                 Ok(String::new())
             }
             ["mptcp"] => {
@@ -194,6 +208,9 @@ impl Actor {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, self.mptcp.then_some(Protocol::MPTCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(shared)?;
+        if self.transparent {
+            transparent(&socket, address)?;
+        }
         if self.small {
             socket.set_recv_buffer_size(SMALL)?;
         }
@@ -385,6 +402,17 @@ fn eat() -> Outcome {
 }
 
 /// Keeps a processor busy until its control connection, or somebody, puts an end to it.
+/// Lets a socket have addresses of other hosts: `IP_TRANSPARENT` (ip(7)) and `IPV6_TRANSPARENT`
+/// (<https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/in6.h>).
+fn transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let (level, option) = if address.is_ipv4() { (libc::SOL_IP, libc::IP_TRANSPARENT) } else { (libc::SOL_IPV6, libc::IPV6_TRANSPARENT) };
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    // SAFETY: the option takes an integer, and the kernel copies it.
+    let failed = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn spin() -> Outcome {
     let mut number = 1_u64;
     loop {

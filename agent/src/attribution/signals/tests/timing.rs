@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     attribution::tests::linux::{ACK, Linux, MS, PSH, RST},
-    flow::{Reset, SocketFacts, TcpFacts, idle::Learnt, wire::Wire},
+    flow::{CapturePosition, LocalKnown, Reset, SocketFacts, TcpFacts, idle::Learnt, wire::Wire},
     model::{Flags, TcpState},
 };
 
@@ -128,6 +128,7 @@ fn an_answer_takes_a_round_trip() {
 
 #[test]
 fn a_bare_answer_answers_something() {
+    let captured = || Box::new(CapturePosition { file: "a".to_owned(), frame: 1, local_known: LocalKnown::Told });
     let socket = |change: &dyn Fn(&mut TcpFacts)| {
         let mut tcp = TcpFacts { since_heard: Some(Duration::from_secs(9)), srtt: Some(Duration::from_millis(20)), ..TcpFacts::default() };
         change(&mut tcp);
@@ -141,7 +142,9 @@ fn a_bare_answer_answers_something() {
         [
             ("nothing sent for 250 ms", answer(400, 250 * MS), arrived(None), None),
             ("nothing sent for longer", answer(400, 250 * MS + 1), arrived(None), Some(30.0)),
-            ("the socket says the same", quiet(), socket(&|_| ()), Some(30.0)),
+            ("the socket says the same", quiet(), socket(&|_| ()), Some(300.0)),
+            ("for a second", answer(400, 1_000 * MS), arrived(None), Some(300.0)),
+            ("in a capture", quiet(), Reset { capture: Some(captured()), ..arrived(None) }, Some(30.0)),
             ("only the socket says so", blind(), socket(&|_| ()), Some(10.0)),
             ("nobody says so", blind(), arrived(None), None),
             // What this host heard, it acknowledges (RFC 9293, section 3.8.6.3).
@@ -152,9 +155,9 @@ fn a_bare_answer_answers_something() {
             // The kernel probes the peer's window for it.
             ("something waits", quiet(), socket(&|tcp| tcp.unacknowledged_bytes = 1), None),
             ("keepalive probes", quiet(), Reset { socket: keepalive, ..arrived(None) }, None),
-            ("no probes", quiet(), Reset { socket: Some(SocketFacts::default()), ..arrived(None) }, Some(30.0)),
+            ("no probes", quiet(), Reset { socket: Some(SocketFacts::default()), ..arrived(None) }, Some(300.0)),
             ("a close is under way", quiet(), Reset { state: Some(TcpState::CloseWait), ..arrived(None) }, None),
-            ("the state is not known", quiet(), Reset { state: None, ..arrived(None) }, Some(30.0)),
+            ("the state is not known", quiet(), Reset { state: None, ..arrived(None) }, Some(300.0)),
             ("it has no connection any more", changed(quiet(), |wire| wire.after.exact_rst = Some(1)), arrived(None), None),
             ("an abort", abort(400, 9_000 * MS), arrived(None), None),
             ("with ACK", changed(quiet(), |wire| (wire.rst.seq, wire.rst.flags) = (0, Flags(RST | ACK))), arrived(None), None),
