@@ -80,9 +80,10 @@ fn abort_connections(host: &Host, count: u64) -> Result<RangeInclusive<u64>> {
         for _ in 0..count {
             let client = std::net::TcpStream::connect(address).map_err(|error| LabError::io(format!("connect to {address}"), error))?;
             // Accepted first: a connection still in the SYN queue takes a RST without a trace.
-            let accepted = listener.accept().map_err(|error| LabError::io("accept", error))?;
+            let (accepted, _) = listener.accept().map_err(|error| LabError::io("accept", error))?;
             peer::abort(client)?;
-            drop(accepted);
+            // One that is closed before its RST comes is not reset.
+            peer::wait_failure(&accepted)?;
         }
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use rstblame_lab::{
     LabError, Result,
-    agents::agent::Agent,
+    agents::{agent::Agent, kernel},
     hosts::{
         flow::Flow,
         net::{Host, Routed, routed, two_hosts},
@@ -53,11 +53,35 @@ fn forget(stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
+/// How a router stops to translate what comes back.
+#[derive(Clone, Copy)]
+enum Lets {
+    /// Its table was flushed.
+    Forget,
+    /// It takes what comes back for no segment of the connection (INVALID), and lets it pass.
+    Pass,
+}
+
 /// A router translates a virtual address and is made to forget it: the broker's next segment comes
 /// in under its own address, and the client's kernel, which is innocent, refuses it.
 #[test]
 fn a_virtual_address_that_is_not_translated_any_more() -> Result<()> {
+    untranslated(Lets::Forget)
+}
+
+/// The same for one segment alone, as one beyond the window (kubernetes issue 74839).
+#[test]
+fn a_segment_that_is_let_pass_untranslated() -> Result<()> {
+    untranslated(Lets::Pass)
+}
+
+fn untranslated(how: Lets) -> Result<()> {
     let Routed { client, router, server } = routed()?;
+    // Without reasons a kernel does not trace what it refuses.
+    if !kernel::traces_resets_without_socket()? {
+        println!("this kernel does not trace RSTs without a socket: nothing to tell");
+        return Ok(());
+    }
     let nat = [("ip", server.v4()), ("ip6", server.v6())];
     for ((family, to), from) in nat.iter().zip(VIRTUAL) {
         router.nft(&format!(
@@ -77,9 +101,18 @@ fn a_virtual_address_that_is_not_translated_any_more() -> Result<()> {
         peer::wait_unread(&accepted, 8)?;
         let flow = peer::flow(&stream)?;
 
-        router::forget(&router)?;
+        match how {
+            Lets::Forget => router::forget(&router)?,
+            Lets::Pass => router.nft(&format!(
+                "add table inet past; add chain inet past pre {{ type filter hook prerouting priority raw; }}; \
+                 add rule inet past pre iifname {SERVER_LAN} tcp sport {AMQP} notrack"
+            ))?,
+        }
         peer::send(&mut &accepted, b"an answer")?;
         peer::wait_failure(&accepted)?;
+        if matches!(how, Lets::Pass) {
+            router.nft("delete table inet past")?;
+        }
         let stray = Flow::new(flow.local, own);
         let truth = json!({"origin": {"kind": "local_host"}, "cause": {"id": "nat_bypassed"}, "severity": "warning"});
         let refusal = at_client.reset_of(stray, "sent")?;
@@ -104,6 +137,10 @@ fn a_virtual_address_that_is_not_translated_any_more() -> Result<()> {
 /// not taken for those of a connection that only has the same port.
 #[test]
 fn a_stray_segment_of_an_earlier_connection_is_no_lost_translation() -> Result<()> {
+    if !kernel::traces_resets_without_socket()? {
+        println!("this kernel does not trace RSTs without a socket: nothing to tell");
+        return Ok(());
+    }
     let net = two_hosts()?;
     let agent = Agent::on(&net.client).start()?;
     for (address, port) in [(net.server.v4(), 41_000), (net.server.v6(), 41_001)] {
@@ -180,4 +217,80 @@ fn a_nat_gives_one_port_to_two_connections() -> Result<()> {
     }
     at_client.stop()?;
     at_server.stop().map(drop)
+}
+
+/// A director (IPVS) hands a virtual address to a broker.
+struct Director {
+    client: Host,
+    router: Host,
+    server: Host,
+}
+
+impl Director {
+    /// `None` where the kernel has no IPVS.
+    fn new() -> Result<Option<Self>> {
+        let Routed { client, router, server } = routed()?;
+        if let Err(error) = router.run(&["ipvsadm", "--list"]) {
+            println!("no IPVS here, nothing was tried: {error}");
+            return Ok(None);
+        }
+        for (from, length) in VIRTUAL.iter().zip(["32", "128"]) {
+            router.run(&["ip", "address", "add", &format!("{from}/{length}"), "dev", "lo"])?;
+        }
+        router.run(&["ip", "link", "set", "lo", "up"])?;
+        Ok(Some(Self { client, router, server }))
+    }
+
+    /// A connection to a virtual address, over which something went both ways: the flow, and both
+    /// ends.
+    fn connect(&self, from: &str, to: IpAddr) -> Result<(Flow, TcpStream, TcpStream)> {
+        let own = SocketAddr::new(to, AMQP);
+        let service = SocketAddr::new(from.parse().unwrap_or(to), AMQP);
+        self.router.run(&["ipvsadm", "--add-service", "--tcp-service", &service.to_string(), "--scheduler", "rr"])?;
+        let real = ["--real-server", &own.to_string(), "--masquerading"];
+        self.router.run(&[&["ipvsadm", "--add-server", "--tcp-service", &service.to_string()][..], &real].concat())?;
+        let listener = self.server.listen(own)?;
+        let stream = self.client.connect(service)?;
+        let (accepted, _) = listener.accept().map_err(io("accept"))?;
+        for _ in 0..4 {
+            peer::send(&mut &stream, b"no AMQP\n")?;
+            peer::send(&mut &accepted, b"an answer")?;
+        }
+        peer::wait_unread(&stream, 36)?;
+        Ok((peer::flow(&stream)?, stream, accepted))
+    }
+}
+
+/// The broker's own reset passes it.
+#[test]
+fn a_reset_that_passes_a_director() -> Result<()> {
+    let Some(director) = Director::new()? else { return Ok(()) };
+    let agent = Agent::on(&director.client).start()?;
+    for (from, to) in VIRTUAL.iter().zip([director.server.v4(), director.server.v6()]) {
+        let (flow, stream, accepted) = director.connect(from, to)?;
+        peer::abort(accepted)?;
+        peer::wait_failure(&stream)?;
+        expect::check("the client's host", &agent.reset_of(flow, "received")?, &json!({"origin": {"kind": "remote_peer"}}));
+    }
+    agent.stop().map(drop)
+}
+
+/// It is told to do so no more: its kernel answers in that name, one hop nearer than the broker.
+#[test]
+fn a_director_that_lost_its_table() -> Result<()> {
+    let Some(director) = Director::new()? else { return Ok(()) };
+    let (at_client, at_router) = (Agent::on(&director.client).start()?, Agent::on(&director.router).start()?);
+    for (from, to) in VIRTUAL.iter().zip([director.server.v4(), director.server.v6()]) {
+        let (flow, stream, _kept) = director.connect(from, to)?;
+        director.router.run(&["ipvsadm", "--clear"])?;
+        peer::send(&mut &stream, b"more")?;
+        peer::wait_failure(&stream)?;
+        expect::check("the client's host", &at_client.reset_of(flow, "received")?, &json!({"origin": {"kind": "middlebox"}}));
+        if kernel::traces_resets_without_socket()? {
+            let truth = json!({"origin": {"kind": "local_host"}, "cause": {"id": "stale_connection"}});
+            expect::check("the director", &at_router.reset_of(flow.reversed(), "sent")?, &truth);
+        }
+    }
+    at_client.stop()?;
+    at_router.stop().map(drop)
 }

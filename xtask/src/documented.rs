@@ -130,10 +130,11 @@ fn every_link_leads_somewhere() {
 }
 
 /// Of each list of CONTRIBUTING.md the name by which the code knows its example.
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("### A signal", "answer_delay"),
     ("### A cause", "WrongProtocol"),
     ("### A sink", "Journald"),
+    ("### A setting", "max_conversations"),
     ("### A hook", "destroy_sock"),
     ("### A scenario", "client_is_paused"),
 ];

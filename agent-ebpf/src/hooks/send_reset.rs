@@ -89,7 +89,8 @@ fn handle(firing: &Firing<'_>) {
         0 => netns::of_packet(firing.skb).unwrap_or(0),
         netns => netns,
     };
-    let watched = unknown(watched) && filter::netns_watched(netns);
+    let here = filter::netns_watched(netns);
+    let watched = unknown(watched) && unknown(here);
     let mut ends = Ends::none();
     if unknown(segment.present) {
         segment.read_ends(&mut ends);
@@ -100,10 +101,10 @@ fn handle(firing: &Firing<'_>) {
         firing.record.read_ends(&mut ends);
     }
     if unknown(ends.present) {
-        if unknown(of_its_own) {
-            sender::remember(firing.sock, &ends, netns);
-        } else {
+        if !unknown(of_its_own) {
             sender::answers(&ends);
+        } else if unknown(here) {
+            sender::remember(firing.sock, &ends, netns);
         }
     }
     if !unknown(watched) {

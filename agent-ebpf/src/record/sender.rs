@@ -33,12 +33,25 @@ pub fn answers(ends: &Ends) {
 /// Remembers that a socket sends a RST of its own accord, and who closes it, if that is certain.
 #[inline(always)]
 pub fn remember(sock: u64, ends: &Ends, netns: u32) {
-    let mut sender =
-        Sender { at_ns: boottime_ns(), address: ends.local, netns, port: ends.local_port, family: ends.family, ..Sender::default() };
+    let receiver = receiver(&ends.peer, ends.peer_port, ends.family);
+    // The least recently used makes room; one that is not stored is not known of.
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be copied to the stack")]
+    let _not_known = SENDERS.insert(&receiver, &NOBODY, 0);
+    let Some(sender) = SENDERS.get_ptr_mut(receiver) else { return };
+    // SAFETY: the value stays valid while the program runs.
+    let sender = unsafe { &mut *sender };
+    sender.address = ends.local;
+    sender.netns = netns;
+    sender.port = ends.local_port;
+    sender.family = ends.family;
     sender.seq = read_or_zero(sock, offset_of_member!(snd_nxt));
     if socket::is_being_closed(sock) && !task::is_kernel_thread() {
         task::fill_current(&mut sender.task);
     }
-    // The least recently used makes room; one that is not stored is not known of.
-    let _not_known = SENDERS.insert(receiver(&ends.peer, ends.peer_port, ends.family), sender, 0);
+    // Last: without it the rest does not count.
+    sender.at_ns = boottime_ns();
 }
+
+/// No sender.
+static NOBODY: Sender =
+    Sender { at_ns: 0, task: socket::NOTHING_KNOWN.task, address: [0; 16], netns: 0, port: 0, family: 0, seq: 0, reserved: 0 };

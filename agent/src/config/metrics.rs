@@ -1,8 +1,11 @@
 //! The `[metrics]` table.
 
-use std::{ops::RangeInclusive, path::PathBuf};
+use std::path::PathBuf;
 
-use super::{ConfigError, table::Table, value::nonempty};
+use super::{
+    ConfigError,
+    table::{Table, Value},
+};
 use crate::{
     http::{Hosts, listen::Address},
     metrics::Limits,
@@ -13,7 +16,7 @@ pub(super) const OFF: &str = "off";
 
 /// How many of a kind may have a counter of their own: each takes about 200 bytes of memory, and a
 /// line of every scrape.
-const SERIES: RangeInclusive<u64> = 1..=100_000;
+pub(super) const SERIES: u64 = 100_000;
 
 const HINT: &str =
     "give \"off\", an address such as \"127.0.0.1:9752\" or \"[::1]:9752\", or a socket such as \"unix:/run/rstblame/metrics.sock\"";
@@ -48,29 +51,15 @@ impl MetricsConfig {
     }
 }
 
-pub(super) fn read(table: &Table<'_>) -> Result<MetricsConfig, ConfigError> {
-    table.only(&["listen", "allow_remote", "hosts", "max_peers", "max_middleboxes"])?;
-    let mut config = MetricsConfig::default();
-    if let Some(value) = table.get("allow_remote") {
-        config.allow_remote = value.flag()?;
+/// Reads `listen`, beside which `allow_remote` may stand.
+pub(super) fn listen(value: &Value<'_>, table: &Table<'_>) -> Result<Option<Address>, ConfigError> {
+    let listen = value.text_as(HINT, |text| if text == OFF { Ok(None) } else { address(text).map(Some) })?;
+    let allow_remote = table.get("allow_remote").is_some_and(|value| value.flag().unwrap_or(false));
+    if let Some(address) = listen.as_ref().filter(|address| !address.is_local() && !allow_remote) {
+        let hint = "metrics have no password and no encryption; give a loopback address, or allow_remote = true";
+        return Err(value.error(format!("listen = \"{address}\" can be reached by other hosts; {hint}")));
     }
-    if let Some(value) = table.get("listen") {
-        config.listen = value.text_as(HINT, |text| if text == OFF { Ok(None) } else { address(text).map(Some) })?;
-        if let Some(address) = config.listen.as_ref().filter(|address| !address.is_local() && !config.allow_remote) {
-            let hint = "metrics have no password and no encryption; give a loopback address, or allow_remote = true";
-            return Err(value.error(format!("listen = \"{address}\" can be reached by other hosts; {hint}")));
-        }
-    }
-    if let Some(value) = table.get("hosts") {
-        const HINT: &str = "give an array of names, such as [\"broker-1.example\"]";
-        config.hosts = value.list(HINT)?.iter().map(|name| nonempty(name, HINT).map(ToOwned::to_owned)).collect::<Result<_, _>>()?;
-    }
-    for (key, limit) in [("max_peers", &mut config.limits.peers), ("max_middleboxes", &mut config.limits.middleboxes)] {
-        if let Some(value) = table.get(key) {
-            *limit = usize::try_from(value.integer(SERIES)?).unwrap_or(usize::MAX);
-        }
-    }
-    Ok(config)
+    Ok(listen)
 }
 
 fn address(text: &str) -> Result<Address, &'static str> {

@@ -6,6 +6,7 @@
 mod error;
 mod metrics;
 mod read;
+pub mod settings;
 mod sinks;
 mod table;
 #[cfg(test)]

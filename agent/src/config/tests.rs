@@ -6,7 +6,7 @@ use clap::Parser as _;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, settings};
 use crate::{
     cli::{self, Cli, Command, ConfigArgs},
     host::netns::NetnsFilter,
@@ -36,6 +36,27 @@ fn full_example() -> String {
 fn the_example_is_the_defaults() {
     assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
     assert_eq!(parse("").unwrap(), Config::default());
+}
+
+/// Each row can be printed and read back, has a table, and stands in the example.
+#[test]
+fn every_setting_is_documented_once() {
+    let example = full_example();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut section = "";
+    let mut documented: Vec<String> = Vec::new();
+    for line in example.lines() {
+        if let Some(header) = line.strip_prefix('[').and_then(|line| line.split(']').next()) {
+            section = header;
+        } else if let Some((key, _)) = line.trim_start_matches(['#', ' ']).split_once(" = ") {
+            documented.push(if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") });
+        }
+    }
+    for setting in settings::SETTINGS {
+        assert!(seen.insert(setting.name()), "{} stands twice", setting.name());
+        assert!(settings::SECTIONS.iter().any(|(key, _)| *key == setting.section), "{} is in no table", setting.name());
+        assert!(documented.contains(&setting.name()), "the example does not have {}", setting.name());
+    }
 }
 
 #[test]

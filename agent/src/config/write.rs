@@ -2,18 +2,15 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use clap::ValueEnum as _;
 use toml::Value;
 
-use super::{Config, metrics::OFF};
+use super::{Config, settings};
 use crate::{
-    cli::{BtfSource, Switch},
-    host::netns::NetnsFilter,
     output::{
         Format,
         sink::{Body, Fsync, SinkSpec, Target, WhenFull},
     },
-    units::{show_duration, show_size},
+    units::show_duration,
 };
 
 /// A TOML string, quoted as it needs.
@@ -21,71 +18,18 @@ fn quoted(text: impl Display) -> Value {
     Value::String(text.to_string())
 }
 
-fn list(items: &[String]) -> Value {
-    Value::Array(items.iter().map(quoted).collect())
-}
-
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "settle = {}", quoted(show_duration(self.settle)))?;
-        if let Some(detail) = self.command_line.to_possible_value() {
-            writeln!(f, "command_line = {}", quoted(detail.get_name()))?;
-        }
-        if let Some(path) = &self.state_dir {
-            writeln!(f, "state_dir = {}", quoted(path.display()))?;
-        }
-        writeln!(f, "\n[log]\nlevel = {}", quoted(self.log.level))?;
-        if let Some(format) = self.log.format.to_possible_value() {
-            writeln!(f, "format = {}", quoted(format.get_name()))?;
-        }
-        writeln!(f, "\n[filter]")?;
-        writeln!(f, "ports = {}", list(&self.ports.names()))?;
-        writeln!(
-            f,
-            "netns = {}",
-            match &self.netns {
-                NetnsFilter::Own => quoted("self"),
-                NetnsFilter::All => quoted("all"),
-                NetnsFilter::Path(path) => quoted(path.display()),
-                NetnsFilter::Inode(inode) => quoted(inode),
+        for (section, header) in settings::SECTIONS {
+            if !header.is_empty() {
+                writeln!(f, "\n{header}")?;
             }
-        )?;
-        writeln!(f, "ignored = {}", self.ignored)?;
-        writeln!(f, "endings = {}", self.endings)?;
-        writeln!(f, "pids = {}", Value::Array(self.owners.pids.iter().map(|pid| Value::Integer((*pid).into())).collect()))?;
-        writeln!(f, "comms = {}", list(&self.owners.comms))?;
-        writeln!(f, "containers = {}", list(&self.owners.containers))?;
-        writeln!(f, "\n[flood]")?;
-        writeln!(f, "fold_above = {}", self.flood.fold_above)?;
-        writeln!(f, "kernel_budget = {}", self.flood.kernel_budget)?;
-        writeln!(f, "\n[kernel]")?;
-        writeln!(f, "ring_size = {}", quoted(show_size(self.kernel.ring_size)))?;
-        writeln!(f, "max_connections = {}", self.kernel.max_connections)?;
-        writeln!(f, "max_processes = {}", self.kernel.max_processes)?;
-        writeln!(f, "max_conversations = {}", self.kernel.max_conversations)?;
-        writeln!(f, "egress = {}", self.kernel.egress == Switch::On)?;
-        writeln!(f, "amqp = {}", self.kernel.amqp == Switch::On)?;
-        if let Some(hooks) = self.kernel.hooks.to_possible_value() {
-            writeln!(f, "hooks = {}", quoted(hooks.get_name()))?;
+            for setting in settings::of(section) {
+                if let Some(value) = (setting.show)(self) {
+                    writeln!(f, "{} = {value}", setting.key)?;
+                }
+            }
         }
-        match &self.kernel.btf {
-            BtfSource::None => writeln!(f, "btf = {}", quoted("none"))?,
-            BtfSource::File(path) => writeln!(f, "btf = {}", quoted(path.display()))?,
-        }
-        writeln!(f, "\n[privileges]")?;
-        if let Some(user) = &self.privileges.user {
-            writeln!(f, "user = {}", quoted(user))?;
-        }
-        if let Some(confine) = self.privileges.confine.to_possible_value() {
-            writeln!(f, "confine = {}", quoted(confine.get_name()))?;
-        }
-        writeln!(f, "\n[metrics]")?;
-        let listen = self.metrics.listen.as_ref().map_or_else(|| OFF.to_owned(), ToString::to_string);
-        writeln!(f, "listen = {}", quoted(listen))?;
-        writeln!(f, "allow_remote = {}", self.metrics.allow_remote)?;
-        writeln!(f, "hosts = {}", list(&self.metrics.hosts))?;
-        writeln!(f, "max_peers = {}", self.metrics.limits.peers)?;
-        writeln!(f, "max_middleboxes = {}", self.metrics.limits.middleboxes)?;
         for middlebox in &self.middleboxes {
             writeln!(f, "\n[[middlebox]]\nnetwork = {}\nname = {}", quoted(middlebox.network()), quoted(middlebox.name()))?;
         }

@@ -110,16 +110,20 @@ impl Growth {
         self.samples.iter().map(|sample| sample.memory).max().unwrap_or(0)
     }
 
-    /// What the last quarter has more of than the third, if it is more than chance.
+    /// What the last quarter has more of than the third, if it is more than chance. Each namespace
+    /// that is there just now has its files, and how many there are goes up and down with the work
+    /// beside: what leaks is more in the end than at any time before.
     pub fn found(&self) -> Option<&'static str> {
         let quarter = self.samples.len() / 4;
         let (before, end) = (self.samples.get(2 * quarter..3 * quarter)?, self.samples.get(3 * quarter..)?);
         let grew = |of: fn(&Sample) -> u64, slack| median(end, of) > median(before, of) + slack;
+        let earlier = self.samples.get(..3 * quarter)?.chunks(quarter.max(1));
+        let most_files = earlier.map(|part| median(part, |sample| sample.files)).max()?;
         if let Some(crew) = self.samples.iter().find_map(|sample| sample.crowded) {
             Some(crew)
         } else if grew(|sample| sample.memory, MEMORY_SLACK) {
             Some("memory")
-        } else if grew(|sample| sample.files, FILES_SLACK) {
+        } else if median(end, |sample| sample.files) > most_files + FILES_SLACK {
             Some("open files")
         } else if grew(|sample| sample.threads, 1) {
             Some("threads")

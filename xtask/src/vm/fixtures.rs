@@ -40,7 +40,7 @@ pub fn make(workspace: &Workspace) -> Result<()> {
     let program = executable(&messages, "rstblame", "lib").ok_or_else(|| Error::MissingPrograms("the agent's unit tests".to_owned()))?;
     for kernel in kernels::fetch(workspace, &directory, &[])? {
         let filter = TELL.map(str::to_owned).to_vec();
-        let suite = guest::Suite { name: "fixtures".to_owned(), program: program.clone(), filter };
+        let suite = guest::Suite { name: "fixtures".to_owned(), program: program.clone(), filter, starts: None };
         let initramfs = guest::pack(workspace, &directory, &kernel, &agent, &[suite])?;
         let log = directory.join(format!("{}-fixtures.log", kernel.name));
         qemu::boot(workspace, &kernel, &initramfs, &log)?;

@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// What the lab's scenarios call, beside busybox.
-const PROGRAMS: [&str; 9] = ["ip", "ss", "nft", "sysctl", "bash", "unshare", "mount", "setpriv", "nsenter"];
+const PROGRAMS: [&str; 11] = ["ip", "ss", "nft", "sysctl", "bash", "unshare", "mount", "setpriv", "nsenter", "conntrack", "ipvsadm"];
 
 /// What the scenarios need of the kernel that it has as modules, as far as it has them. The kernel
 /// loads more by itself.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 24] = [
     "veth",
     "tcp_diag",
     "inet_diag",
@@ -36,6 +36,18 @@ const MODULES: [&str; 12] = [
     "nft_chain_nat",
     "nf_conntrack",
     "nft_counter",
+    "nft_redir",
+    "nft_nat",
+    "nft_masq",
+    "nft_tproxy",
+    "nft_reject_bridge",
+    "nf_reject_ipv4",
+    "nf_reject_ipv6",
+    "nf_conntrack_netlink",
+    "bridge",
+    "ip_vs",
+    "ip_vs_rr",
+    "nf_nat",
 ];
 
 const INIT: &str = include_str!("init.sh");
@@ -45,6 +57,8 @@ pub struct Suite {
     pub name: String,
     pub program: PathBuf,
     pub filter: Vec<String>,
+    /// A program that it starts, by the path at which it was built.
+    pub starts: Option<PathBuf>,
 }
 
 /// Packs the initramfs of one kernel, and says where it is.
@@ -68,6 +82,10 @@ pub fn pack(workspace: &Workspace, directory: &Path, kernel: &Kernel, agent: &Pa
     for suite in suites {
         tree.program(&suite.program, &format!("tests/{}", suite.name))?;
         tree.write(&format!("filters/{}", suite.name), suite.filter.join(" ").as_bytes(), 0o644)?;
+        if let Some(starts) = &suite.starts {
+            let place = starts.strip_prefix("/").unwrap_or(starts);
+            tree.program(starts, &place.to_string_lossy())?;
+        }
     }
     tree.modules(kernel)?;
     let image = directory.join(format!("{}.cpio.gz", kernel.name));

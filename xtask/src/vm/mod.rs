@@ -39,10 +39,13 @@ const PROGRAMS: [Program; 6] = [
 
 /// Test programs of the lab that need no server, and what they are told: agents are slow to start
 /// on an emulated processor, and share.
-const SUITES: [(&str, &[&str]); 4] = [
+const SUITES: [(&str, &[&str]); 7] = [
     ("burst", &["--exact", "a_ring_that_overflows_counts_what_it_lost", "resets_that_are_alike_are_folded"]),
+    ("firewall_rejects", &[]),
     ("ladder", &[]),
     ("local", &["--ignored", "--exact", "in_turn"]),
+    ("middlebox_redirect", &[]),
+    ("middlebox_translation", &[]),
     (
         "privileges",
         &[
@@ -52,6 +55,9 @@ const SUITES: [(&str, &[&str]); 4] = [
         ],
     ),
 ];
+
+/// Those of them that start the lab's actors.
+const WITH_ACTORS: [&str; 1] = ["middlebox_redirect"];
 
 /// Runs the agent on these lines of kernels, or on all.
 ///
@@ -166,7 +172,8 @@ fn suites(workspace: &Workspace) -> Result<Vec<Suite>> {
         .iter()
         .map(|(name, filter)| {
             let program = executable(&messages, name, "test").ok_or_else(|| Error::MissingPrograms(format!("the lab's test `{name}`")))?;
-            Ok(Suite { name: (*name).to_owned(), program, filter: filter.iter().map(|&test| test.to_owned()).collect() })
+            let starts = WITH_ACTORS.contains(name).then(|| executable(&messages, "actor", "bin")).flatten();
+            Ok(Suite { name: (*name).to_owned(), program, filter: filter.iter().map(|&test| test.to_owned()).collect(), starts })
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use super::{super::snapshot, Session};
 use crate::{
     capture::{CaptureError, filter_names, started},
     cli::ConfigArgs,
-    config::Config,
+    config::{Config, settings},
     event::{Event, Reloaded, SCHEMA},
     log,
     privileges::capabilities,
@@ -99,37 +99,13 @@ impl Session {
 
 /// Takes what cannot change at run time from the running configuration, and names what would have
 /// changed. `stays`: the agent has let go of what it takes to enter another network namespace.
-fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<&'static str> {
+fn keep_fixed(new: &mut Config, running: &Config, stays: bool) -> Vec<String> {
     let mut fixed = Vec::new();
-    let mut keep = |name, differs: bool| {
-        if differs {
-            fixed.push(name);
+    for setting in settings::SETTINGS {
+        if setting.keep(new, running, stays) {
+            fixed.push(setting.name());
         }
-    };
-    keep("settle", new.settle != running.settle);
-    keep("command_line", new.command_line != running.command_line);
-    keep("state_dir", new.state_dir != running.state_dir);
-    keep("kernel.ring_size", new.kernel.ring_size != running.kernel.ring_size);
-    keep("kernel.max_connections", new.kernel.max_connections != running.kernel.max_connections);
-    keep("kernel.max_processes", new.kernel.max_processes != running.kernel.max_processes);
-    keep("kernel.max_conversations", new.kernel.max_conversations != running.kernel.max_conversations);
-    keep("kernel.egress", new.kernel.egress != running.kernel.egress);
-    keep("kernel.amqp", new.kernel.amqp != running.kernel.amqp);
-    keep("kernel.hooks", new.kernel.hooks != running.kernel.hooks);
-    keep("kernel.btf", new.kernel.btf != running.kernel.btf);
-    keep("privileges.user", new.privileges.user != running.privileges.user);
-    keep("privileges.confine", new.privileges.confine != running.privileges.confine);
-    keep("filter.netns", stays && new.netns != running.netns);
-    new.privileges.clone_from(&running.privileges);
-    if stays {
-        new.netns.clone_from(&running.netns);
     }
-    keep("metrics", new.metrics != running.metrics);
-    new.settle = running.settle;
-    new.command_line = running.command_line;
-    new.metrics.clone_from(&running.metrics);
-    new.state_dir.clone_from(&running.state_dir);
-    new.kernel.clone_from(&running.kernel);
     fixed
 }
 

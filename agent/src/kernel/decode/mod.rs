@@ -122,8 +122,11 @@ impl Decoder {
     pub fn decode(&self, bytes: &[u8]) -> Result<Record, DecodeError> {
         let kind = header(bytes).ok_or(DecodeError::Length(bytes.len()))?.kind;
         match kind {
-            kind::SEND_RESET => self.reset(&read(bytes)?, Direction::Sent),
-            kind::RECEIVE_RESET => self.reset(&read(bytes)?, Direction::Received),
+            kind::SEND_RESET | kind::RECEIVE_RESET => {
+                let direction = if kind == kind::SEND_RESET { Direction::Sent } else { Direction::Received };
+                let (reset, firing) = self.reset(&read(bytes)?, direction)?;
+                Ok(Record::Reset(Box::new(reset), firing))
+            }
             kind::ENDING => self.ending(&read(bytes)?),
             kind::PROCESS | kind::CLOSED => {
                 let record: TaskRecord = read(bytes)?;
@@ -196,7 +199,7 @@ impl Decoder {
         if self.ports.contains(tuple.local.port()) { Role::Broker } else { Role::Client }
     }
 
-    fn reset(&self, record: &ResetRecord, direction: Direction) -> Result<Record, DecodeError> {
+    fn reset(&self, record: &ResetRecord, direction: Direction) -> Result<(Reset, Firing), DecodeError> {
         let tuple = tuple(record).ok_or(DecodeError::NoTuple)?;
         let has = |part: u32| record.valid & part != 0;
         let now = record.header.boottime_ns;
@@ -241,7 +244,7 @@ impl Decoder {
             jiffies: record.jiffies,
             receive_side_shut: direction == Direction::Received && (!has(valid::SOCK) || record.shutdown & RCV_SHUTDOWN != 0),
         };
-        Ok(Record::Reset(Box::new(reset), firing))
+        Ok((reset, firing))
     }
 
     /// The end of a connection, told like a reset: by whom, and in which state.
@@ -257,13 +260,13 @@ impl Decoder {
             _ => Act::TimedOut(record.error),
         };
         let direction = if act == Act::PeerClose { Direction::Received } else { Direction::Sent };
-        let Record::Reset(mut reset, _) = self.reset(record, direction)? else { return Err(DecodeError::Kind(record.header.kind)) };
+        let (mut reset, _) = self.reset(record, direction)?;
         reset.active = false;
         reset.closed_first = false;
         reset.state = before;
         reset.ended = true;
         reset.first_act = Some(Arc::new(reset.first_act_as(act)));
-        Ok(Record::Ending(reset, record.jiffies))
+        Ok(Record::Ending(Box::new(reset), record.jiffies))
     }
 
     fn jiffies(&self, count: u32) -> Duration {

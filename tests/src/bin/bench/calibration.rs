@@ -4,7 +4,14 @@
 //! `middlebox`, what is left for `remote_peer`. `unknown` states none; it counts as one half, and
 //! is shown for itself.
 
-use std::{collections::HashMap, env, fs, io::ErrorKind, path::Path, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    env, fs,
+    io::ErrorKind,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use rstblame_lab::{LabError, Result, Value, command::run_command, workspace};
 
@@ -21,6 +28,9 @@ struct Case {
     kind: String,
     confidence: Option<f64>,
     middlebox: bool,
+    /// Of a capture, the address that was talked to: whatever injects on the way there is one
+    /// device.
+    path: Option<String>,
 }
 
 impl Case {
@@ -45,6 +55,7 @@ pub fn bench(figures: &mut Figures) -> Result<()> {
     let captures = captures()?;
     report(figures, "the lab", &lab);
     report(figures, "captures of real injectors", &captures);
+    by_device(figures, &captures);
     let both: Vec<Case> = lab.into_iter().chain(captures).collect();
     report(figures, "both together", &both);
     table(figures, &both);
@@ -82,6 +93,26 @@ fn report(figures: &mut Figures, name: &str, cases: &[Case]) {
         stated.len(),
         rate * (1.0 - rate)
     ));
+}
+
+/// The same by device: one that many captures show says nothing of the others.
+fn by_device(figures: &mut Figures, cases: &[Case]) {
+    let mut devices: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for case in cases {
+        devices.entry(case.path.as_deref().unwrap_or("?")).or_default().push(case);
+    }
+    figures.table(
+        "by device",
+        &["on the way to", "injected", "recognised", "unknown", "laid to the peer", "genuine", "accused", "Brier score"],
+    );
+    for (path, of_it) in devices {
+        let count = |middlebox: bool, kind: &str| of_it.iter().filter(|case| case.middlebox == middlebox && case.kind == kind).count();
+        let injected = of_it.iter().filter(|case| case.middlebox).count();
+        let counts = [injected, count(true, "middlebox"), count(true, "unknown"), count(true, "remote_peer"), of_it.len() - injected];
+        let accused = count(false, "middlebox");
+        let brier = format!("{:.4}", mean(&of_it, Case::error));
+        figures.row(path, counts.into_iter().chain([accused]).map(|count| count.to_string()).chain([brier]));
+    }
 }
 
 /// The reliability table.
@@ -132,7 +163,12 @@ fn lab() -> Result<Vec<Case>> {
             // Peer and middlebox at once: nothing to be right or wrong about.
             "either" => either += 1,
             truth => {
-                cases.push(Case { kind: (*kind).to_owned(), confidence: confidence.parse().ok(), middlebox: truth == "middlebox" });
+                cases.push(Case {
+                    kind: (*kind).to_owned(),
+                    confidence: confidence.parse().ok(),
+                    middlebox: truth == "middlebox",
+                    path: None,
+                });
             }
         }
     }
@@ -168,6 +204,7 @@ fn captures() -> Result<Vec<Case>> {
             kind: kind.ok_or_else(|| LabError::Client(format!("nothing is said of frame {frame} of {file}")))?.to_owned(),
             confidence: origin("confidence").and_then(Value::as_f64),
             middlebox: label == "injected",
+            path: file.split('_').next().map(ToOwned::to_owned),
         });
     }
     Ok(cases)
