@@ -1,10 +1,13 @@
 //! Resets from programs of this host that answer in the peer's name: a sidecar to which connections
 //! are redirected, and what stands behind a translation of addresses. The peer has done nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use rstblame_lab::{
-    Result,
+    LabError, Result,
     agents::agent::Agent,
     hosts::{
         flow::Flow,
@@ -13,8 +16,9 @@ use rstblame_lab::{
     json,
     peers::{
         actor::{Actor, Part, Stage},
-        peer::AMQP,
+        peer::{self, AMQP},
     },
+    proxies::proxy::{Kind, Place, Proxy},
     truths::expect,
 };
 use serde_json::Value;
@@ -156,6 +160,46 @@ fn a_transparent_sidecar_aborts() -> Result<()> {
         }
     }
     scene.agent.stop().map(drop)
+}
+
+/// HAProxy itself as a sidecar: it loses patience with a silent program, and aborts towards both.
+/// What the program's host says of either half, and the broker's.
+#[test]
+fn haproxy_as_a_sidecar_loses_patience() -> Result<()> {
+    let net = two_hosts()?;
+    let (own4, own6): (IpAddr, IpAddr) = ([192, 0, 2, 11].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 11].into());
+    net.client.run(&["ip", "address", "add", &format!("{own4}/24"), "dev", "eth0"])?;
+    // Nobody else is to have it for a source.
+    net.client.run(&["ip", "address", "add", &format!("{own6}/64"), "dev", "eth0", "nodad", "preferred_lft", "0"])?;
+    redirect(&net.client, AMQP, &format!("ip saddr != {own4} redirect to :{AMQP}"))?;
+    net.client.nft(&format!("add rule inet nat output tcp dport {AMQP} ip6 saddr != {own6} redirect to :{AMQP}"))?;
+    let (agent, beside) = (Agent::on(&net.client).start()?, Agent::on(&net.server).start()?);
+    let places: [(IpAddr, IpAddr, IpAddr); 2] =
+        [(net.server.v4(), [127, 0, 0, 1].into(), own4), (net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into(), own6)];
+    for (server, front, from) in places {
+        let listener = net.server.listen(SocketAddr::new(server, AMQP))?;
+        let place = Place { front, server, from: Some(from), patience: Duration::from_secs(1), only: None };
+        let proxy = Proxy::start_at(Kind::HaproxyAborting, &net.client, &place)?;
+        let stream = net.client.connect(SocketAddr::new(server, AMQP))?;
+        let flow = peer::flow(&stream)?;
+        peer::send(&mut &stream, b"no AMQP\n")?;
+        let (accepted, upstream) = listener.accept().map_err(|error| LabError::io("accept", error))?;
+        peer::wait_unread(&accepted, 8)?;
+        peer::wait_failure(&stream)?;
+        let program = agent.reset_of(flow, "received")?;
+        let truth = json!({
+            "origin": {"kind": "local_process", "possible": ["local_process"]},
+            "peer_process": {"pid": proxy.owner()?, "executable": {"name": "haproxy"}},
+        });
+        expect::check("the program's host, of the program", &program, &truth);
+        let upstream = Flow::new(upstream, SocketAddr::new(server, AMQP));
+        let truth = json!({"origin": {"kind": "local_process"}, "process": {"pid": proxy.owner()?}});
+        expect::check("the program's host, of the sidecar", &agent.reset_of(upstream, "sent")?, &truth);
+        let broker = beside.reset_of(upstream.reversed(), "received")?;
+        expect::check("the broker's host", &broker, &json!({"origin": {"kind": "remote_peer"}, "network": {"nat": null}}));
+    }
+    agent.stop()?;
+    beside.stop().map(drop)
 }
 
 /// It closes in order, and this host's kernel answers what comes after it.

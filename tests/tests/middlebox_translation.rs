@@ -1,7 +1,11 @@
 //! Translations of addresses that went wrong, as both ends tell of them: what was translated is not
 //! any more, and two connections have the same addresses and ports.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use rstblame_lab::{
     LabError, Result,
@@ -14,6 +18,7 @@ use rstblame_lab::{
     },
     json,
     peers::peer::{self, AMQP},
+    poll,
     truths::expect,
 };
 use serde_json::Value;
@@ -26,15 +31,20 @@ fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> LabError {
     move |error| LabError::io(what, error)
 }
 
-/// Connects from a port of one's choice.
+/// Connects from a port of one's choice. A command that is being started beside this holds what its
+/// parent does for a moment, and with it a socket that had that port.
 fn connect_from(host: &Host, port: u16, to: SocketAddr) -> Result<TcpStream> {
     host.inside(|| {
         let any: IpAddr = if to.is_ipv4() { [0, 0, 0, 0].into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).map_err(io("make a socket"))?;
-        socket.set_reuse_address(true).map_err(io("reuse an address"))?;
-        socket.bind(&SocketAddr::new(any, port).into()).map_err(io("bind"))?;
-        socket.connect(&to.into()).map_err(io("connect"))?;
-        Ok(socket.into())
+        poll::until("a port to be free", Duration::from_secs(5), || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).map_err(io("make a socket"))?;
+            socket.set_reuse_address(true).map_err(io("reuse an address"))?;
+            socket.bind(&SocketAddr::new(any, port).into()).map_err(io("bind"))?;
+            match socket.connect(&to.into()) {
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Ok(None),
+                connected => connected.map(|()| Some(socket.into())).map_err(io("connect")),
+            }
+        })
     })
 }
 
@@ -93,8 +103,7 @@ fn untranslated(how: Lets) -> Result<()> {
     for ((_, own), from) in nat.iter().zip(VIRTUAL) {
         let own = SocketAddr::new(*own, AMQP);
         let listener = server.listen(own)?;
-        let virtual_address =
-            SocketAddr::new(from.parse().map_err(|_| LabError::io("read an address", std::io::ErrorKind::InvalidData))?, AMQP);
+        let virtual_address = SocketAddr::new(from.parse().map_err(|_| LabError::io("read an address", ErrorKind::InvalidData))?, AMQP);
         let stream = client.connect(virtual_address)?;
         let (accepted, _) = listener.accept().map_err(io("accept"))?;
         peer::send(&mut &stream, b"no AMQP\n")?;

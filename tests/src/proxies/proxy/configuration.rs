@@ -57,7 +57,7 @@ fn haproxy(kind: Kind, place: &Place) -> Configuration {
     let patience = |side| if place.only.is_none_or(|only| only == side) { place.patience } else { FOREVER }.as_secs();
     let (client, behind) = (patience(Side::Client), patience(Side::Server));
     let option = if kind == Kind::HaproxyAborting { "option nolinger" } else { "" };
-    let source = place.from.map_or_else(String::new, |from| format!("source {from}"));
+    let source = place.from.map_or_else(String::new, |from| format!("source {}", SocketAddr::new(from, 0)));
     let naming = match kind {
         Kind::HaproxyNaming => "send-proxy",
         Kind::HaproxyNamingInBinary => "send-proxy-v2",

@@ -36,6 +36,7 @@ fn message_id(kind: &str) -> &'static str {
     match kind {
         "agent_started" => "32573eae953a411b8cdad75f77f0b6c4",
         "rst" => "327bf0963e074068a656f6da7870ea0d",
+        "rst_revised" => "c1d7be0c2a664f0f9a7b3b8a5d7e4126",
         "agent_reloaded" => "7bbf204dd8134def9078f091fb44a0c8",
         "rst_suppressed" => "5c1e0f7b9a3d4e6f8b21d47ac0935e68",
         "events_lost" => "f05802b692a6436ea8207c9e728b8478",
@@ -52,7 +53,7 @@ pub fn encode(item: &Item) -> Vec<u8> {
     fields.add("SYSLOG_IDENTIFIER", "rstblame");
     fields.add("MESSAGE_ID", message_id(headline.kind));
     fields.add("RSTBLAME_EVENT", headline.kind);
-    if let Event::Rst(reset) | Event::ConnectionEnded(reset) = item.event() {
+    if let Event::Rst(reset) | Event::RstRevised(reset) | Event::ConnectionEnded(reset) = item.event() {
         fields.reset(reset);
     }
     let json = item.json();
