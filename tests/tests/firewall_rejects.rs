@@ -135,7 +135,7 @@ fn what_only_passes_a_router_is_not_its_own() -> Result<()> {
             let Connection { client: end, server: other, listener } = connection;
             peer::abort(other)?;
             peer::wait_failure(&end)?;
-            drop(listener);
+            peer::stop_listening(listener);
             // And the answer to what comes for a connection that is gone, or for no listener.
             let refused = peer::refused(&client, SocketAddr::new(ip.of(&server), AMQP))?;
             assert_ne!(refused, flow);
@@ -164,7 +164,7 @@ fn a_hosts_own_resets_have_their_packets() -> Result<()> {
             let Connection { client, server, listener } = connection;
             peer::abort(server)?;
             peer::wait_failure(&client)?;
-            drop(listener);
+            peer::stop_listening(listener);
             let refused = peer::refused(&net.client, SocketAddr::new(address, AMQP))?;
             if kernel::traces_resets_without_socket()? {
                 flows.push(refused.reversed());
@@ -232,7 +232,7 @@ fn what_passes_a_bridge_is_not_its_own() -> Result<()> {
         let Connection { client: end, server: other, listener } = connection;
         peer::abort(other)?;
         peer::wait_failure(&end)?;
-        drop(listener);
+        peer::stop_listening(listener);
         peer::refused(&client, broker)?;
     }
     let open = Connection::open(&client, &server, broker.ip())?.speak()?;
