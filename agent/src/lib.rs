@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+mod decompress;
 pub mod event;
 pub mod explain;
 pub mod files;
@@ -29,6 +30,7 @@ pub mod model;
 pub mod output;
 pub mod pcap;
 pub mod privileges;
+pub mod reader;
 pub mod signal;
 pub mod systemd;
 #[cfg(test)]

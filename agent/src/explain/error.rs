@@ -4,9 +4,13 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::reader::ReaderError;
+
 /// Why logs cannot be explained, or not to their end.
 #[derive(Debug, Error)]
 pub enum ExplainError {
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
     #[error("cannot read the log {name}: {source}")]
     Log {
         name: String,

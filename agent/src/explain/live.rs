@@ -11,11 +11,10 @@ use std::{
 use super::{
     ExplainError, Explainer, Report,
     join::Joiner,
-    read,
     source::{CHUNK, Decoder},
-    tail::{Tail, Watch},
     take,
 };
+use crate::reader::{Tail, Watch, read};
 
 /// How long a report of a live log waits for its reset, which the agent holds back for its settle
 /// window (`--settle`, 1 s).

@@ -10,13 +10,10 @@
 mod coverage;
 mod error;
 mod join;
-mod lines;
 mod live;
 mod log;
-mod record;
 mod source;
 mod summary;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -24,6 +21,7 @@ mod write;
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Read, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{SyncSender, sync_channel},
@@ -33,13 +31,15 @@ pub use crate::cli::ExplainFormat;
 pub use error::ExplainError;
 use jiff::tz::TimeZone;
 use join::Joiner;
-pub use lines::Lines;
 pub use log::{LogReader, Report, Seen};
 pub use source::Decoder;
 use summary::Summary;
-use tail::Tail;
 
-use crate::cli::ExplainArgs;
+use crate::{
+    cli::ExplainArgs,
+    decompress,
+    reader::{Files, event, read, record},
+};
 
 /// Reports of a file that are joined in one pass through the events.
 const PASS: usize = 100_000;
@@ -110,7 +110,7 @@ impl<W: Write> Explainer<W> {
         let mut wrong = Ok(());
         for name in logs {
             let failed = |source| ExplainError::Log { name: name.clone(), source };
-            let done = File::open(name).and_then(source::open).map_err(failed).and_then(|log| self.file(log, name));
+            let done = File::open(name).and_then(decompress::open).map_err(failed).and_then(|log| self.file(log, name));
             match done {
                 Err(error @ ExplainError::Write(_)) => return Err(error),
                 Err(error) if wrong.is_err() => crate::log::failed(error),
@@ -238,25 +238,17 @@ fn read_log(mut log: impl Read, mut reader: LogReader, reports: &SyncSender<Vec<
 
 /// Takes in all events of a file; returns how many lines are none.
 fn read_events(path: &Path, joiner: &mut Joiner) -> Result<u64, ExplainError> {
-    let failed = |source| ExplainError::Events { path: path.to_owned(), source };
     let mut unreadable = 0;
-    let mut tail = Tail::open(path).map_err(failed)?;
-    tail.read(|line| unreadable += u64::from(!take(joiner, line))).map_err(failed)?;
-    tail.finish(|line| unreadable += u64::from(!take(joiner, line)));
+    let mut files = Files::new(&[path.to_owned()])?;
+    files.lines(|line, _| {
+        unreadable += u64::from(!take(joiner, line.bytes));
+        ControlFlow::Continue(())
+    })?;
     Ok(unreadable)
 }
 
 /// Takes in a line of the events; `false` if it is none.
 fn take(joiner: &mut Joiner, line: &[u8]) -> bool {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line).trim_ascii();
+    let line = event::trim(line);
     line.is_empty() || record::read(line).map(|record| joiner.event(record)).is_some()
-}
-
-fn read(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match source.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
 }

@@ -1,10 +1,6 @@
-//! A log as bytes: compressed or not, in UTF-8 or UTF-16, with a byte order mark or without.
+//! A log as bytes: in UTF-8 or UTF-16, with a byte order mark or without.
 
-use std::io::{self, BufRead as _, BufReader, Read};
-
-use flate2::bufread::MultiGzDecoder;
-
-use super::lines::Lines;
+use crate::reader::Lines;
 
 /// Bytes read at once.
 pub const CHUNK: usize = 1 << 18;
@@ -83,16 +79,6 @@ impl Decoder {
         text.extend(decoded.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
         self.lines.feed(text.as_bytes(), each);
     }
-}
-
-/// A log as it is read: a rotated one may be compressed by gzip.
-///
-/// # Errors
-///
-/// That of reading.
-pub fn open(log: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut log = BufReader::with_capacity(CHUNK, log);
-    Ok(if log.fill_buf()?.starts_with(&[0x1f, 0x8b]) { Box::new(MultiGzDecoder::new(log)) } else { Box::new(log) })
 }
 
 #[cfg(test)]

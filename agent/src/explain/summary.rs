@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{
-    join::Answer,
-    log::Report,
-    record::{Found, Kind},
-};
+use super::{join::Answer, log::Report};
+use crate::reader::record::{Found, Kind};
 
 /// Causes and reasons that are counted apart.
 const KINDS: usize = 200;

@@ -93,6 +93,30 @@ fn a_reset_is_found_whichever_end_saw_it() {
     }
 }
 
+/// Whether it is known before the report or after it.
+#[test]
+fn a_reset_that_was_taken_back_is_told_anew() {
+    let revised = || {
+        let mut event: Value = serde_json::from_str(&rst("a", -3, Role::Broker, Effect::ConnectionReset)).unwrap();
+        event["event"] = json!("rst_revised");
+        event["origin"] = json!({"kind": "middlebox", "confidence": 0.9, "possible": ["middlebox"]});
+        event.to_string()
+    };
+    let events = [started(-60_000, "5672"), rst("a", -3, Role::Broker, Effect::ConnectionReset), revised()];
+    let found = answer(LOG, &events);
+    assert_eq!((&found["reset"]["id"], &found["reset"]["origin"]["kind"]), (&json!("a"), &json!("middlebox")), "{found}");
+
+    let mut joiner = super::Joiner::passing();
+    let mut reader = super::LogReader::new(TimeZone::UTC);
+    let reports: Vec<_> = LOG.lines().flat_map(|line| reader.line(line)).collect();
+    reports.into_iter().chain(reader.finish()).for_each(|report| joiner.report(report));
+    for line in events {
+        joiner.event(crate::reader::record::read(line.as_bytes()).unwrap());
+    }
+    let super::join::Answer::Found { best, .. } = joiner.answer().unwrap().1 else { unreachable!("it is known") };
+    assert_eq!(best.origin["kind"], "middlebox");
+}
+
 #[test]
 fn a_time_without_a_fraction_is_a_whole_second() {
     let log = LOG.replace("55.118", "55");

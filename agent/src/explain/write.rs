@@ -8,9 +8,12 @@ use serde::Serialize;
 use super::{
     join::{self, Answer, How},
     log::{Reason, Report},
-    record::{Found, Kind},
 };
-use crate::{cli::ExplainFormat, text::is_unsafe};
+use crate::{
+    cli::ExplainFormat,
+    reader::record::{Found, Kind},
+    text::is_unsafe,
+};
 
 /// One answer as JSON.
 #[derive(Serialize)]

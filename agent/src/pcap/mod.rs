@@ -14,7 +14,6 @@ mod source;
 mod table;
 #[cfg(test)]
 mod tests;
-mod zstd;
 
 use std::{
     collections::BTreeMap,
@@ -116,7 +115,7 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
 /// # Errors
 ///
 /// When it is no capture, is damaged or breaks off; what came before has been handed on.
-pub fn read(stream: Box<dyn io::Read>, name: &str, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
+pub fn read(stream: impl io::Read + Send + 'static, name: &str, mut emit: impl FnMut(ResetEvent)) -> Result<(), PcapError> {
     let source = Source::new(stream).map_err(|source| PcapError::Open { file: name.to_owned(), source })?;
     Scan::new(None, None, &[], name, &mut IdleMemory::default()).source(source, &mut emit)
 }

@@ -3,21 +3,20 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Read},
+    io::{self, Read},
     path::Path,
 };
 
-use super::{error::PcapError, zstd};
+use super::error::PcapError;
+use crate::decompress;
 
 /// The largest record that is accepted, and the size of the buffer. libpcap's own limit for a
 /// snapshot is 256 KiB.
 pub const LARGEST: usize = 1 << 20;
 
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-
 /// A window that moves over a stream.
 pub struct Source {
-    stream: Box<dyn Read>,
+    stream: Box<dyn Read + Send>,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
@@ -35,8 +34,7 @@ impl Source {
     /// When it cannot be opened or read.
     pub fn open(path: &Path, name: &str) -> Result<Self, PcapError> {
         let failed = |source| PcapError::Open { file: name.to_owned(), source };
-        let raw: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
-        Self::new(raw).map_err(failed)
+        if path == Path::new("-") { Self::new(io::stdin()) } else { File::open(path).and_then(Self::new) }.map_err(failed)
     }
 
     /// Reads any stream.
@@ -44,17 +42,8 @@ impl Source {
     /// # Errors
     ///
     /// When its first bytes cannot be read.
-    pub fn new(mut raw: Box<dyn Read>) -> io::Result<Self> {
-        let mut magic = Vec::with_capacity(4);
-        raw.by_ref().take(4).read_to_end(&mut magic)?;
-        let whole = io::Cursor::new(magic.clone()).chain(raw);
-        let stream: Box<dyn Read> = if magic.starts_with(&GZIP) {
-            Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole)))
-        } else if zstd::begins(&magic) {
-            Box::new(zstd::Frames::new(BufReader::with_capacity(1 << 16, whole))?)
-        } else {
-            Box::new(whole)
-        };
+    pub fn new(raw: impl Read + Send + 'static) -> io::Result<Self> {
+        let stream = decompress::open(raw)?;
         Ok(Self { stream, buffer: vec![0; LARGEST].into_boxed_slice(), start: 0, end: 0, offset: 0, ended: false })
     }
 

@@ -22,7 +22,7 @@ impl Read for Drops {
     }
 }
 
-fn read(stream: Box<dyn Read>) -> (Vec<ResetEvent>, Option<String>) {
+fn read(stream: Box<dyn Read + Send>) -> (Vec<ResetEvent>, Option<String>) {
     let mut events = Vec::new();
     let ended = pcap::read(stream, "fuzz.pcap", |event| events.push(event));
     (events, ended.err().map(|error| error.to_string()))

@@ -25,14 +25,14 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 pub use near::slack;
-use near::{is_settled, near, settle_time};
+use near::{is_same, is_settled, near, settle_time};
 
-use super::{
-    coverage::Coverage,
-    log::Report,
-    record::{Ended, Found, Kind, Record},
+use super::{coverage::Coverage, log::Report};
+use crate::{
+    event::Suppressed,
+    model::Tuple,
+    reader::record::{Ended, Found, Kind, Record},
 };
-use crate::{event::Suppressed, model::Tuple};
 
 /// How long before a report its end may have happened.
 const BEFORE: SignedDuration = SignedDuration::from_secs(35);
@@ -152,6 +152,10 @@ impl Joiner {
                 self.fold(*suppressed);
             }
             Record::Ended(ended) => self.ended(*ended),
+            Record::Revised(ended) => {
+                self.take_back(&ended.found);
+                self.ended(*ended);
+            }
             Record::Other { host, timestamp } => {
                 if let (Some(host), Some(timestamp)) = (host, timestamp) {
                     self.agent(&host).coverage.line(timestamp);
@@ -288,15 +292,30 @@ impl Joiner {
         }
     }
 
+    /// Forgets the reset that `revised` tells anew. A revision comes soon after its reset.
+    fn take_back(&mut self, revised: &Found) {
+        for pending in &mut self.pending {
+            pending.take_back(revised);
+        }
+        let latest = self.order.iter().rposition(|(_, found)| is_same(found, revised));
+        if let Some((keys, found)) = latest.and_then(|index| self.order.remove(index)) {
+            self.unindex(keys, &found);
+        }
+    }
+
     fn forget_oldest(&mut self) {
         let Some((keys, found)) = self.order.pop_front() else { return };
         self.forgotten = self.forgotten.max(Some(found.timestamp));
+        self.unindex(keys, &found);
+    }
+
+    fn unindex(&mut self, keys: Vec<Tuple>, found: &Rc<Found>) {
         for tuple in keys {
-            remove(&mut self.events, &tuple, |other| Rc::ptr_eq(&other.found, &found));
+            remove(&mut self.events, &tuple, |other| Rc::ptr_eq(&other.found, found));
         }
-        remove(&mut self.by_ports, &order((found.local.port(), found.peer.port())), |other| Rc::ptr_eq(&other.found, &found));
+        remove(&mut self.by_ports, &order((found.local.port(), found.peer.port())), |other| Rc::ptr_eq(&other.found, found));
         if let Some(isn) = found.isn {
-            remove(&mut self.by_isn, &isn, |other| Rc::ptr_eq(other, &found));
+            remove(&mut self.by_isn, &isn, |other| Rc::ptr_eq(other, found));
         }
     }
 

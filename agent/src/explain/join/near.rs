@@ -3,12 +3,24 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{AFTER, BEFORE, Indexed, Pending, VIEWS, key};
-use crate::explain::{
-    log::{Reason, Report},
-    record::{Found, Kind},
+use crate::{
+    explain::log::{Reason, Report},
+    reader::record::{Found, Kind},
 };
 
 impl Pending {
+    /// Forgets the reset that `revised` tells anew: that one holds.
+    pub(super) fn take_back(&mut self, revised: &Found) {
+        let old = |indexed: &Indexed| is_same(&indexed.found, revised);
+        self.all.retain(|indexed| !old(indexed));
+        if self.best.as_ref().is_some_and(old) {
+            self.best = None;
+            for indexed in std::mem::take(&mut self.all) {
+                self.consider(&indexed);
+            }
+        }
+    }
+
     /// Takes an event of the same connection if it is near enough, and better than the one before.
     pub(super) fn consider(&mut self, indexed: &Indexed) {
         let Some(distance) = distance(&self.report, indexed.found.timestamp) else { return };
@@ -22,6 +34,11 @@ impl Pending {
             self.best = Some(indexed.clone());
         }
     }
+}
+
+/// Whether `revised` is another telling of the same reset. An `id` is unique on one host.
+pub fn is_same(found: &Found, revised: &Found) -> bool {
+    !revised.id.is_empty() && found.kind == Kind::Reset && found.id == revised.id && found.host == revised.host
 }
 
 /// What ended the connection by a reset goes first, then what ended it without one, then what the

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::{lines::Lines, read};
+use super::{Lines, read};
 
 /// Reads what a file has, and later what was added.
 #[derive(Debug)]

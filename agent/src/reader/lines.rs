@@ -3,6 +3,14 @@
 /// Longest line that is kept whole, bytes; an event has a few thousand.
 const LONGEST: usize = 1 << 20;
 
+/// A line, without its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    pub bytes: &'a [u8],
+    /// Its end is missing: it is the last of its file, and may be half of one.
+    pub is_last: bool,
+}
+
 /// A line that is still being read.
 #[derive(Debug, Default)]
 pub struct Lines {

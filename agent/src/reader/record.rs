@@ -1,5 +1,6 @@
-//! Lines of events, read tolerantly: kinds, causes and members that a later version has added are
-//! no reason to leave a line out.
+//! What `explain` keeps of a line. Of a verdict it keeps the words as they are written, those of a
+//! later version too; kinds, causes and members that were added since are no reason to leave a line
+//! out.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    event::{EventsLost, Host, Reloaded, Started, Stopped, Suppressed},
+    event::{Event, EventsLost, Host, Reloaded, Started, Stopped, Suppressed},
     model::Tuple,
 };
+
+use super::event;
 
 /// What is read of one line.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub enum Record {
     Suppressed(Box<Suppressed>),
     /// A reset, or the end of a connection without one.
     Ended(Box<Ended>),
+    /// A reset anew: it takes the place of the one with its `id`.
+    Revised(Box<Ended>),
     /// Another line of the agent's, with its time.
     Other {
         host: Option<String>,
@@ -29,7 +34,7 @@ pub enum Record {
     },
 }
 
-/// What is kept of a `rst` or `connection_ended` line.
+/// What is kept of a `rst`, `rst_revised` or `connection_ended` line.
 #[derive(Debug)]
 pub struct Ended {
     pub found: Found,
@@ -145,35 +150,27 @@ struct Tcp {
 pub fn read(line: &[u8]) -> Option<Record> {
     let head: Head = serde_json::from_slice(line).ok()?;
     let other = Record::Other { host: head.host.map(|host| host.name), timestamp: head.timestamp };
-    let record = match head.event.as_str() {
-        "agent_started" => serde_json::from_slice(line).map(Record::Started).ok(),
-        "agent_reloaded" => serde_json::from_slice(line).map(Record::Reloaded).ok(),
-        "events_lost" => serde_json::from_slice(line).map(Record::Lost).ok(),
-        "agent_stopped" => serde_json::from_slice(line).map(Record::Stopped).ok(),
-        "rst_suppressed" | "endings_suppressed" => suppressed(line),
-        "rst" => serde_json::from_slice(line).ok().map(|line| ended(line, Kind::Reset)),
-        "connection_ended" => serde_json::from_slice(line).ok().map(|line| ended(line, Kind::Ending)),
-        _ => return Some(other),
-    };
     // A line of a known kind without what it must hold cannot be used.
-    record
+    match head.event.as_str() {
+        "rst" => ended(line, Kind::Reset).map(Record::Ended),
+        "rst_revised" => ended(line, Kind::Reset).map(Record::Revised),
+        "connection_ended" => ended(line, Kind::Ending).map(Record::Ended),
+        "agent_started" | "agent_reloaded" | "events_lost" | "agent_stopped" | "rst_suppressed" | "endings_suppressed" => {
+            match event::read(line).ok()? {
+                Event::AgentStarted(started) => Some(Record::Started(started)),
+                Event::AgentReloaded(reloaded) => Some(Record::Reloaded(Box::new(reloaded))),
+                Event::EventsLost(lost) => Some(Record::Lost(Box::new(lost))),
+                Event::AgentStopped(stopped) => Some(Record::Stopped(stopped)),
+                Event::RstSuppressed(suppressed) | Event::EndingsSuppressed(suppressed) => Some(Record::Suppressed(suppressed)),
+                Event::Rst(_) | Event::RstRevised(_) | Event::ConnectionEnded(_) => None,
+            }
+        }
+        _ => Some(other),
+    }
 }
 
-/// A line of folded ends; an origin or a cause of a later version counts as unknown.
-fn suppressed(line: &[u8]) -> Option<Record> {
-    if let Ok(suppressed) = serde_json::from_slice(line) {
-        return Some(Record::Suppressed(suppressed));
-    }
-    let mut value: Value = serde_json::from_slice(line).ok()?;
-    let key = value.get_mut("key")?.as_object_mut()?;
-    for name in ["origin", "cause"] {
-        key.insert(name.to_owned(), Value::from("unknown"));
-    }
-    value.as_object_mut()?.remove("sample");
-    serde_json::from_value(value).map(Record::Suppressed).ok()
-}
-
-fn ended(line: EndedLine, kind: Kind) -> Record {
+fn ended(line: &[u8], kind: Kind) -> Option<Box<Ended>> {
+    let line: EndedLine = serde_json::from_slice(line).ok()?;
     let end = |end: &End| SocketAddr::new(end.address, end.port);
     let Tuple { local, peer } = Tuple::new(end(&line.network.local), end(&line.network.peer));
     let isn = line.tcp.and_then(|tcp| Some((tcp.isn_client?, tcp.isn_server?)));
@@ -195,7 +192,7 @@ fn ended(line: EndedLine, kind: Kind) -> Record {
         peer,
         isn,
     };
-    Record::Ended(Box::new(Ended { found, translated }))
+    Some(Box::new(Ended { found, translated }))
 }
 
 /// A direction of a translated connection: two ends with `address` and `port`, as objects, as texts
