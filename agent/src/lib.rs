@@ -32,6 +32,7 @@ pub mod pcap;
 pub mod privileges;
 pub mod reader;
 pub mod signal;
+pub mod story;
 pub mod systemd;
 #[cfg(test)]
 mod testing;

@@ -36,6 +36,7 @@ const AGENT: House = House {
         &["flow"],
         &["attribution", "join", "kernel"],
         &["event"],
+        &["story"],
         &["output", "reader"],
         &["metrics"],
         &["health"],
