@@ -48,6 +48,9 @@ pub enum Command {
     Pcap(PcapArgs),
     /// Put the verdict under each line of RabbitMQ's log about a connection that ended.
     Explain(ExplainArgs),
+    /// Make of event files one page for a browser, which can be mailed: what happened, when, who
+    /// against whom, and every event with its evidence.
+    Report(ReportArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
@@ -195,6 +198,24 @@ pub struct ExplainArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<ExplainFormat>,
+}
+
+/// Events to report of, and where the page goes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rstblame report events.jsonl -o report.html\n  zcat events.jsonl.*.gz | rstblame report - -o report.html"
+)]
+pub struct ReportArgs {
+    /// What `rstblame capture --format json` or the daemon has written, also compressed; - is
+    /// standard input.
+    #[arg(value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the page goes; - is standard output.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub output: PathBuf,
+    /// List no more events than this one by one. The story at its beginning is of all.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub lines: u32,
 }
 
 /// What to do when there are too many resets.

@@ -31,6 +31,7 @@ pub mod output;
 pub mod pcap;
 pub mod privileges;
 pub mod reader;
+pub mod report;
 pub mod signal;
 pub mod story;
 pub mod systemd;

@@ -250,6 +250,11 @@ const CANDIDATES: [Candidate; 12] = [
     candidate(432_000, "Linux conntrack (432000 s)"),
 ];
 
+/// The defaults of products that are known, in seconds, with their names.
+pub fn defaults() -> impl Iterator<Item = (u64, &'static str)> {
+    CANDIDATES.iter().map(|known| (known.timeout.as_secs(), known.name))
+}
+
 /// Products whose default fits a timeout within one percent.
 pub fn candidates(timeout: Duration) -> Vec<&'static str> {
     CANDIDATES.iter().filter(|known| known.timeout.abs_diff(timeout) <= tolerance(known.timeout)).map(|known| known.name).collect()

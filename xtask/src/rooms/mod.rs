@@ -43,7 +43,7 @@ const AGENT: House = House {
         &["http", "systemd"],
         &["cli"],
         &["config"],
-        &["capture", "explain", "pcap"],
+        &["capture", "explain", "pcap", "report"],
         &["check", "daemon"],
     ],
 };
