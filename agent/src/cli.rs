@@ -10,7 +10,7 @@ use crate::{
     kernel::{Budgets, floods, options::Ladder},
     log::LogArgs,
     model::ports::PortRange,
-    output::Format,
+    output::{Format, pretty::Style},
     units::{duration, size},
 };
 
@@ -115,9 +115,31 @@ pub struct CaptureArgs {
     #[arg(long = "container", value_name = "ID-PREFIX")]
     pub containers: Vec<String>,
     #[command(flatten)]
+    pub pretty: PrettyArgs,
+    #[command(flatten)]
     pub flood: FloodArgs,
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// How much lines for people say.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PrettyArgs {
+    /// Also list resets that belong to normal operation, which are counted otherwise. Of the format
+    /// pretty.
+    #[arg(long)]
+    pub all: bool,
+    /// Say on what a verdict rests; twice: the packet and what the socket knew, too. Of the format
+    /// pretty.
+    #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
+    pub detail: u8,
+}
+
+impl PrettyArgs {
+    /// As standard output can show it.
+    pub fn style(self) -> Style {
+        Style::of_stdout(self.detail, self.all)
+    }
 }
 
 /// Where the configuration is.
@@ -166,6 +188,8 @@ pub struct PcapArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<Format>,
+    #[command(flatten)]
+    pub pretty: PrettyArgs,
 }
 
 /// How answers are written.

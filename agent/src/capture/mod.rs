@@ -6,7 +6,12 @@ mod state;
 mod stop;
 mod tally;
 
-use std::{io, path::Path, process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use monitor::AttendError;
 use rustix::thread::CapabilitySet;
@@ -30,7 +35,7 @@ use crate::{
     model::{Privileges, ports::PortSet},
     output::{
         Format, OutputError,
-        sink::{self, Fsync, Opened, Sinks, Target},
+        sink::{Fsync, Opened, Sinks, Target},
     },
     privileges::{self, Confine, PrivilegesError, capabilities},
     systemd,
@@ -178,10 +183,10 @@ enum Kind {
 /// end.
 pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let standard = args.output == Path::new("-");
-    let terminal = standard && sink::stdout_is_terminal();
+    let terminal = standard && io::stdout().is_terminal();
     let format = args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
     let target = if standard {
-        Target::Stdout { format, colour: terminal }
+        Target::Stdout { format, style: args.pretty.style() }
     } else {
         Target::File { path: args.output.clone(), format, fsync: Fsync::Never }
     };
