@@ -3,6 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
 use crate::{
     flow::configured::KnownMiddlebox,
@@ -48,6 +49,13 @@ pub enum Command {
     Pcap(PcapArgs),
     /// Put the verdict under each line of RabbitMQ's log about a connection that ended.
     Explain(ExplainArgs),
+    /// Tell what files of events come to: incidents with their numbers, what to do, what was not
+    /// seen.
+    #[command(after_help = SUMMARY_EXAMPLES)]
+    Summary(SummaryArgs),
+    /// List the events of files that answer a question.
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(EventsArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
@@ -219,6 +227,75 @@ pub struct ExplainArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<ExplainFormat>,
+}
+
+const SUMMARY_EXAMPLES: &str = "Examples:
+  rstblame summary /var/log/rstblame/events.json
+  rstblame summary events.json.2.gz events.json.1 events.json
+  journalctl -u rstblame -o cat | rstblame summary -";
+
+/// What to tell of.
+#[derive(Debug, Args)]
+pub struct SummaryArgs {
+    /// What `rstblame capture --format json --output FILE` or a daemon has written, also rotated
+    /// and compressed by gzip or zstd; - is standard input.
+    #[arg(required = true, value_name = "FILE|-")]
+    pub files: Vec<PathBuf>,
+    /// How to write: paragraphs, or one JSON object for each.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// How a summary is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryFormat {
+    #[default]
+    Pretty,
+    Json,
+}
+
+const EVENTS_EXAMPLES: &str = "Examples:
+  rstblame events events.json --where 'cause = idle_timeout and peer in 10.0.6.0/24' --since 1h
+  rstblame events events.json --where 'severity != info and process = beam.smp' --format table
+  rstblame events events.json.1.gz events.json --where 'idle > 5m and not heartbeat = 0' --format csv";
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// What `rstblame capture --format json --output FILE` or a daemon has written, also rotated
+    /// and compressed by gzip or zstd; - is standard input.
+    #[arg(required = true, value_name = "FILE|-")]
+    pub files: Vec<PathBuf>,
+    /// Which events: members of the contract with =, !=, <, >, contains and in, joined by and, or
+    /// and not (docs/asking.md).
+    #[arg(long = "where", value_name = "QUESTION")]
+    pub question: Option<String>,
+    /// Since when: a time such as 2026-06-29T02:10:00Z, or so long ago, such as 1h.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Timestamp>,
+    /// How to write; a table on a terminal, json otherwise.
+    #[arg(long, value_enum)]
+    pub format: Option<EventsFormat>,
+}
+
+/// How events are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum EventsFormat {
+    /// One row a line, for people.
+    Table,
+    /// The lines as they were written.
+    Json,
+    /// One row a line, for spreadsheets; the first names the columns.
+    Csv,
+}
+
+/// A time, or how long ago.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let ago = duration(text).map_err(|_| "give a time such as 2026-06-29T02:10:00Z, or how long ago: 30m, 1h".to_owned())?;
+    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }
 
 /// What to do when there are too many resets.

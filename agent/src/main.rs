@@ -6,7 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
     cli::{self, Cli, Command},
-    daemon, event, explain, log, pcap,
+    daemon, event, events, explain, log, pcap, summary,
 };
 
 fn main() -> ExitCode {
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Pcap(args) => pcap::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Schema => schema(),
     }
 }
