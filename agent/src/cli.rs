@@ -10,7 +10,7 @@ use crate::{
     host::{command_line::Detail, netns::NetnsFilter},
     kernel::{Budgets, floods, options::Ladder},
     log::LogArgs,
-    model::ports::PortRange,
+    model::{Severity, ports::PortRange},
     output::{Format, pretty::Style},
     units::{duration, size},
 };
@@ -20,6 +20,9 @@ const AMQP: &str = "5672";
 
 /// Exit code for a command line or a configuration that makes no sense.
 pub const USAGE: u8 = 2;
+
+/// Exit code of a capture that saw what it was not to see (`--fail-on`).
+pub const FOUND: u8 = 3;
 
 /// Where a package puts the configuration.
 pub const CONFIG: &str = "/etc/rstblame/rstblame.toml";
@@ -36,7 +39,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch resets until told to stop.
+    /// Watch resets until told to stop, and tell what they came to.
+    #[command(after_help = CAPTURE_EXAMPLES)]
     Capture(Box<CaptureArgs>),
     /// Run as a service, by a configuration file, until told to stop. SIGHUP reads the file again.
     Daemon(DaemonArgs),
@@ -47,7 +51,9 @@ pub enum Command {
     Check(KernelArgs),
     /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
     Pcap(PcapArgs),
-    /// Put the verdict under each line of RabbitMQ's log about a connection that ended.
+    /// Put the verdict under each line of RabbitMQ's log about a connection that ended; or tell the
+    /// whole reasoning about one event.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
     /// Tell what files of events come to: incidents with their numbers, what to do, what was not
     /// seen.
@@ -59,6 +65,11 @@ pub enum Command {
     /// Print the JSON Schema of the events.
     Schema,
 }
+
+const CAPTURE_EXAMPLES: &str = "Examples:
+  rstblame capture
+  rstblame capture --format json --output events.json --duration 1h
+  rstblame capture --cmd 'make test' --fail-on warning";
 
 /// What to watch and how to write it.
 #[derive(Debug, Args)]
@@ -122,12 +133,36 @@ pub struct CaptureArgs {
     /// several times.
     #[arg(long = "container", value_name = "ID-PREFIX")]
     pub containers: Vec<String>,
+    /// Exit with 3 if anything of this severity or worse was seen: for scripts.
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
     #[command(flatten)]
     pub pretty: PrettyArgs,
     #[command(flatten)]
     pub flood: FloodArgs,
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// A severity of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// Any reset, those of normal operation included.
+    Info,
+    /// A lost connection.
+    Warning,
+    /// A process that was killed or crashed, or losses that repeat.
+    Error,
+}
+
+impl From<FailOn> for Severity {
+    fn from(severity: FailOn) -> Self {
+        match severity {
+            FailOn::Info => Self::Info,
+            FailOn::Warning => Self::Warning,
+            FailOn::Error => Self::Error,
+        }
+    }
 }
 
 /// How much lines for people say.
@@ -211,14 +246,23 @@ pub enum ExplainFormat {
     Csv,
 }
 
-/// The broker's log, and the events of the agent that ran at the time.
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  rstblame explain --rabbitmq-log rabbit@broker-1.log --events events.json
+  journalctl -fu rabbitmq-server | rstblame explain --rabbitmq-log - --events events.json
+  rstblame explain 7f3a9c-1042 --events events.json";
+
+/// The broker's log, and the events of the agent that ran at the time; or the id of one of these.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
+    /// Tell the whole reasoning about the event of this id: its numbers, and what would have
+    /// changed the verdict.
+    #[arg(value_name = "ID", required_unless_present = "rabbitmq_logs", conflicts_with_all = ["rabbitmq_logs", "format"])]
+    pub id: Option<String>,
     /// RabbitMQ's log (3.6 to 4.x): its own file, also rotated and compressed, or what journalctl,
     /// syslog, docker, kubectl, Loki, CloudWatch and their like made of it, as text or JSON; may be
     /// given several times. - is standard input, answered while it is written. Times without an
     /// offset are those of TZ, or of this host's time zone.
-    #[arg(long = "rabbitmq-log", value_name = "FILE|-", required = true)]
+    #[arg(long = "rabbitmq-log", value_name = "FILE|-")]
     pub rabbitmq_logs: Vec<String>,
     /// What `rstblame capture --format json --output FILE` has written, or is writing, on the
     /// broker's host, on the client's, or on both; may be given several times.

@@ -41,7 +41,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let cause = text.lines().next().unwrap_or_default();
     let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(String::new, |tip| format!("; {tip}"));
-    log::failed(format_args!("{}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim()));
+    // clap names what is missing beneath.
+    let names: Vec<&str> = text.lines().skip(1).take_while(|line| cause.ends_with(':') && line.starts_with("  ")).map(str::trim).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
+    log::failed(format_args!("{}{names}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim()));
     ExitCode::from(cli::USAGE)
 }
 

@@ -32,7 +32,7 @@ use crate::{
     join::owners::Snapshot,
     kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, options::Extras},
     limits, log,
-    model::{Privileges, ports::PortSet},
+    model::{Privileges, Severity, ports::PortSet},
     output::{
         Format, OutputError,
         sink::{Fsync, Opened, Sinks, Target},
@@ -69,6 +69,8 @@ pub enum CaptureError {
     Ring(#[source] io::Error),
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
+    #[error("{count} events of severity {severity} or worse were seen (--fail-on {severity})")]
+    Found { severity: &'static str, count: u64 },
     #[error("missing {}: run with sudo, or see `rstblame check`", .0.join(" and "))]
     NotPrivileged(Vec<&'static str>),
 }
@@ -87,7 +89,11 @@ pub fn exit_code(ended: &Result<(), CaptureError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::failed(error);
-            ExitCode::from(if error.is_usage() { cli::USAGE } else { 1 })
+            ExitCode::from(match error {
+                CaptureError::Found { .. } => cli::FOUND,
+                error if error.is_usage() => cli::USAGE,
+                _ => 1,
+            })
         }
     }
 }
@@ -109,6 +115,8 @@ pub struct Plan {
     pub ignored: bool,
     /// Whether ends of connections without a RST are reported.
     pub endings: bool,
+    /// What makes the run a failure.
+    pub fail_on: Option<Severity>,
     pub flood: FloodArgs,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
@@ -131,6 +139,7 @@ impl Plan {
             settle,
             ignored: false,
             endings: true,
+            fail_on: None,
             flood,
             state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
             privileges: None,
@@ -198,6 +207,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         middleboxes: args.middleboxes.clone(),
         ignored: args.ignored,
         endings: args.endings == Switch::On,
+        fail_on: args.fail_on.map(Into::into),
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
         ..Plan::new(arm, args.flood, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
     };

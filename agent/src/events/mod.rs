@@ -46,8 +46,9 @@ fn list(args: &EventsArgs) -> Result<(), EventsError> {
     let format = args.format.unwrap_or(if terminal { EventsFormat::Table } else { EventsFormat::Json });
     let mut files = Files::new(&args.files)?;
     let progress = (!terminal).then(|| Progress::of_bytes(files.done(), files.total()));
-    let mut writer =
-        Writer { out: BufWriter::with_capacity(1 << 16, io::stdout().lock()), format, terminal, style: Style::of_stdout(0, true) };
+    // What reads a pipe has a width of its own.
+    let style = if terminal { Style::of_stdout(0, true) } else { Style { columns: usize::MAX, ..Style::PLAIN } };
+    let mut writer = Writer { out: BufWriter::with_capacity(1 << 16, io::stdout().lock()), format, terminal, style };
     writer.begin()?;
     let mut written = Ok(());
     let counts = files.lines(|line, counts| {

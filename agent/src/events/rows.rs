@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Columns of a table: what they are called, and how wide they are at most.
-const TABLE: [(&str, usize); 6] = [("time", 19), ("severity", 8), ("cause", 22), ("by", 13), ("peer", 22), ("process", 16)];
+const TABLE: [(&str, usize); 5] = [("time", 19), ("severity", 8), ("cause", 22), ("by", 13), ("peer", 21)];
 
 /// Columns for a spreadsheet.
 const CSV: [&str; 22] = [
@@ -43,7 +43,7 @@ const CSV: [&str; 22] = [
 
 /// The names of a table's columns.
 pub(super) fn heading(style: Style) -> String {
-    let row = cells(&TABLE.map(|(name, _)| name.to_owned()), "why", style);
+    let row = cells(&TABLE.map(|(name, _)| name.to_owned()), "process", style);
     format!("{}\n", style.paint(row.trim_end(), Paint::Strong))
 }
 
@@ -52,20 +52,13 @@ pub(super) fn row(event: &Event, style: Style) -> String {
     let row = match event {
         Event::Rst(reset) | Event::RstRevised(reset) | Event::ConnectionEnded(reset) => {
             let process = reset.process.as_ref().map(|process| process.executable.name.clone()).unwrap_or_default();
-            let cells = [
-                second(reset.timestamp),
-                token(reset.severity),
-                token(reset.cause.id),
-                token(reset.origin.kind),
-                end(&reset.network.peer),
-                process,
-            ];
-            self::cells(&cells, &words::cause(reset), style)
+            let cells =
+                [second(reset.timestamp), token(reset.severity), token(reset.cause.id), token(reset.origin.kind), end(&reset.network.peer)];
+            self::cells(&cells, &process, style)
         }
         Event::RstSuppressed(folded) | Event::EndingsSuppressed(folded) => {
             let severity = folded.sample.as_ref().map(|sample| token(sample.severity)).unwrap_or_default();
-            let cells =
-                [second(folded.first), severity, token(folded.key.cause), token(folded.key.origin), folded_peer(folded), String::new()];
+            let cells = [second(folded.first), severity, token(folded.key.cause), token(folded.key.origin), folded_peer(folded)];
             self::cells(&cells, &format!("{} times", folded.count), style)
         }
         Event::AgentStarted(started) => other(started.timestamp, "agent started", style),
@@ -79,7 +72,7 @@ pub(super) fn row(event: &Event, style: Style) -> String {
 }
 
 fn other(at: jiff::Timestamp, what: &str, style: Style) -> String {
-    let mut row: [String; 6] = Default::default();
+    let mut row: [String; 5] = Default::default();
     if let Some(time) = row.first_mut() {
         *time = second(at);
     }
@@ -87,7 +80,7 @@ fn other(at: jiff::Timestamp, what: &str, style: Style) -> String {
 }
 
 /// Cells side by side; the last takes what is left of the line.
-fn cells(cells: &[String; 6], last: &str, style: Style) -> String {
+fn cells(cells: &[String; 5], last: &str, style: Style) -> String {
     let mut row = String::new();
     for (cell, (_, wide)) in cells.iter().zip(TABLE) {
         let cell = elide_middle(cell, wide);
