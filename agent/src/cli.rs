@@ -3,14 +3,15 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
 use crate::{
     flow::configured::KnownMiddlebox,
     host::{command_line::Detail, netns::NetnsFilter},
     kernel::{Budgets, floods, options::Ladder},
     log::LogArgs,
-    model::ports::PortRange,
-    output::Format,
+    model::{Severity, ports::PortRange},
+    output::{Format, pretty::Style},
     units::{duration, size},
 };
 
@@ -19,6 +20,9 @@ const AMQP: &str = "5672";
 
 /// Exit code for a command line or a configuration that makes no sense.
 pub const USAGE: u8 = 2;
+
+/// Exit code of a capture that saw what it was not to see (`--fail-on`).
+pub const FOUND: u8 = 3;
 
 /// Where a package puts the configuration.
 pub const CONFIG: &str = "/etc/rstblame/rstblame.toml";
@@ -35,7 +39,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch resets until told to stop.
+    /// Watch resets until told to stop, and tell what they came to.
+    #[command(after_help = CAPTURE_EXAMPLES)]
     Capture(Box<CaptureArgs>),
     /// Run as a service, by a configuration file, until told to stop. SIGHUP reads the file again.
     Daemon(DaemonArgs),
@@ -46,14 +51,29 @@ pub enum Command {
     Check(KernelArgs),
     /// Read captures (pcap or pcapng, also compressed) and say of every RST in them who sent it.
     Pcap(PcapArgs),
-    /// Put the verdict under each line of RabbitMQ's log about a connection that ended.
+    /// Put the verdict under each line of RabbitMQ's log about a connection that ended; or tell the
+    /// whole reasoning about one event.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
     /// Make of event files one page for a browser, which can be mailed: what happened, when, who
     /// against whom, and every event with its evidence.
+    #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Tell what files of events come to: incidents with their numbers, what to do, what was not
+    /// seen.
+    #[command(after_help = SUMMARY_EXAMPLES)]
+    Summary(SummaryArgs),
+    /// List the events of files that answer a question.
+    #[command(after_help = EVENTS_EXAMPLES)]
+    Events(EventsArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
+
+const CAPTURE_EXAMPLES: &str = "Examples:
+  rstblame capture
+  rstblame capture --format json --output events.json --duration 1h
+  rstblame capture --cmd 'make test' --fail-on warning";
 
 /// What to watch and how to write it.
 #[derive(Debug, Args)]
@@ -117,10 +137,56 @@ pub struct CaptureArgs {
     /// several times.
     #[arg(long = "container", value_name = "ID-PREFIX")]
     pub containers: Vec<String>,
+    /// Exit with 3 if anything of this severity or worse was seen: for scripts.
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+    #[command(flatten)]
+    pub pretty: PrettyArgs,
     #[command(flatten)]
     pub flood: FloodArgs,
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// A severity of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FailOn {
+    /// Any reset, those of normal operation included.
+    Info,
+    /// A lost connection.
+    Warning,
+    /// A process that was killed or crashed, or losses that repeat.
+    Error,
+}
+
+impl From<FailOn> for Severity {
+    fn from(severity: FailOn) -> Self {
+        match severity {
+            FailOn::Info => Self::Info,
+            FailOn::Warning => Self::Warning,
+            FailOn::Error => Self::Error,
+        }
+    }
+}
+
+/// How much lines for people say.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PrettyArgs {
+    /// Also list resets that belong to normal operation, which are counted otherwise. Of the format
+    /// pretty.
+    #[arg(long)]
+    pub all: bool,
+    /// Say on what a verdict rests; twice: the packet and what the socket knew, too. Of the format
+    /// pretty.
+    #[arg(short = 'v', long = "verbose", action = clap::ArgAction::Count)]
+    pub detail: u8,
+}
+
+impl PrettyArgs {
+    /// As standard output can show it.
+    pub fn style(self) -> Style {
+        Style::of_stdout(self.detail, self.all)
+    }
 }
 
 /// Where the configuration is.
@@ -169,6 +235,8 @@ pub struct PcapArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<Format>,
+    #[command(flatten)]
+    pub pretty: PrettyArgs,
 }
 
 /// How answers are written.
@@ -182,14 +250,23 @@ pub enum ExplainFormat {
     Csv,
 }
 
-/// The broker's log, and the events of the agent that ran at the time.
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  rstblame explain --rabbitmq-log rabbit@broker-1.log --events events.json
+  journalctl -fu rabbitmq-server | rstblame explain --rabbitmq-log - --events events.json
+  rstblame explain 7f3a9c-1042 --events events.json";
+
+/// The broker's log, and the events of the agent that ran at the time; or the id of one of these.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
+    /// Tell the whole reasoning about the event of this id: its numbers, and what would have
+    /// changed the verdict.
+    #[arg(value_name = "ID", required_unless_present = "rabbitmq_logs", conflicts_with_all = ["rabbitmq_logs", "format"])]
+    pub id: Option<String>,
     /// RabbitMQ's log (3.6 to 4.x): its own file, also rotated and compressed, or what journalctl,
     /// syslog, docker, kubectl, Loki, CloudWatch and their like made of it, as text or JSON; may be
     /// given several times. - is standard input, answered while it is written. Times without an
     /// offset are those of TZ, or of this host's time zone.
-    #[arg(long = "rabbitmq-log", value_name = "FILE|-", required = true)]
+    #[arg(long = "rabbitmq-log", value_name = "FILE|-")]
     pub rabbitmq_logs: Vec<String>,
     /// What `rstblame capture --format json --output FILE` has written, or is writing, on the
     /// broker's host, on the client's, or on both; may be given several times.
@@ -200,11 +277,13 @@ pub struct ExplainArgs {
     pub format: Option<ExplainFormat>,
 }
 
+const REPORT_EXAMPLES: &str = "Examples:
+  rstblame report events.json -o report.html
+  rstblame report events.json.2.gz events.json.1 events.json -o week.html
+  journalctl -u rstblame -o cat | rstblame report - -o report.html";
+
 /// Events to report of, and where the page goes.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  rstblame report events.jsonl -o report.html\n  zcat events.jsonl.*.gz | rstblame report - -o report.html"
-)]
 pub struct ReportArgs {
     /// What `rstblame capture --format json` or the daemon has written, also compressed; - is
     /// standard input.
@@ -216,6 +295,75 @@ pub struct ReportArgs {
     /// List no more events than this one by one. The story at its beginning is of all.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub lines: u32,
+}
+
+const SUMMARY_EXAMPLES: &str = "Examples:
+  rstblame summary /var/log/rstblame/events.json
+  rstblame summary events.json.2.gz events.json.1 events.json
+  journalctl -u rstblame -o cat | rstblame summary -";
+
+/// What to tell of.
+#[derive(Debug, Args)]
+pub struct SummaryArgs {
+    /// What `rstblame capture --format json --output FILE` or a daemon has written, also rotated
+    /// and compressed by gzip or zstd; - is standard input.
+    #[arg(required = true, value_name = "FILE|-")]
+    pub files: Vec<PathBuf>,
+    /// How to write: paragraphs, or one JSON object for each.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: SummaryFormat,
+}
+
+/// How a summary is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryFormat {
+    #[default]
+    Pretty,
+    Json,
+}
+
+const EVENTS_EXAMPLES: &str = "Examples:
+  rstblame events events.json --where 'cause = idle_timeout and peer in 10.0.6.0/24' --since 1h
+  rstblame events events.json --where 'severity != info and process = beam.smp' --format table
+  rstblame events events.json.1.gz events.json --where 'idle > 5m and not heartbeat = 0' --format csv";
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// What `rstblame capture --format json --output FILE` or a daemon has written, also rotated
+    /// and compressed by gzip or zstd; - is standard input.
+    #[arg(required = true, value_name = "FILE|-")]
+    pub files: Vec<PathBuf>,
+    /// Which events: members of the contract with =, !=, <, >, contains and in, joined by and, or
+    /// and not (docs/asking.md).
+    #[arg(long = "where", value_name = "QUESTION")]
+    pub question: Option<String>,
+    /// Since when: a time such as 2026-06-29T02:10:00Z, or so long ago, such as 1h.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Timestamp>,
+    /// How to write; a table on a terminal, json otherwise.
+    #[arg(long, value_enum)]
+    pub format: Option<EventsFormat>,
+}
+
+/// How events are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum EventsFormat {
+    /// One row a line, for people.
+    Table,
+    /// The lines as they were written.
+    Json,
+    /// One row a line, for spreadsheets; the first names the columns.
+    Csv,
+}
+
+/// A time, or how long ago.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let ago = duration(text).map_err(|_| "give a time such as 2026-06-29T02:10:00Z, or how long ago: 30m, 1h".to_owned())?;
+    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }
 
 /// What to do when there are too many resets.

@@ -6,7 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use rstblame::{
     capture, check,
     cli::{self, Cli, Command},
-    daemon, event, explain, log, pcap, report,
+    daemon, event, events, explain, log, pcap, report, summary,
 };
 
 fn main() -> ExitCode {
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Pcap(args) => pcap::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Schema => schema(),
     }
 }
@@ -40,7 +42,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let cause = text.lines().next().unwrap_or_default();
     let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(String::new, |tip| format!("; {tip}"));
-    log::failed(format_args!("{}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim()));
+    // clap names what is missing beneath.
+    let names: Vec<&str> = text.lines().skip(1).take_while(|line| cause.ends_with(':') && line.starts_with("  ")).map(str::trim).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
+    log::failed(format_args!("{}{names}{hint} (see rstblame --help)", cause.trim_start_matches("error: ").trim()));
     ExitCode::from(cli::USAGE)
 }
 

@@ -111,8 +111,8 @@ mod tests {
             dress(&mut value, text);
             let event: Event = serde_json::from_value(value).unwrap();
             let mut outputs = vec![
-                render(&event, Format::Pretty, Style { colour: false }).to_vec(),
-                render(&event, Format::Json, Style { colour: false }).to_vec(),
+                render(&event, Format::Pretty, Style { detail: 2, ..Style::PLAIN }).to_vec(),
+                render(&event, Format::Json, Style { detail: 2, ..Style::PLAIN }).to_vec(),
             ];
             let item = Item::new(event);
             // Its JSON, which is looked at above, stands behind its length in binary.

@@ -6,7 +6,12 @@ mod state;
 mod stop;
 mod tally;
 
-use std::{io, path::Path, process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use monitor::AttendError;
 use rustix::thread::CapabilitySet;
@@ -27,10 +32,10 @@ use crate::{
     join::owners::Snapshot,
     kernel::{ArmOptions, Armed, Budgets, KernelError, diagnostics::Diagnostics, options::Extras},
     limits, log,
-    model::{Privileges, ports::PortSet},
+    model::{Privileges, Severity, ports::PortSet},
     output::{
         Format, OutputError,
-        sink::{self, Fsync, Opened, Sinks, Target},
+        sink::{Fsync, Opened, Sinks, Target},
     },
     privileges::{self, Confine, PrivilegesError, capabilities},
     systemd,
@@ -64,6 +69,8 @@ pub enum CaptureError {
     Ring(#[source] io::Error),
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
+    #[error("{count} events of severity {severity} or worse were seen (--fail-on {severity})")]
+    Found { severity: &'static str, count: u64 },
     #[error("missing {}: run with sudo, or see `rstblame check`", .0.join(" and "))]
     NotPrivileged(Vec<&'static str>),
 }
@@ -82,7 +89,11 @@ pub fn exit_code(ended: &Result<(), CaptureError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::failed(error);
-            ExitCode::from(if error.is_usage() { cli::USAGE } else { 1 })
+            ExitCode::from(match error {
+                CaptureError::Found { .. } => cli::FOUND,
+                error if error.is_usage() => cli::USAGE,
+                _ => 1,
+            })
         }
     }
 }
@@ -104,6 +115,8 @@ pub struct Plan {
     pub ignored: bool,
     /// Whether ends of connections without a RST are reported.
     pub endings: bool,
+    /// What makes the run a failure.
+    pub fail_on: Option<Severity>,
     pub flood: FloodArgs,
     /// Where what is learnt is kept.
     pub state: Option<StateDir>,
@@ -126,6 +139,7 @@ impl Plan {
             settle,
             ignored: false,
             endings: true,
+            fail_on: None,
             flood,
             state: state_dir.and_then(|path| StateDir::open(path).map_err(|error| tracing::warn!("{error}")).ok()),
             privileges: None,
@@ -178,10 +192,10 @@ enum Kind {
 /// end.
 pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
     let standard = args.output == Path::new("-");
-    let terminal = standard && sink::stdout_is_terminal();
+    let terminal = standard && io::stdout().is_terminal();
     let format = args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json });
     let target = if standard {
-        Target::Stdout { format, colour: terminal }
+        Target::Stdout { format, style: args.pretty.style() }
     } else {
         Target::File { path: args.output.clone(), format, fsync: Fsync::Never }
     };
@@ -193,6 +207,7 @@ pub fn run(args: &CaptureArgs) -> Result<(), CaptureError> {
         middleboxes: args.middleboxes.clone(),
         ignored: args.ignored,
         endings: args.endings == Switch::On,
+        fail_on: args.fail_on.map(Into::into),
         owners: OwnerFilter { pids: args.pids.clone(), comms: args.comms.clone(), containers: args.containers.clone() },
         ..Plan::new(arm, args.flood, args.kernel.max_processes, args.settle, args.state_dir.as_deref())
     };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    event::{EndingTotals, Lost, ResetEvent},
+    event::{EndingTotals, Event, Lost, ResetEvent},
     kernel::Counters,
-    model::{CauseId, OriginKind},
+    model::{CauseId, OriginKind, Severity},
 };
 
 /// Counts of one run, in user space.
@@ -23,6 +23,8 @@ pub struct Tally {
     pub decode: u64,
     pub count_limit: u64,
     pub output: u64,
+    /// Events of the severity that was asked for, or worse: `--fail-on`.
+    pub failing: u64,
     pub by_origin: BTreeMap<OriginKind, u64>,
     pub by_cause: BTreeMap<CauseId, u64>,
     pub endings: Endings,
@@ -71,6 +73,18 @@ impl Endings {
 }
 
 impl Tally {
+    /// Counts an event if it is of this severity or worse.
+    pub fn hold_against(&mut self, fail_on: Severity, event: &Event) {
+        let (severity, count) = match event {
+            Event::Rst(reset) | Event::RstRevised(reset) | Event::ConnectionEnded(reset) => (Some(reset.severity), 1),
+            Event::RstSuppressed(folded) | Event::EndingsSuppressed(folded) => {
+                (folded.sample.as_ref().map(|sample| sample.severity), folded.count)
+            }
+            _ => (None, 0),
+        };
+        self.failing += if severity.is_some_and(|severity| severity >= fail_on) { count } else { 0 };
+    }
+
     /// Counts an event that goes out.
     pub fn emit(&mut self, event: &ResetEvent) {
         self.emitted += 1;
@@ -101,5 +115,30 @@ impl Tally {
             count_limit: self.count_limit,
             output: self.output,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::Tally;
+    use crate::{event::Event, model::Severity};
+
+    #[test]
+    fn what_is_as_severe_as_asked_for_is_held_against_the_run() {
+        let events: [Event; 3] = [
+            serde_json::from_str(include_str!("../../testdata/events/rst.json")).unwrap(),
+            serde_json::from_str(include_str!("../../testdata/events/agent_stopped.json")).unwrap(),
+            serde_json::from_str(include_str!("../../testdata/events/connection_ended.json")).unwrap(),
+        ];
+        let failing = |severity| {
+            let mut tally = Tally::default();
+            for event in &events {
+                tally.hold_against(severity, event);
+            }
+            tally.failing
+        };
+        assert_eq!((failing(Severity::Info), failing(Severity::Warning), failing(Severity::Error)), (2, 2, 0));
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     model::ports::{PortRange, PortSet},
     output::{
         Format,
+        pretty::Style,
         sink::{SinkSpec, Target},
     },
     privileges,
@@ -94,7 +95,7 @@ impl Default for Config {
             },
             privileges: privileges::Settings::default(),
             metrics: MetricsConfig::default(),
-            sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, colour: false })],
+            sinks: vec![SinkSpec::new(Target::Stdout { format: Format::Json, style: Style::PLAIN })],
         }
     }
 }

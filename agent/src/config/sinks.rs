@@ -10,6 +10,7 @@ use super::{
 use crate::{
     output::{
         Format,
+        pretty::Style,
         sink::{Body, DEV_LOG, Facility, Fsync, JOURNAL, SinkSpec, SyslogAddress, Target, WhenFull},
     },
     units,
@@ -75,7 +76,7 @@ fn sink(table: &Table<'_>) -> Result<SinkSpec, ConfigError> {
 fn target(table: &Table<'_>, kind: &str) -> Result<Target, ConfigError> {
     let path = || absolute(&table.need("path", "give an absolute path")?);
     Ok(match kind {
-        "stdout" => Target::Stdout { format: format(table)?, colour: false },
+        "stdout" => Target::Stdout { format: format(table)?, style: Style::PLAIN },
         "file" => {
             let fsync = table.get("fsync").map_or(Ok(Fsync::Never), |value| fsync(&value))?;
             Target::File { path: path()?, format: format(table)?, fsync }

@@ -46,6 +46,8 @@ pub enum ExplainError {
     Zone(#[source] jiff::Error),
     #[error("standard input is read alone: give {other} in a run of its own")]
     Mixed { other: String },
+    #[error("no event in the files has the id {id}{near}; ids are in the lines, and in capture -v")]
+    NoEvent { id: String, near: String },
     #[error("cannot write: {0}")]
     Write(#[source] io::Error),
 }

@@ -1,5 +1,5 @@
 //! `rstblame explain`: the broker's log with the verdict under each report of a connection that
-//! ended.
+//! ended; or, with an id, the whole reasoning about one event ([`event`]).
 //!
 //! The events are read first and kept, as far as they are not too many; then a log that is a file
 //! is answered line by line. Where there are too many events, reports are gathered and the events
@@ -9,6 +9,7 @@
 
 mod coverage;
 mod error;
+mod event;
 mod join;
 mod live;
 mod log;
@@ -38,7 +39,7 @@ use summary::Summary;
 use crate::{
     cli::ExplainArgs,
     decompress,
-    reader::{Files, event, read, record},
+    reader::{Files, event::trim, read, record},
 };
 
 /// Reports of a file that are joined in one pass through the events.
@@ -57,6 +58,9 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 }
 
 fn explain(args: &ExplainArgs) -> Result<(), ExplainError> {
+    if let Some(id) = &args.id {
+        return event::explain(id, &args.events);
+    }
     let format = args.format.unwrap_or(if io::stdout().is_terminal() { ExplainFormat::Pretty } else { ExplainFormat::Json });
     // A host without a zone has UTC; a name in TZ that is not known would shift every time of the
     // log in silence.
@@ -249,6 +253,6 @@ fn read_events(path: &Path, joiner: &mut Joiner) -> Result<u64, ExplainError> {
 
 /// Takes in a line of the events; `false` if it is none.
 fn take(joiner: &mut Joiner, line: &[u8]) -> bool {
-    let line = event::trim(line);
+    let line = trim(line);
     line.is_empty() || record::read(line).map(|record| joiner.event(record)).is_some()
 }

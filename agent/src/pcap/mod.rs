@@ -47,7 +47,10 @@ use crate::{
     },
     log,
     model::{Direction, Flags, OriginKind, Role, TcpState, Tuple, ports::PortSet},
-    output::{self, Format, pretty::Style},
+    output::{
+        self, Format,
+        pretty::{self, Style},
+    },
     text::clean_bytes,
 };
 
@@ -77,11 +80,11 @@ fn read_all(args: &PcapArgs) -> Result<(), PcapError> {
             return Err(PcapError::Incomplete);
         }
     };
-    let terminal = io::stdout().is_terminal();
     let mut printer = Printer {
         out: BufWriter::with_capacity(1 << 16, io::stdout()),
-        format: args.format.unwrap_or(if terminal { Format::Pretty } else { Format::Json }),
-        style: Style { colour: terminal },
+        format: args.format.unwrap_or(if io::stdout().is_terminal() { Format::Pretty } else { Format::Json }),
+        style: args.pretty.style(),
+        routine: 0,
         by_origin: BTreeMap::new(),
         failed: None,
     };
@@ -146,6 +149,8 @@ struct Printer<W: Write> {
     out: W,
     format: Format,
     style: Style,
+    /// Routine resets since the last line.
+    routine: u64,
     by_origin: BTreeMap<OriginKind, u64>,
     failed: Option<io::Error>,
 }
@@ -153,15 +158,29 @@ struct Printer<W: Write> {
 impl<W: Write> Printer<W> {
     fn event(&mut self, event: ResetEvent) {
         *self.by_origin.entry(event.origin.kind).or_default() += 1;
-        let line = output::render(&Event::Rst(Box::new(event)), self.format, self.style);
+        let event = Event::Rst(Box::new(event));
+        let line = match self.format {
+            Format::Json => output::json_line(&event),
+            Format::Pretty => self.pretty(&event).into(),
+        };
         if self.failed.is_none() {
             self.failed = self.out.write_all(&line).err();
         }
     }
 
+    fn pretty(&mut self, event: &Event) -> String {
+        let style = Style { live: false, ..self.style };
+        let routine = if pretty::is_routine(event) { self.routine + 1 } else { self.routine };
+        self.routine = if pretty::is_routine(event) { routine } else { 0 };
+        pretty::item(event, routine, &[], style)
+    }
+
     fn summary(&mut self, counts: &Counts) -> io::Result<()> {
         if self.format == Format::Json {
             return Ok(());
+        }
+        if self.routine > 0 && !self.style.all {
+            writeln!(self.out, "{}", pretty::routine(self.routine, self.style))?;
         }
         let Counts { frames, segments, resets, fragments, short, .. } = counts;
         write!(self.out, "{resets} resets in {segments} TCP segments of {frames} frames")?;
@@ -170,7 +189,7 @@ impl<W: Write> Printer<W> {
         }
         writeln!(self.out)?;
         for (origin, count) in &self.by_origin {
-            writeln!(self.out, "  sent by  {:<24} {count:>8}", output::pretty::token(*origin))?;
+            writeln!(self.out, "  sent by  {:<24} {count:>8}", pretty::token(*origin))?;
         }
         Ok(())
     }

@@ -4,9 +4,13 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Counts, Line, Unread, lenient};
-use crate::event::{Event, SCHEMA};
+use crate::{
+    event::{Event, SCHEMA},
+    text,
+};
 
 /// How a line of the agent's begins.
 const BEGINNING: &[u8] = b"{\"event\":\"";
@@ -20,7 +24,7 @@ struct Head<'a> {
     schema: Option<Cow<'a, str>>,
 }
 
-/// Reads one line. What it says in words that only a later agent has is left out, as far as the
+/// Reads one line, cleaned: whatever is shown of it later, it cannot steer a terminal. What it says in words that only a later agent has is left out, as far as the
 /// rest can stand alone: an unknown cause is `unknown`, and keeps its sentence.
 ///
 /// # Errors
@@ -28,6 +32,8 @@ struct Head<'a> {
 /// Why it cannot be used.
 pub fn read(line: &[u8]) -> Result<Event, Unread> {
     let line = trim(line);
+    let cleaned = cleaned(line);
+    let line = cleaned.as_deref().unwrap_or(line);
     match known(line) {
         Ok(event) => Ok(event),
         Err(error) if error.is_eof() => Err(if line.starts_with(BEGINNING) { Unread::Cut } else { Unread::Foreign }),
@@ -39,6 +45,41 @@ pub fn read(line: &[u8]) -> Result<Event, Unread> {
                 _ => Err(Unread::Foreign),
             }
         }
+    }
+}
+
+/// The line with all its texts cleaned, where any may have to be: the agent has cleaned what it
+/// wrote, but whoever had the file since may have written what he liked. What a text can hide in
+/// JSON stands behind a backslash, or is no ASCII.
+fn cleaned(line: &[u8]) -> Option<Vec<u8>> {
+    let plain = memchr::memchr(b'\\', line).is_none() && line.is_ascii();
+    if plain {
+        return None;
+    }
+    let mut value: Value = serde_json::from_slice(line).ok()?;
+    clean(&mut value).then(|| serde_json::to_vec(&value).ok()).flatten()
+}
+
+/// Cleans all texts of a value. Whether any had to be.
+fn clean(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => match text::clean(text) {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(clean) => {
+                *text = clean;
+                true
+            }
+        },
+        Value::Array(values) => values.iter_mut().fold(false, |any, value| clean(value) | any),
+        Value::Object(members) => {
+            let mut any = members.values_mut().fold(false, |any, value| clean(value) | any);
+            if members.keys().any(|name| matches!(text::clean(name), Cow::Owned(_))) {
+                *members = std::mem::take(members).into_iter().map(|(name, value)| (text::cleaned(name), value)).collect();
+                any = true;
+            }
+            any
+        }
+        _ => false,
     }
 }
 

@@ -11,12 +11,15 @@ use super::{
 };
 use crate::{
     event::{AmqpRole, Endpoint, ResetEvent, Suppressed},
-    model::{CauseId, OriginKind, Role, Severity},
+    model::{CauseId, KnownFrom, OriginKind, Role, Severity},
 };
 
 /// Peers, and processes, that are told apart; the smallest ones, so that their order does not
 /// matter.
 const APART: usize = 1 << 10;
+
+/// Shorter silence explains nothing, milliseconds.
+const SILENCE: u32 = 1_000;
 
 /// What all connections of an incident have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +44,9 @@ impl Key {
         let outcome = Outcome::of(event.effect);
         let routine = event.severity == Severity::Info;
         let role = words::role(event);
-        let owner = event.process.as_ref().map(|process| process.executable.name.clone()).unwrap_or_default();
+        // Whoever had the socket destroyed did not own it.
+        let owner = event.process.as_ref().filter(|process| process.known_from != KnownFrom::Destroy);
+        let owner = owner.map(|process| process.executable.name.clone()).unwrap_or_default();
         Self {
             outcome,
             // Routine is told in one sentence; a number of severities of one incident is the worst.
@@ -94,6 +99,9 @@ fn sender(event: &ResetEvent, role: Role, owner: &str) -> String {
     let origin = &event.origin;
     match origin.kind {
         OriginKind::LocalProcess if !owner.is_empty() => owner.to_owned(),
+        OriginKind::LocalHost | OriginKind::LocalProcess if event.cause.id == CauseId::SocketDestroyed => {
+            event.process.as_ref().map_or_else(|| anyone(origin.kind).to_owned(), |process| process.executable.name.clone())
+        }
         OriginKind::RemotePeer => named(&event.network.peer, if role == Role::Client { "the broker" } else { "the client" }),
         OriginKind::Middlebox => {
             let mut text = "the middlebox".to_owned();
@@ -246,7 +254,7 @@ impl Incident {
     /// What can be checked by hand.
     fn numbers(&self, key: &Key, text: &mut String) {
         let part = |some: u64| if some == self.connections { String::new() } else { format!("{some} of them ") };
-        if let Some((shortest, longest)) = self.silence.filter(|_| is_about_silence(key.cause)) {
+        if let Some((shortest, longest)) = self.silence.filter(|(_, longest)| is_about_silence(key.cause) && *longest >= SILENCE) {
             let (shortest, longest) = (words::length(u64::from(shortest)), words::length(u64::from(longest)));
             let range = if shortest == longest { longest } else { format!("{shortest} to {longest}") };
             let _infallible = write!(text, ", {}after {range} of silence", part(self.silences));

@@ -17,6 +17,7 @@ pub mod words;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::{
     event::{Event, ResetEvent, Suppressed},
@@ -35,7 +36,8 @@ const INCIDENTS: usize = 10_000;
 const TOLD: usize = 20;
 
 /// What a paragraph is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// When, where and how much; or that nothing was lost, and what would have been seen.
     Opening,
@@ -52,7 +54,7 @@ pub enum Part {
 }
 
 /// One paragraph: text without line ends, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Paragraph {
     pub part: Part,
     /// The worst in it.
@@ -61,6 +63,7 @@ pub struct Paragraph {
     pub connections: u64,
     pub text: String,
     /// What to do, where the evidence stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
 

@@ -249,7 +249,10 @@ impl Session {
     }
 
     /// Hands an event to the sinks.
-    pub fn queue(&self, event: Event) {
+    pub fn queue(&mut self, event: Event) {
+        if let Some(severity) = self.plan.fail_on {
+            self.tally.hold_against(severity, &event);
+        }
         self.sinks.push(event);
     }
 

@@ -58,7 +58,12 @@ impl Session {
         self.tally.lose_output(unwritten.lost, unwritten.lost_folded);
         self.tally.endings.lose_output(unwritten.endings_lost, unwritten.endings_lost_folded);
         self.queue(Event::AgentStopped(Box::new(self.totals()?)));
-        Ok(self.sinks.finish(LAST_WRITES).await?)
+        let (failing, fail_on) = (self.tally.failing, self.plan.fail_on);
+        self.sinks.finish(LAST_WRITES).await?;
+        match fail_on.filter(|_| failing > 0) {
+            Some(severity) => Err(CaptureError::Found { severity: severity.token(), count: failing }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn check_losses(&mut self) -> Result<(), CaptureError> {

@@ -4,17 +4,21 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::{event::Event, output};
+use crate::{event::Event, output, story::Paragraph};
 
 /// An event, shared by the sinks. Its JSON line is made once, by the first of them that wants it.
 pub struct Item {
     event: Event,
     json: OnceLock<Bytes>,
+    /// Routine resets before it, for a reader who has them counted instead of listed.
+    pub routine: u64,
+    /// With the last line: what the whole came to, for a reader who is a person.
+    pub story: Vec<Paragraph>,
 }
 
 impl Item {
     pub const fn new(event: Event) -> Self {
-        Self { event, json: OnceLock::new() }
+        Self { event, json: OnceLock::new(), routine: 0, story: Vec::new() }
     }
 
     pub const fn event(&self) -> &Event {

@@ -23,8 +23,7 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
-    io,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -45,8 +44,14 @@ pub use syslog::Encoder as SyslogEncoder;
 use syslog::SyslogDatagrams;
 use unix_datagram::UnixDatagrams;
 
-use super::{Format, OutputError, pretty::Style, render};
-use crate::event::{Event, SinkLost, SinkTotals};
+use super::{
+    Format, OutputError,
+    pretty::{self, Style},
+};
+use crate::{
+    event::{Event, SinkLost, SinkTotals},
+    story::Story,
+};
 
 /// Where syslog listens: syslog(3).
 pub const DEV_LOG: &str = "/dev/log";
@@ -121,7 +126,7 @@ impl Opened {
     pub fn new(target: Target) -> Result<Self, OutputError> {
         let (name, destination): (String, Box<dyn Destination>) = match &target {
             Target::File { path, format, fsync } => {
-                let mut file = FileSink::new(path, lines(*format, false), *fsync);
+                let mut file = FileSink::new(path, lines(*format, Style::PLAIN), *fsync);
                 file.open().map_err(|source| OutputError::Open { path: path.clone(), source })?;
                 (path.display().to_string(), Box::new(file))
             }
@@ -142,6 +147,16 @@ pub struct Sinks {
     changed: Arc<Notify>,
     /// A capture: one reader, whose end is the end.
     capture: bool,
+    /// That reader is a person.
+    person: Option<Box<Mutex<Person>>>,
+}
+
+/// What a person is told beyond the events.
+#[derive(Default)]
+struct Person {
+    story: Story,
+    /// Routine resets since the last line that was written.
+    routine: u64,
 }
 
 impl Sinks {
@@ -152,6 +167,7 @@ impl Sinks {
     /// When there may be no more threads.
     pub fn capture(Opened { spec, destination }: Opened) -> Result<Self, OutputError> {
         let mut sinks = Self::new(true);
+        sinks.person = spec.target.is_for_a_person().then(Box::default);
         sinks.start(spec, CAPTURE_QUEUE, Overflow::HoldRing, destination)?;
         Ok(sinks)
     }
@@ -170,7 +186,7 @@ impl Sinks {
     }
 
     fn new(capture: bool) -> Self {
-        Self { active: Vec::new(), retired: Vec::new(), gone: BTreeMap::new(), changed: Arc::new(Notify::new()), capture }
+        Self { active: Vec::new(), retired: Vec::new(), gone: BTreeMap::new(), changed: Arc::new(Notify::new()), capture, person: None }
     }
 
     fn add(&mut self, spec: &SinkSpec) -> Result<(), OutputError> {
@@ -187,7 +203,12 @@ impl Sinks {
 
     /// Hands an event to every sink. Waits for none.
     pub fn push(&self, event: Event) {
-        let item = Arc::new(Item::new(event));
+        let mut item = Item::new(event);
+        if let Some(person) = &self.person {
+            // A panic while it was held would have ended the agent.
+            person.lock().unwrap_or_else(PoisonError::into_inner).hear(&mut item);
+        }
+        let item = Arc::new(item);
         for sink in &self.active {
             sink.queue.push(Arc::clone(&item));
         }
@@ -372,20 +393,43 @@ impl Sinks {
     }
 }
 
-fn lines(format: Format, colour: bool) -> Encode {
+impl Person {
+    /// Takes in an event that is to be written, and adds to it what a person is told.
+    fn hear(&mut self, item: &mut Item) {
+        self.story.event(item.event());
+        if pretty::is_routine(item.event()) {
+            self.routine += pretty::resets(item.event());
+            item.routine = self.routine;
+        } else {
+            item.routine = std::mem::take(&mut self.routine);
+        }
+        if matches!(item.event(), Event::AgentStopped(_)) {
+            item.story = self.story.paragraphs();
+        }
+    }
+}
+
+fn person(item: &Item, style: Style) -> String {
+    pretty::item(item.event(), item.routine, &item.story, style)
+}
+
+fn lines(format: Format, style: Style) -> Encode {
     match format {
         Format::Json => Box::new(|item| item.json().clone()),
-        Format::Pretty => Box::new(move |item| render(item.event(), Format::Pretty, Style { colour })),
+        Format::Pretty if style.live => Box::new(move |item| person(item, style.as_wide_as_stdout()).into()),
+        Format::Pretty => Box::new(move |item| person(item, style).into()),
     }
 }
 
 fn destination(target: &Target) -> Box<dyn Destination> {
     match target.clone() {
-        Target::Stdout { format, colour } => Box::new(Stdout::new(lines(format, colour))),
-        Target::File { path, format, fsync } => Box::new(FileSink::new(&path, lines(format, false), fsync)),
+        Target::Stdout { format, style } => Box::new(Stdout::new(lines(format, style))),
+        Target::File { path, format, fsync } => Box::new(FileSink::new(&path, lines(format, Style::PLAIN), fsync)),
         Target::UnixDatagram { path } => Box::new(DatagramSink(UnixDatagrams::new(&path))),
-        Target::UnixStream { path } => Box::new(StreamSink::new(Box::new(move || unix_stream::connect(&path)), lines(Format::Json, false))),
-        Target::Tcp { address } => Box::new(StreamSink::new(Box::new(move || tcp::connect(&address)), lines(Format::Json, false))),
+        Target::UnixStream { path } => {
+            Box::new(StreamSink::new(Box::new(move || unix_stream::connect(&path)), lines(Format::Json, Style::PLAIN)))
+        }
+        Target::Tcp { address } => Box::new(StreamSink::new(Box::new(move || tcp::connect(&address)), lines(Format::Json, Style::PLAIN))),
         Target::Syslog { address, facility, body } => {
             let encoder = SyslogEncoder { facility, body, pid: std::process::id() };
             match address {
@@ -397,10 +441,4 @@ fn destination(target: &Target) -> Box<dyn Destination> {
         }
         Target::Journald { path } => Box::new(DatagramSink(Journal::new(&path))),
     }
-}
-
-/// Whether standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
-    use io::IsTerminal as _;
-    io::stdout().is_terminal()
 }

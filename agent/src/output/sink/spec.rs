@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::output::Format;
+use crate::output::{Format, pretty::Style};
 
 /// Resets that may wait for a sink, unless the configuration says otherwise.
 pub const QUEUE: usize = 4096;
@@ -32,13 +32,20 @@ pub enum WhenFull {
 /// Where the events of a sink go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    Stdout { format: Format, colour: bool },
+    Stdout { format: Format, style: Style },
     File { path: PathBuf, format: Format, fsync: Fsync },
     UnixDatagram { path: PathBuf },
     UnixStream { path: PathBuf },
     Tcp { address: String },
     Syslog { address: SyslogAddress, facility: Facility, body: Body },
     Journald { path: PathBuf },
+}
+
+impl Target {
+    /// Whether a person reads it as it comes.
+    pub const fn is_for_a_person(&self) -> bool {
+        matches!(self, Self::Stdout { format: Format::Pretty, .. })
+    }
 }
 
 /// When a file is told to the disk: fsync(2).

@@ -356,7 +356,10 @@ fn a_thread_that_ended_and_a_sink_that_fails_are_told_from_one_that_works() {
     let directory = tempfile::tempdir().unwrap();
     let (good, bad) = (directory.path().join("events.jsonl"), directory.path().join("none/events.jsonl"));
     let mut sinks = Sinks::daemon(&[file(&good), file(&bad)]).unwrap();
-    let spec = SinkSpec { name: "defect".to_owned(), ..SinkSpec::new(Target::Stdout { format: Format::Json, colour: false }) };
+    let spec = SinkSpec {
+        name: "defect".to_owned(),
+        ..SinkSpec::new(Target::Stdout { format: Format::Json, style: crate::output::pretty::Style::PLAIN })
+    };
     sinks.start(spec, 16, super::Overflow::Lose(WhenFull::DropOldest), Box::new(Defect)).unwrap();
     sinks.push(numbered(1));
     let live = |name: &str| sinks.status().into_iter().find(|sink| sink.name == name).and_then(|sink| sink.live).unwrap();
