@@ -55,6 +55,9 @@ pub enum Command {
     /// whole reasoning about one event.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
+    /// Watch events as they come: totals, the rate, and each with its evidence.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(TopArgs),
     /// Make of event files one page for a browser, which can be mailed: what happened, when, who
     /// against whom, and every event with its evidence.
     #[command(after_help = REPORT_EXAMPLES)]
@@ -275,6 +278,31 @@ pub struct ExplainArgs {
     /// How to write; pretty on a terminal, json otherwise.
     #[arg(long)]
     pub format: Option<ExplainFormat>,
+}
+
+const TOP_EXAMPLES: &str = "Examples:
+  rstblame top
+  rstblame top --port 5671,5672 --netns all
+  rstblame top /var/log/rstblame/events.json
+  ssh broker-1 rstblame capture --format json | rstblame top -";
+
+/// What to watch.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// What `rstblame capture --format json --output FILE` or a daemon has written and may still be
+    /// writing; - is standard input. Without one, what happens on this host is watched, which takes
+    /// root.
+    #[arg(value_name = "FILE|-")]
+    pub file: Option<PathBuf>,
+    /// As `rstblame capture`: the ports that are watched.
+    #[arg(long = "port", value_name = "PORT|FIRST-LAST", default_value = AMQP, value_delimiter = ',', conflicts_with = "file")]
+    pub ports: Vec<PortRange>,
+    /// As `rstblame capture`: the network namespaces that are watched.
+    #[arg(long, value_name = "self|all|PATH|INODE", default_value = "all", conflicts_with = "file")]
+    pub netns: String,
+    /// Show at first the events that answer this question (docs/asking.md).
+    #[arg(long = "where", value_name = "QUESTION")]
+    pub question: Option<String>,
 }
 
 const REPORT_EXAMPLES: &str = "Examples:

@@ -42,4 +42,5 @@ pub mod systemd;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod top;
 mod units;

@@ -2,7 +2,7 @@
 
 mod zstd;
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read, Seek as _};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -11,6 +11,18 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Bytes of a compressed stream that are read at once.
 const CHUNK: usize = 1 << 16;
+
+/// Whether a file is compressed, by its beginning, to which it is put back.
+///
+/// # Errors
+///
+/// When it cannot be read or has no beginning to be put back to.
+pub fn is_compressed(mut file: &std::fs::File) -> io::Result<bool> {
+    let mut magic = Vec::with_capacity(4);
+    file.take(4).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok(magic.starts_with(&GZIP) || zstd::begins(&magic))
+}
 
 /// The uncompressed stream of `raw`. One that is not compressed comes through as it is, without
 /// another buffer.

@@ -43,7 +43,7 @@ const AGENT: House = House {
         &["http", "systemd"],
         &["cli"],
         &["config"],
-        &["capture", "events", "explain", "pcap", "report", "summary"],
+        &["capture", "events", "explain", "pcap", "report", "summary", "top"],
         &["check", "daemon"],
     ],
 };
