@@ -67,6 +67,8 @@ fn settle(name: &str, account: Account) -> Result<(), PrivilegesError> {
 }
 
 fn switch(Account { uid, gid }: Account) -> io::Result<()> {
+    // Whoever is to end with its parent is forgotten when it becomes somebody else (prctl(2)).
+    let with_parent = rustix::process::parent_process_death_signal()?;
     set_keep_capabilities(true)?;
     // The functions of the C library and not the system calls: those would change this thread only.
     // SAFETY: no group is named, so that nothing is read behind the pointer.
@@ -80,6 +82,9 @@ fn switch(Account { uid, gid }: Account) -> io::Result<()> {
     // CAP_SETPCAP is for emptying the bounding set, later.
     let permitted = permitted & (useful() | CapabilitySet::SETPCAP);
     set_capabilities(None, CapabilitySets { effective: permitted & useful(), permitted, inheritable: CapabilitySet::empty() })?;
+    if with_parent.is_some() {
+        rustix::process::set_parent_process_death_signal(with_parent)?;
+    }
     Ok(())
 }
 

@@ -40,6 +40,9 @@ use state::{Action, Key, State};
 /// Between two pictures at least.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// How long the view has to end when it is told to.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Why there is no view.
 #[derive(Debug, Error)]
 pub enum TopError {
@@ -193,6 +196,11 @@ fn stopped() -> io::Result<Arc<AtomicBool>> {
             }
         });
         told.store(true, Ordering::Relaxed);
+        // Of a terminal that is gone crossterm reads for ever. The agent that was started ends with
+        // this process.
+        thread::sleep(GRACE);
+        ratatui::restore();
+        std::process::exit(0);
     })?;
     Ok(stop)
 }
