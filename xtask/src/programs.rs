@@ -57,7 +57,7 @@ pub const DEMO: [Program; 3] = [
 ];
 
 /// What the lab drives besides.
-const PROGRAMS: [Program; 17] = [
+const PROGRAMS: [Program; 18] = [
     program(RABBITMQ, "rabbitmq-server", "the broker whose connections are reset"),
     program("erl", "rabbitmq-server", "runs the broker"),
     program("escript", "rabbitmq-server", "runs rabbitmqctl"),
@@ -66,6 +66,7 @@ const PROGRAMS: [Program; 17] = [
     program(NGINX_STREAM, "nginx libnginx-mod-stream", "lets nginx pass plain TCP through"),
     program("conntrack", "conntrack", "to make a firewall forget a connection"),
     program("ipvsadm", "ipvsadm", "a director of IPVS, on kernels that have it"),
+    program("tmux", "tmux", "a terminal for rstblame top"),
     program("openssl", "openssl", "a certificate for AMQP over TLS"),
     program("tcpdump", "tcpdump", "what was really on the wire"),
     program("promtool", "prometheus", "reads metrics as Prometheus does, and tests alert rules"),

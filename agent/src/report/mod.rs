@@ -83,7 +83,8 @@ fn report(args: &ReportArgs) -> Result<String, ReportError> {
     let page = page::of(&args.files, &story, rows, &counts)?;
     write(&args.output, &page).map_err(|source| ReportError::Write { path: args.output.clone(), source })?;
     let unread = if counts.is_whole() { String::new() } else { format!("; {counts}") };
-    Ok(format!("{} events, {:.1} MiB, in {}{unread}", counts.events, page.len() as f64 / f64::from(1 << 20), args.output.display()))
+    let kilobytes = page.len().div_ceil(1024);
+    Ok(format!("{} events, {kilobytes} KiB, in {}{unread}", counts.events, args.output.display()))
 }
 
 /// Writes all of it or nothing: half a page would be opened as one that has no events.

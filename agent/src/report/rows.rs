@@ -102,7 +102,7 @@ impl Texts {
 /// Lines of the table, as they come.
 pub struct Rows {
     most: usize,
-    rows: Vec<Row>,
+    kept: Vec<Row>,
     by_id: HashMap<String, usize>,
     texts: Texts,
     learnt: BTreeMap<u64, u64>,
@@ -115,7 +115,7 @@ impl Rows {
     pub fn new(most: usize) -> Self {
         Self {
             most,
-            rows: Vec::new(),
+            kept: Vec::new(),
             by_id: HashMap::new(),
             texts: Texts::default(),
             learnt: BTreeMap::new(),
@@ -149,7 +149,7 @@ impl Rows {
             }
         }
         let known = self.by_id.get(&event.id).copied().filter(|_| revised);
-        if known.is_none() && self.rows.len() >= self.most {
+        if known.is_none() && self.kept.len() >= self.most {
             self.left_out += 1;
             return Ok(());
         }
@@ -174,17 +174,17 @@ impl Rows {
             count: 1,
             detail,
         };
-        if let Some(known) = known.and_then(|known| self.rows.get_mut(known)) {
+        if let Some(known) = known.and_then(|known| self.kept.get_mut(known)) {
             *known = row;
         } else {
-            self.by_id.insert(event.id.clone(), self.rows.len());
-            self.rows.push(row);
+            self.by_id.insert(event.id.clone(), self.kept.len());
+            self.kept.push(row);
         }
         Ok(())
     }
 
     fn folded(&mut self, folded: &Suppressed) {
-        if self.rows.len() >= self.most {
+        if self.kept.len() >= self.most {
             self.left_out += folded.count;
             return;
         }
@@ -193,7 +193,7 @@ impl Rows {
         let peer = key.peer.map_or_else(|| "many peers".to_owned(), |peer| peer.address.to_string());
         let sample = folded.sample.as_deref();
         let severity = sample.map_or(Severity::Warning, |sample| sample.severity);
-        self.rows.push(Row {
+        self.kept.push(Row {
             at: folded.first,
             severity,
             routine: severity == Severity::Info,
@@ -217,10 +217,10 @@ impl Rows {
     ///
     /// As [`Details::finish`].
     pub fn finish(mut self, known: Vec<(u64, &'static str)>) -> Result<(Data, Vec<String>), ReportError> {
-        self.rows.sort_by_key(|row| row.at);
-        let start = self.rows.first().map_or(0, |row| row.at.as_millisecond());
+        self.kept.sort_by_key(|row| row.at);
+        let start = self.kept.first().map_or(0, |row| row.at.as_millisecond());
         let mut columns = Columns::default();
-        for row in &self.rows {
+        for row in &self.kept {
             columns.time.push(row.at.as_millisecond() - start);
             columns.severity.push(row.severity as u8);
             columns.routine.push(u8::from(row.routine));

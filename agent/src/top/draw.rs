@@ -169,8 +169,25 @@ fn row(entry: &Entry, columns: usize) -> String {
     let text = render(&entry.event, pretty::Style { columns, ..pretty::Style::PLAIN });
     let parts: Vec<&str> = text.lines().take(2).map(str::trim).collect();
     let row = parts.join("  ");
-    let row = pretty::columns::cut_clause(&row, columns);
+    let row = cut(&row, columns);
     format!("{row}{}", " ".repeat(columns.saturating_sub(pretty::columns::width(&row))))
+}
+
+/// As much of a text as has room.
+fn cut(text: &str, columns: usize) -> String {
+    if pretty::columns::width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for letter in text.chars() {
+        kept.push(letter);
+        if pretty::columns::width(&kept) >= columns {
+            kept.pop();
+            break;
+        }
+    }
+    kept.push('…');
+    kept
 }
 
 fn colour(severity: Severity) -> Style {

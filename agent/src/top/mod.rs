@@ -97,7 +97,9 @@ fn watch(screen: &mut DefaultTerminal, state: &mut State, source: &Source, stop:
     let mut drawn = None::<Instant>;
     let mut changed = true;
     while !stop.load(Ordering::Relaxed) {
-        while drawn.is_none_or(|drawn| drawn.elapsed() < 2 * FRAME)
+        // However much comes: keys and pictures have their turn.
+        let began = Instant::now();
+        while began.elapsed() < FRAME
             && let Ok(news) = source.news.try_recv()
         {
             take(state, news);
