@@ -31,6 +31,7 @@ use super::{
     payload_window::Window,
 };
 use crate::ground::{
+    clock::boottime_ns,
     maps::{CHANNEL_ERRORS, FOLLOWERS, SPOKEN, count},
     verifier::not_written_out,
 };
@@ -244,6 +245,12 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
 fn lose(said: &mut Spoken, flow: &mut FlowState) {
     flow.stage = stage::NONE;
     said.flags |= spoken::LOST;
+    if said.began_ns == 0 {
+        // Its first byte went by unseen. Without a time it would be taken for something that an
+        // earlier connection said, and nobody would know that a part of this one is missing.
+        said.began_ns = boottime_ns();
+        said.flags |= spoken::FIRST_LOST;
+    }
 }
 
 /// Takes in the next unit, as far as the segment goes; false when there is nothing more to do in
