@@ -20,6 +20,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use rstblame_abi::{
+    called,
     conversation::{CHANNEL_CLOSE, Spoken, channels, spoken, stage},
     counter,
     flow::{FlowKey, FlowState, Packet},
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::ground::{
     clock::boottime_ns,
-    maps::{CHANNEL_ERRORS, FOLLOWERS, SPOKEN, count},
+    maps::{CALLED, CHANNEL_ERRORS, SPOKEN, count},
     verifier::not_written_out,
 };
 
@@ -124,7 +125,7 @@ pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
         handover.payload_at = payload_at;
         handover.now = now;
         // SAFETY: the program that is called has the same context.
-        unsafe { FOLLOWERS.tail_call(ctx, 0) };
+        unsafe { CALLED.tail_call(ctx, called::AMQP) };
     }
     // There is no such program.
     flow.stage = stage::NONE;
@@ -235,7 +236,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
         }
     }
     // SAFETY: the program that is called, this one, has the same context.
-    unsafe { FOLLOWERS.tail_call(&ctx, 0) };
+    unsafe { CALLED.tail_call(&ctx, called::AMQP) };
     lose(said, flow);
     0
 }
