@@ -413,3 +413,33 @@ fn a_frame_on_a_channel_is_of_an_open_connection() {
         }
     }
 }
+
+/// The first segment of an end went by unseen: how far the handshake had come is not known then,
+/// whatever the other end says.
+#[test]
+fn an_end_that_is_followed_from_its_second_segment_on_is_known_to_be_lost() {
+    let bench = Bench::new();
+    for (missing, acknowledged) in [Role::Client, Role::Broker].into_iter().flat_map(|end| [(end, false), (end, true)]) {
+        let mut connection = bench.connect((7, 7));
+        if acknowledged {
+            // So that it is known already when its second segment comes.
+            connection.arrive(missing, 8, ACK, &[]);
+        }
+        let ends = [
+            (Role::Client, vec![HEADER.to_vec(), script::start_ok(), script::tune(31, 60), script::open(b"/")]),
+            (Role::Broker, vec![script::start(), script::tune(30, 60), script::method(41, &[0])]),
+        ];
+        for (from, segments) in ends {
+            let mut at = 0;
+            for (index, bytes) in segments.iter().enumerate() {
+                if from != missing || index > 0 {
+                    connection.segment(from, at, bytes);
+                }
+                at += bytes.len();
+            }
+        }
+        let phase = connection.told().map(|told| told.phase);
+        let reached = if missing == Role::Broker { None } else { Some(Phase::Open) };
+        assert_eq!(phase, Some(reached), "without the first of {missing:?}, acknowledged {acknowledged}");
+    }
+}

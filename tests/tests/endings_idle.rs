@@ -33,11 +33,8 @@ const ROUNDS: usize = 3;
 fn haproxy_ends_what_is_idle(name: &'static str, ip: Ip) -> Result<()> {
     let chain = Chain::new()?;
     let front = chain.front(ip)?;
-    let proxy = Proxy::start_at(
-        Kind::Haproxy,
-        &chain.hosts.router,
-        &Place { front, server: ip.of(&chain.hosts.server), from: None, patience: TIMEOUT, only: None },
-    )?;
+    let proxy =
+        Proxy::start_at(Kind::Haproxy, &chain.hosts.router, &Place { patience: TIMEOUT, ..Place::new(front, ip.of(&chain.hosts.server)) })?;
     // From the broker's side the proxy is the router's address on the broker's LAN.
     let back: IpAddr = match ip {
         Ip::V4 => [198, 51, 100, 1].into(),

@@ -72,7 +72,7 @@ impl Stage {
     /// Starts a proxy, and connects through it without heartbeats.
     fn client(&self, kind: Kind, patience: Duration, only: Option<Side>) -> Result<Client> {
         let (hosts, ip) = (&self.chain.hosts, self.ip);
-        let place = Place { front: self.chain.front(ip)?, server: ip.of(&hosts.server), from: None, patience, only };
+        let place = Place { patience, only, ..Place::new(self.chain.front(ip)?, ip.of(&hosts.server)) };
         let proxy = Proxy::start_at(kind, &hosts.router, &place)?;
         let mut pika = Pika::start(&hosts.client)?;
         let halves = self.chain.connect(&mut pika, place.front)?;

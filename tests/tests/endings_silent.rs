@@ -217,7 +217,7 @@ fn nobody_answers_the_syn() -> Result<()> {
 fn haproxy_closes_and_nobody_speaks(name: &'static str, ip: Ip) -> Result<()> {
     let chain = Chain::new()?;
     let hosts = &chain.hosts;
-    let place = Place { front: chain.front(ip)?, server: ip.of(&hosts.server), from: None, patience: PATIENCE, only: Some(Side::Client) };
+    let place = Place { patience: PATIENCE, only: Some(Side::Client), ..Place::new(chain.front(ip)?, ip.of(&hosts.server)) };
     let proxy = Proxy::start_at(Kind::Haproxy, &hosts.router, &place)?;
     let views = vec![("client", Agent::on(&hosts.client)), ("proxy", Agent::on(&hosts.router)), ("broker", Agent::on(&hosts.server))];
     let watch = Watch::start(name, views)?;

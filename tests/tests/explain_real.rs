@@ -54,7 +54,7 @@ fn explained(kind: broker::Kind, proxy: Kind, protocol: &str) -> Result<()> {
     let syslog = Rsyslog::start(&hosts.server, &logs)?;
     let broker = Broker::start_as(&hosts.server, kind, &format!("{SYSLOG}log.syslog.protocol = {protocol}\n"))?;
     let front = hosts.router.v4();
-    let place = Place { front, server: hosts.server.v4(), from: None, patience: Duration::from_mins(1), only: None };
+    let place = Place { patience: Duration::from_mins(1), ..Place::new(front, hosts.server.v4()) };
     let _proxy = Proxy::start_at(proxy, &hosts.router, &place)?;
     let agents = [Agent::on(&hosts.client).start()?, Agent::on(&hosts.server).start()?];
 

@@ -9,7 +9,9 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use rstblame::{
     flow::wire::{End, Segment, Side, Wire, WireFlow},
     kernel::{
+        ArmOptions, Budgets,
         decode::{Decoder, Record},
+        floods::budgets,
         options::Extras,
         reasons::Reasons,
         test_run::DryRun,
@@ -135,8 +137,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Budgets::default())
+    }
+
+    fn with(budgets: Budgets) -> Self {
         let ports = PortSet::new(vec!["5672".parse().unwrap()]).unwrap();
-        let options = kernel::dry(ports, Extras { egress: false, amqp: false });
+        let options = ArmOptions { budgets, ..kernel::dry(ports, Extras { egress: false, amqp: false }) };
         let decoder = Decoder::new(Reasons::default(), options.ports.clone());
         Self { dry: RefCell::new(DryRun::new(&options).unwrap()), decoder, port: std::cell::Cell::new(10_000) }
     }
@@ -359,4 +365,46 @@ fn what_is_made_up_is_not_remembered() {
             Ok(())
         },
     );
+}
+
+/// One peer's RSTs do not use up what others' may have.
+#[test]
+fn a_peer_has_no_more_than_its_share() {
+    // A fifth of them for what belongs to no connection: ten a second, and five of one peer.
+    let bench = Bench::with(budgets(50, 0));
+    let rst = Shape {
+        v6: false,
+        options: 0,
+        extensions: Vec::new(),
+        tos: 0,
+        id: 1,
+        fragment: 0,
+        label: 0,
+        ttl: 64,
+        seq: 1,
+        ack: 0,
+        flags: RST,
+        window: 0,
+        tcp_options: Vec::new(),
+        payload: Vec::new(),
+        padding: 0,
+        merged: false,
+    };
+    for v6 in [false, true] {
+        let rst = Shape { v6, ..rst.clone() };
+        // The last byte of its address, which is the last but four of the header of IPv4.
+        let last = if v6 { 14 + 8 + 15 } else { 14 + 15 };
+        let from = |peer: u8| {
+            let mut frame = rst.frame(bench.client());
+            *frame.get_mut(last).unwrap() = peer;
+            bench.told(&frame).is_some()
+        };
+        let began = std::time::Instant::now();
+        let told = (0..100).filter(|_| from(7)).count();
+        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+        assert!((1..=5 * seconds).contains(&told), "{told} of 100 in less than {seconds} s");
+        assert!(from(8), "another peer's is told");
+        // So that the next round has a second of its own.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
 }

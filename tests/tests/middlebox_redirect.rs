@@ -1,10 +1,7 @@
 //! Resets from programs of this host that answer in the peer's name: a sidecar to which connections
 //! are redirected, and what stands behind a translation of addresses. The peer has done nothing.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use rstblame_lab::{
     LabError, Result,
@@ -51,6 +48,26 @@ fn redirect(host: &Host, port: u16, to: &str) -> Result<()> {
     host.nft("add table inet nat")?;
     host.nft("add chain inet nat output { type nat hook output priority -100 ; }")?;
     host.nft(&format!("add rule inet nat output tcp dport {port} {to}"))
+}
+
+/// Hands what leaves a host for brokers over to a port of its own as it is, addresses and all
+/// (TPROXY), but for what leaves from these.
+fn hand_over_untouched(host: &Host, port: u16, but_from: &[IpAddr]) -> Result<()> {
+    host.nft("add table inet lab")?;
+    host.nft("add chain inet lab out { type route hook output priority mangle ; }")?;
+    for from in but_from {
+        let family = if from.is_ipv4() { "ip" } else { "ip6" };
+        host.nft(&format!("add rule inet lab out {family} saddr {from} accept"))?;
+    }
+    host.nft(&format!("add rule inet lab out tcp dport {AMQP} meta mark set 1"))?;
+    host.nft("add chain inet lab pre { type filter hook prerouting priority mangle ; }")?;
+    for (family, own) in [("ip", format!("127.0.0.1:{port}")), ("ip6", format!("[::1]:{port}"))] {
+        let version = if family == "ip" { "-4" } else { "-6" };
+        host.nft(&format!("add rule inet lab pre iifname lo tcp dport {AMQP} tproxy {family} to {own} meta mark set 1 accept"))?;
+        host.run(&["ip", version, "rule", "add", "fwmark", "1", "lookup", "100"])?;
+        host.run(&["ip", version, "route", "add", "local", "default", "dev", "lo", "table", "100"])?;
+    }
+    Ok(())
 }
 
 impl Scene {
@@ -128,17 +145,7 @@ fn a_sidecar_is_killed() -> Result<()> {
 #[test]
 fn a_transparent_sidecar_aborts() -> Result<()> {
     let net = two_hosts()?;
-    let host = &net.client;
-    host.nft("add table inet lab")?;
-    host.nft("add chain inet lab out { type route hook output priority mangle ; }")?;
-    host.nft(&format!("add rule inet lab out tcp dport {AMQP} meta mark set 1"))?;
-    host.nft("add chain inet lab pre { type filter hook prerouting priority mangle ; }")?;
-    for (family, own) in [("ip", format!("127.0.0.1:{INBOUND}")), ("ip6", format!("[::1]:{INBOUND}"))] {
-        let version = if family == "ip" { "-4" } else { "-6" };
-        host.nft(&format!("add rule inet lab pre iifname lo tcp dport {AMQP} tproxy {family} to {own} meta mark set 1 accept"))?;
-        host.run(&["ip", version, "rule", "add", "fwmark", "1", "lookup", "100"])?;
-        host.run(&["ip", version, "route", "add", "local", "default", "dev", "lo", "table", "100"])?;
-    }
+    hand_over_untouched(&net.client, INBOUND, &[])?;
     let scene = Scene { stage: Stage::new(ACTOR)?, agent: Agent::on(&net.client).start()?, net };
     let loopback: [(IpAddr, IpAddr); 2] =
         [(scene.net.server.v4(), [127, 0, 0, 1].into()), (scene.net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into())];
@@ -162,29 +169,70 @@ fn a_transparent_sidecar_aborts() -> Result<()> {
     scene.agent.stop().map(drop)
 }
 
-/// HAProxy itself as a sidecar: it loses patience with a silent program, and aborts towards both.
-/// What the program's host says of either half, and the broker's.
-#[test]
-fn haproxy_as_a_sidecar_loses_patience() -> Result<()> {
-    let net = two_hosts()?;
-    let (own4, own6): (IpAddr, IpAddr) = ([192, 0, 2, 11].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 11].into());
-    net.client.run(&["ip", "address", "add", &format!("{own4}/24"), "dev", "eth0"])?;
-    // Nobody else is to have it for a source.
-    net.client.run(&["ip", "address", "add", &format!("{own6}/64"), "dev", "eth0", "nodad", "preferred_lft", "0"])?;
-    redirect(&net.client, AMQP, &format!("ip saddr != {own4} redirect to :{AMQP}"))?;
-    net.client.nft(&format!("add rule inet nat output tcp dport {AMQP} ip6 saddr != {own6} redirect to :{AMQP}"))?;
-    let (agent, beside) = (Agent::on(&net.client).start()?, Agent::on(&net.server).start()?);
-    let places: [(IpAddr, IpAddr, IpAddr); 2] =
-        [(net.server.v4(), [127, 0, 0, 1].into(), own4), (net.server.v6(), std::net::Ipv6Addr::LOCALHOST.into(), own6)];
-    for (server, front, from) in places {
-        let listener = net.server.listen(SocketAddr::new(server, AMQP))?;
-        let place = Place { front, server, from: Some(from), patience: Duration::from_secs(1), only: None };
-        let proxy = Proxy::start_at(Kind::HaproxyAborting, &net.client, &place)?;
-        let stream = net.client.connect(SocketAddr::new(server, AMQP))?;
-        let flow = peer::flow(&stream)?;
+/// How a program's connections come to its sidecar.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Redirect,
+    Tproxy,
+}
+
+/// A real proxy as a sidecar of the client's host.
+struct Sidecar {
+    net: TwoHosts,
+    /// The addresses that it connects from.
+    own: [IpAddr; 2],
+    way: Way,
+}
+
+impl Sidecar {
+    fn new(way: Way) -> Result<Self> {
+        let net = two_hosts()?;
+        let own: [IpAddr; 2] = [[192, 0, 2, 11].into(), [0x2001, 0xdb8, 1, 0, 0, 0, 0, 11].into()];
+        let [own4, own6] = own;
+        net.client.run(&["ip", "address", "add", &format!("{own4}/24"), "dev", "eth0"])?;
+        // Nobody else is to have it for a source.
+        net.client.run(&["ip", "address", "add", &format!("{own6}/64"), "dev", "eth0", "nodad", "preferred_lft", "0"])?;
+        match way {
+            Way::Redirect => {
+                redirect(&net.client, AMQP, &format!("ip saddr != {own4} redirect to :{AMQP}"))?;
+                net.client.nft(&format!("add rule inet nat output tcp dport {AMQP} ip6 saddr != {own6} redirect to :{AMQP}"))?;
+            }
+            Way::Tproxy => hand_over_untouched(&net.client, AMQP, &own)?,
+        }
+        Ok(Self { net, own, way })
+    }
+
+    /// Where it stands, for IPv4 and for IPv6.
+    fn places(&self) -> [Place; 2] {
+        let [own4, own6] = self.own;
+        let server = &self.net.server;
+        let place =
+            |front: IpAddr, server, from| Place { from: Some(from), transparent: self.way == Way::Tproxy, ..Place::new(front, server) };
+        [place([127, 0, 0, 1].into(), server.v4(), own4), place(std::net::Ipv6Addr::LOCALHOST.into(), server.v6(), own6)]
+    }
+
+    /// A program connects by way of it, and says something. Its connection, that of the sidecar at
+    /// the broker, and the sidecar's to the broker.
+    fn open(&self, place: &Place) -> Result<(TcpStream, TcpStream, Flow)> {
+        let broker = SocketAddr::new(place.server, AMQP);
+        let listener = self.net.server.listen(broker)?;
+        let stream = self.net.client.connect(broker)?;
         peer::send(&mut &stream, b"no AMQP\n")?;
         let (accepted, upstream) = listener.accept().map_err(|error| LabError::io("accept", error))?;
         peer::wait_unread(&accepted, 8)?;
+        Ok((stream, accepted, Flow::new(upstream, broker)))
+    }
+}
+
+/// HAProxy itself as a sidecar: it loses patience with a silent program, and aborts towards both.
+/// What the program's host says of either half, and the broker's.
+fn haproxy_loses_patience(way: Way) -> Result<()> {
+    let sidecar = Sidecar::new(way)?;
+    let (agent, beside) = (Agent::on(&sidecar.net.client).start()?, Agent::on(&sidecar.net.server).start()?);
+    for place in sidecar.places() {
+        let proxy = Proxy::start_at(Kind::HaproxyAborting, &sidecar.net.client, &place)?;
+        let (stream, _accepted, upstream) = sidecar.open(&place)?;
+        let flow = peer::flow(&stream)?;
         peer::wait_failure(&stream)?;
         let program = agent.reset_of(flow, "received")?;
         let truth = json!({
@@ -192,7 +240,6 @@ fn haproxy_as_a_sidecar_loses_patience() -> Result<()> {
             "peer_process": {"pid": proxy.owner()?, "executable": {"name": "haproxy"}},
         });
         expect::check("the program's host, of the program", &program, &truth);
-        let upstream = Flow::new(upstream, SocketAddr::new(server, AMQP));
         let truth = json!({"origin": {"kind": "local_process"}, "process": {"pid": proxy.owner()?}});
         expect::check("the program's host, of the sidecar", &agent.reset_of(upstream, "sent")?, &truth);
         let broker = beside.reset_of(upstream.reversed(), "received")?;
@@ -200,6 +247,35 @@ fn haproxy_as_a_sidecar_loses_patience() -> Result<()> {
     }
     agent.stop()?;
     beside.stop().map(drop)
+}
+
+#[test]
+fn haproxy_as_a_sidecar_loses_patience() -> Result<()> {
+    haproxy_loses_patience(Way::Redirect)
+}
+
+#[test]
+fn haproxy_as_a_transparent_sidecar_loses_patience() -> Result<()> {
+    haproxy_loses_patience(Way::Tproxy)
+}
+
+/// Envoy as a sidecar closes in order when it has lost patience; what the program sends then, the
+/// kernel of its own host answers.
+#[test]
+fn envoy_as_a_sidecar_loses_patience() -> Result<()> {
+    let sidecar = Sidecar::new(Way::Redirect)?;
+    let agent = Agent::on(&sidecar.net.client).start()?;
+    for place in sidecar.places() {
+        let _proxy = Proxy::start_at(Kind::Envoy, &sidecar.net.client, &place)?;
+        let (stream, _accepted, _) = sidecar.open(&place)?;
+        let flow = peer::flow(&stream)?;
+        peer::wait_end(&stream)?;
+        peer::send(&mut &stream, b"more")?;
+        peer::wait_failure(&stream)?;
+        let program = agent.reset_of(flow, "received")?;
+        expect::check("the program's host", &program, &json!({"origin": {"kind": "local_host", "possible": ["local_host"]}}));
+    }
+    agent.stop().map(drop)
 }
 
 /// It closes in order, and this host's kernel answers what comes after it.

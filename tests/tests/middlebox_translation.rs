@@ -2,6 +2,7 @@
 //! any more, and two connections have the same addresses and ports.
 
 use std::{
+    fs,
     io::ErrorKind,
     net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use rstblame_lab::{
     LabError, Result,
-    agents::{agent::Agent, kernel},
+    agents::{agent::Agent, kernel, record::is_kind},
     hosts::{
         flow::Flow,
         net::{Host, Routed, routed, two_hosts},
@@ -302,4 +303,66 @@ fn a_director_that_lost_its_table() -> Result<()> {
     }
     at_client.stop()?;
     at_router.stop().map(drop)
+}
+
+/// How many connections a machine may track, all namespaces together.
+const TRACKED: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+/// The size of the table, put back when the test is over.
+struct Tracked(String);
+
+impl Tracked {
+    fn no_more_than(count: u32) -> Result<Self> {
+        let before = fs::read_to_string(TRACKED).map_err(io("read the size of the table"))?;
+        fs::write(TRACKED, count.to_string()).map_err(io("set the size of the table"))?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        let _best_effort = fs::write(TRACKED, &self.0);
+    }
+}
+
+/// A table that is full has no room for new connections, and drops their SYNs without a word; those
+/// that are in it go on. Nobody reset anything, and nobody is said to.
+#[test]
+#[ignore = "the size of the table is that of the whole machine: cargo xtask test vm"]
+fn a_table_that_is_full() -> Result<()> {
+    let Routed { client, router, server } = routed()?;
+    router::masquerade(&router)?;
+    client.run(&["sysctl", "--quiet", "--write", "net.ipv4.tcp_syn_retries=1"])?;
+    let (at_client, at_server) = (Agent::on(&client).start()?, Agent::on(&server).start()?);
+    // What is not read yet would have the kernel reset them.
+    let mut kept = Vec::new();
+    for ip in [Ip::V4, Ip::V6] {
+        let address = SocketAddr::new(ip.of(&server), AMQP);
+        let listener = server.listen(address)?;
+        let stream = client.connect(address)?;
+        let (accepted, _) = listener.accept().map_err(io("accept"))?;
+        peer::send(&mut &stream, b"no AMQP\n")?;
+        peer::wait_unread(&accepted, 8)?;
+        let count = router.run(&["conntrack", "--count"])?;
+        let count = count.trim().parse().map_err(|_| LabError::Client(format!("{count:?} is no number")))?;
+
+        let full = Tracked::no_more_than(count)?;
+        let refused = client.connect(address).err();
+        assert!(refused.is_some_and(|error| error.to_string().contains("timed out")), "no room for another one");
+        peer::send(&mut &stream, b"it goes on")?;
+        peer::wait_unread(&accepted, 18)?;
+        drop(full);
+
+        let given_up = at_client.wait_for("an attempt that was given up", |event| {
+            event.get("effect").and_then(Value::as_str) == Some("connect_timed_out")
+                && event.pointer("/network/peer/address").and_then(Value::as_str) == Some(&address.ip().to_string())
+        })?;
+        let truth = json!({"cause": {"id": "timed_out"}, "origin": {"kind": ["local_host", "unknown", "middlebox"]}});
+        expect::check("the client's host", &given_up, &truth);
+        kept.push((listener, stream, accepted));
+    }
+    for record in [at_client.stop()?, at_server.stop()?] {
+        assert_eq!(record.events().filter(|event| is_kind(event, "rst")).count(), 0, "nobody reset anything while it was open");
+    }
+    Ok(())
 }

@@ -43,8 +43,9 @@ pub enum Part {
     Fresh,
 }
 
-/// The suite that runs beside the others: it takes long, and little of a processor.
-const BESIDE: &str = "tests: soak";
+/// The suite that runs when the others are done, beside the virtual machines: its agent watches all
+/// namespaces of this machine, and what those of other suites cost it would look like growth.
+const LAST: &str = "tests: soak";
 
 /// Sets up and runs the tests; says in the end what passed, failed, and was not run.
 ///
@@ -65,20 +66,22 @@ pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(
     let tally = thread::scope(|scope| {
         // Meanwhile, for it is a matter of the network.
         let kernels = with_kernels.then(|| scope.spawn(|| vm::fetch(workspace)));
-        let mut tally = native(workspace, part, filter)?;
+        let (mut tally, last) = native(workspace, part, filter)?;
+        let kernels = kernels.map(joined).transpose()?;
+        let last = scope.spawn(move || run(workspace, &last, filter));
         if let Some(kernels) = kernels {
             // After the lab, which is about what happens in time, and needs the processors for
             // that.
-            let kernels = joined(kernels)?;
             tally.add(vm::boot(workspace, &kernels, true)?);
         }
+        tally.add(joined(last)?);
         Ok::<_, Error>(tally)
     })?;
     tally.tell(began)
 }
 
-/// The tests that run on the kernel of this machine.
-fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<Tally> {
+/// The tests that run on the kernel of this machine, but for the last of them, which are built.
+fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(Tally, Vec<Suite>)> {
     let mut tally = Tally::default();
     thread::scope(|scope| {
         // The end of it, linking, is the work of one processor; the unit tests have the other.
@@ -89,23 +92,27 @@ fn native(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<Tal
                 tally.add(suite.run(None, &[], filter)?);
             }
         }
-        let Some(agent) = agent else { return Ok(tally) };
+        let Some(agent) = agent else { return Ok((tally, Vec::new())) };
         joined(agent)?;
         agent::preflight(workspace)?;
-        let (beside, others): (Vec<_>, Vec<_>) =
-            suites::build(workspace, &["--package", "rstblame-lab"])?.into_iter().partition(|suite| suite.name == BESIDE);
-        let run = |suites: &[Suite]| {
-            let settings = programs::settings(workspace);
-            suites.iter().map(|suite| suite.run(sudo(&settings), &settings, filter)).collect::<Result<Vec<_>>>()
-        };
-        let beside = scope.spawn(move || run(&beside));
-        run(&others)?.into_iter().for_each(|other| tally.add(other));
+        let (last, others): (Vec<_>, Vec<_>) =
+            suites::build(workspace, &["--package", "rstblame-lab"])?.into_iter().partition(|suite| suite.name == LAST);
+        tally.add(run(workspace, &others, filter)?);
         if filter.is_none() {
             tally.add(suites::documented(workspace, "rstblame-lab")?);
         }
-        joined(beside)?.into_iter().for_each(|other| tally.add(other));
-        Ok(tally)
+        Ok((tally, last))
     })
+}
+
+/// Runs suites of the lab, one after the other.
+fn run(workspace: &Workspace, suites: &[Suite], filter: Option<&str>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let settings = programs::settings(workspace);
+    for suite in suites {
+        tally.add(suite.run(sudo(&settings), &settings, filter)?);
+    }
+    Ok(tally)
 }
 
 /// What runs a program as root with these settings, for somebody who is not.

@@ -143,6 +143,8 @@ pub mod spoken {
     pub const LOST: u8 = 1 << 0;
     /// The latest of `blocked` and `unblocked` was `blocked`.
     pub const BLOCKED: u8 = 1 << 1;
+    /// That part were the first bytes of all.
+    pub const FIRST_LOST: u8 = 1 << 2;
 }
 
 /// Bits of `Spoken::records`: TLS record types (RFC 8446, section 5.1).

@@ -27,6 +27,17 @@ pub mod kind {
     pub const LEFT_RST: u32 = 9;
 }
 
+/// Programs that are called by others, in the map `CALLED`: they take no room in what each packet
+/// runs through.
+pub mod called {
+    /// The one that follows AMQP.
+    pub const AMQP: u32 = 0;
+    /// The one that reports a RST.
+    pub const REPORT_RST: u32 = 1;
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
 /// How every record begins.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub mod tcp;
 pub use address::{AF_INET, AF_INET6};
 pub use config::{Config, config_flag};
 pub use connection::{Connection, owner};
-pub use header::{Header, Heartbeat, kind};
+pub use header::{Header, Heartbeat, called, kind};
 pub use layout::{ABSENT, Layout, RecordFormat};
 pub use live::{LiveConnection, LocalEnd};
 pub use reset::{ResetRecord, errno, sock_bit, valid};

@@ -28,13 +28,16 @@ pub mod class {
 /// Keys of one class of which something is counted at once.
 pub const KEYS: u32 = 4096;
 
+/// Places in which peers have their shares of the budgets of packets.
+pub const PEER_SHARES: u32 = 4096;
+
 /// Records a second that one class may have.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     /// All keys together; 0 for no bound at all.
     pub class: u32,
-    /// One key; means something for classes of resets only.
+    /// One key, of resets; one peer, of packets; 0 for no bound but that of its class.
     pub key: u32,
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rstblame_abi::{
-    Config, Connection, LiveConnection, LocalEnd, Receiver, Sender, Signal,
+    Config, Connection, LiveConnection, LocalEnd, Receiver, Sender, Signal, called,
     conversation::{ChannelError, Spoken},
     counter,
     flow::{FlowKey, Handshake},
@@ -91,10 +91,10 @@ pub static SPOKEN: LruHashMap<FlowKey, Spoken> = LruHashMap::with_max_entries(32
 #[map]
 pub static CHANNEL_ERRORS: LruHashMap<FlowKey, ChannelError> = LruHashMap::with_max_entries(4096, 0);
 
-/// The program that follows AMQP, so that the verifier looks at it on its own. Empty when that is
-/// turned off.
+/// Programs that others call ([`called`]), so that the verifier looks at each on its own, and so
+/// that what each packet runs through stays short.
 #[map]
-pub static FOLLOWERS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub static CALLED: ProgramArray = ProgramArray::with_max_entries(called::COUNT, 0);
 
 /// Adds one to a counter of this CPU.
 ///

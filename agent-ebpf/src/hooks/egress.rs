@@ -19,7 +19,7 @@ use crate::{
     tap::{
         amqp, flow, flow_table, handshake,
         headers::{self, Segment},
-        rst::{self, Kind},
+        rst,
     },
 };
 
@@ -36,18 +36,19 @@ pub fn egress(ctx: SkBuffContext) -> i64 {
     let skb = ctx.as_ptr() as u64;
     // SAFETY: null, or what was read, which is this CPU's until the program ends.
     if let Some(segment) = unsafe { headers::either(&ctx, skb, direction::OUT).as_mut() } {
-        ours(&ctx, skb, segment);
+        ours(&ctx, segment);
     }
     0
 }
 
 /// A segment of a watched connection.
 #[inline(always)]
-fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
+fn ours(ctx: &SkBuffContext, segment: &mut Segment) {
     let now = clock::now();
     let known = flow_table::of(&segment.key);
     if segment.packet.flags & RST != 0 {
-        left(skb, segment, known, now);
+        left(segment, known);
+        rst::report(ctx);
         return;
     }
     let Segment { key, packet, payload_at, window, .. } = segment;
@@ -78,10 +79,10 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
 
 /// A RST. No part of the program that each packet runs through.
 #[inline(never)]
-fn left(skb: u64, segment: &mut Segment, flow: *const FlowState, now: u32) {
+fn left(segment: &mut Segment, flow: *const FlowState) {
     segment.packet.boottime_ns = clock::boottime_ns();
-    let class = if rst::is_proven(flow) { class::LEFT_RST } else { class::LEFT_STRAY };
-    rst::report(skb, segment, &Kind { kind: kind::LEFT_RST, class }, flow, now);
+    segment.kind = kind::LEFT_RST;
+    segment.class = if rst::is_proven(flow) { class::LEFT_RST } else { class::LEFT_STRAY };
 }
 
 /// Whether a packet was seen already, on its way through a VLAN, a bond or a bridge to the device

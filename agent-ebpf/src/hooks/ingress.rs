@@ -27,7 +27,7 @@ use crate::{
     tap::{
         amqp, flow, flow_table, handshake,
         headers::{self, Segment},
-        rst::{self, Kind},
+        rst,
     },
 };
 
@@ -79,7 +79,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
     let now = clock::now();
     let known = flow_table::of(&segment.key);
     if segment.packet.flags & RST != 0 {
-        reset(skb, segment, known, now);
+        if reset(skb, segment, known, now) {
+            rst::report(ctx);
+        }
         return;
     }
     if segment.packet.flags & SYN != 0 {
@@ -110,9 +112,9 @@ fn ours(ctx: &SkBuffContext, skb: u64, segment: &mut Segment) {
 }
 
 /// A RST. Like all that is not for each packet, it is no part of the program that each packet runs
-/// through: instructions that are jumped over are fetched, too.
+/// through: instructions that are jumped over are fetched, too. False when it is one of too many.
 #[inline(never)]
-fn reset(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
+fn reset(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) -> bool {
     // SAFETY: null, or a map value, which stays valid while the program runs.
     if let Some(flow) = unsafe { flow.as_mut() } {
         let watched = flow.watch_until != 0 && flow.watch_until.wrapping_sub(now).cast_signed() >= 0;
@@ -124,14 +126,15 @@ fn reset(skb: u64, segment: &mut Segment, flow: *mut FlowState, now: u32) {
             flow.followed = 0;
         } else if flow.rsts >= RSTS_MAX && !exact {
             count(counter::PACKETS_LOST);
-            return;
+            return false;
         }
         flow.rsts = flow.rsts.saturating_add(1);
         flow.watch_until = now.wrapping_add(WATCH * second()) | 1;
     }
     complete(skb, &mut segment.packet);
-    let class = if rst::is_proven(flow) { class::KNOWN_RST } else { class::STRAY_RST };
-    rst::report(skb, segment, &Kind { kind: kind::ARRIVED_RST, class }, flow, now);
+    segment.kind = kind::ARRIVED_RST;
+    segment.class = if rst::is_proven(flow) { class::KNOWN_RST } else { class::STRAY_RST };
+    true
 }
 
 /// A packet after a RST.

@@ -10,7 +10,8 @@ use aya_ebpf::{
 };
 use rstblame_abi::{
     Config, counter,
-    rate_limit::{Budget, Flood, FloodKey, KEYS, NOTHING_COUNTED, class},
+    flow::FlowKey,
+    rate_limit::{Budget, Flood, FloodKey, KEYS, NOTHING_COUNTED, PEER_SHARES, class},
 };
 
 use crate::ground::{
@@ -40,6 +41,14 @@ static UNTRACKED: Array<Flood> = Array::with_max_entries(class::RESETS, 0);
 #[map]
 static SPENT: Array<Spent> = Array::with_max_entries(class::COUNT, 0);
 
+/// Records of this second of packets, by [`share_of`] their peers.
+#[map]
+static SHARES: Array<Spent> = Array::with_max_entries(PEER_SHARES, 0);
+
+/// Where in it a peer's place is; overwritten and frozen by user space before load.
+#[unsafe(no_mangle)]
+static SHARE_SEED: u64 = 0;
+
 /// How much of a budget is used up.
 #[repr(C)]
 struct Spent {
@@ -54,6 +63,9 @@ static NEW: Flood = NOTHING_COUNTED;
 /// What a class may have.
 #[inline(always)]
 fn budget(class: u32) -> Budget {
+    // In 64 bits, and bounded before it is compared: the compiler checks one copy of a shorter
+    // number and adds another one.
+    let class = core::hint::black_box(u64::from(class)) & 7;
     let budget = CONFIG.get(0).and_then(|Config { budgets, .. }| budgets.get(class as usize));
     match budget {
         Some(budget) => *budget,
@@ -69,7 +81,12 @@ fn spend(class: u32, second: u64, limit: u32) -> bool {
         return true;
     };
     // SAFETY: array values live as long as the map, and are aligned.
-    let spent = unsafe { &mut *spent };
+    take_one(unsafe { &mut *spent }, second, limit)
+}
+
+/// Takes one record from what may be had in a second.
+#[inline(always)]
+fn take_one(spent: &mut Spent, second: u64, limit: u32) -> bool {
     if second > spent.second {
         spent.second = second;
         spent.records = 0;
@@ -80,6 +97,39 @@ fn spend(class: u32, second: u64, limit: u32) -> bool {
     // SAFETY: as above.
     unsafe { add_one(&raw mut spent.records) };
     true
+}
+
+/// Whether the record of a packet may be submitted of which the peer may have no more than its
+/// share.
+#[inline(never)]
+pub fn admits_packet_of(class: u32, key: &FlowKey) -> bool {
+    let Budget { key: share, .. } = budget(class);
+    let second = boottime_ns() / SECOND_NS;
+    if share != 0
+        && let Some(spent) = SHARES.get_ptr_mut(share_of(class, key))
+        // SAFETY: as in `spend`.
+        && !take_one(unsafe { &mut *spent }, second, share)
+    {
+        return false;
+    }
+    admits_packet(class)
+}
+
+/// The place of a peer's share. Peers of one place share it: there are enough of them that a flood
+/// seldom meets another's, and they are random, so that none can be aimed at.
+#[inline(always)]
+fn share_of(class: u32, key: &FlowKey) -> u32 {
+    // The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+    const MULTIPLIER: u64 = 0xbf58_476d_1ce4_e5b9;
+    // SAFETY: a valid, aligned static; volatile, since the value in the object is not the final one.
+    let mut sum = unsafe { core::ptr::read_volatile(&raw const SHARE_SEED) };
+    let [first @ .., _, _, _, _, _, _, _, _] = key.peer;
+    let [_, _, _, _, _, _, _, _, second @ ..] = key.peer;
+    for part in [u64::from_ne_bytes(first), u64::from_ne_bytes(second), u64::from(key.netns) << 32 | u64::from(class)] {
+        sum = (sum ^ part).wrapping_mul(MULTIPLIER);
+        sum ^= sum >> 32;
+    }
+    sum as u32 % PEER_SHARES
 }
 
 /// Whether the record of a packet may be submitted.

@@ -20,6 +20,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use rstblame_abi::{
+    called,
     conversation::{CHANNEL_CLOSE, Spoken, channels, spoken, stage},
     counter,
     flow::{FlowKey, FlowState, Packet},
@@ -31,7 +32,8 @@ use super::{
     payload_window::Window,
 };
 use crate::ground::{
-    maps::{CHANNEL_ERRORS, FOLLOWERS, SPOKEN, count},
+    clock::boottime_ns,
+    maps::{CALLED, CHANNEL_ERRORS, SPOKEN, count},
     verifier::not_written_out,
 };
 
@@ -123,7 +125,7 @@ pub fn take(ctx: &SkBuffContext, flow: &mut FlowState, part: Part<'_>) {
         handover.payload_at = payload_at;
         handover.now = now;
         // SAFETY: the program that is called has the same context.
-        unsafe { FOLLOWERS.tail_call(ctx, 0) };
+        unsafe { CALLED.tail_call(ctx, called::AMQP) };
     }
     // There is no such program.
     flow.stage = stage::NONE;
@@ -234,7 +236,7 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
         }
     }
     // SAFETY: the program that is called, this one, has the same context.
-    unsafe { FOLLOWERS.tail_call(&ctx, 0) };
+    unsafe { CALLED.tail_call(&ctx, called::AMQP) };
     lose(said, flow);
     0
 }
@@ -244,6 +246,12 @@ pub fn amqp(ctx: SkBuffContext) -> i64 {
 fn lose(said: &mut Spoken, flow: &mut FlowState) {
     flow.stage = stage::NONE;
     said.flags |= spoken::LOST;
+    if said.began_ns == 0 {
+        // Its first byte went by unseen. Without a time it would be taken for something that an
+        // earlier connection said, and nobody would know that a part of this one is missing.
+        said.began_ns = boottime_ns();
+        said.flags |= spoken::FIRST_LOST;
+    }
 }
 
 /// Takes in the next unit, as far as the segment goes; false when there is nothing more to do in

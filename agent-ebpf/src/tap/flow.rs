@@ -15,7 +15,11 @@ pub fn begin(key: &FlowKey, packet: &Packet) -> *mut FlowState {
     let begun = flow_table::put(key);
     // SAFETY: null, or a value that stays valid while the program runs.
     if let Some(flow) = unsafe { begun.as_mut() } {
-        enter(flow, key, packet);
+        // Another CPU may have begun it meanwhile: the first acknowledgement and the first payload
+        // of a server leave on two of them. What it has followed since must not begin anew.
+        if flow.packets == 0 {
+            enter(flow, key, packet);
+        }
     }
     begun
 }

@@ -95,6 +95,10 @@ pub struct Segment {
     pub tcp_at: u32,
     /// Offset of the payload.
     pub payload_at: u32,
+    /// What a RST is reported as: one of [`kind`](rstblame_abi::kind); written for no other segment.
+    pub kind: u32,
+    /// Whose budget its record takes from ([`class`](rstblame_abi::rate_limit::class)); as `kind`.
+    pub class: u32,
     /// A part of the payload; not written where it is not looked at.
     pub window: Window,
 }
@@ -362,6 +366,14 @@ fn zeroed(place: &mut MaybeUninit<Segment>) -> &mut Segment {
 fn place() -> *mut MaybeUninit<Segment> {
     // This CPU's own: socket filters run with softirqs off, one after the other.
     SEGMENT.get_ptr_mut(0).unwrap_or(core::ptr::null_mut()).cast()
+}
+
+/// The segment that the program saw that called this one; null never, but that the verifier does
+/// not know.
+#[inline(always)]
+pub fn handed_over() -> *mut Segment {
+    // This CPU's own, as above.
+    SEGMENT.get_ptr_mut(0).unwrap_or(core::ptr::null_mut())
 }
 
 /// Reads either; null for what is not a segment of a watched connection.

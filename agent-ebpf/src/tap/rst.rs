@@ -1,19 +1,20 @@
 //! What is reported of a RST, whichever way it goes: its header, its options, and the packets
 //! before it.
 
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_skb_load_bytes, macros::socket_filter, programs::SkBuffContext};
 use rstblame_abi::{
-    counter,
+    called, counter,
     flow::{FlowKey, FlowState, WireRst, direction},
 };
 
 use super::{
     flow_table, handshake,
-    headers::{Segment, load},
+    headers::{self, Segment, load},
 };
 use crate::{
     ground::{
-        maps::{EVENTS, count},
+        clock::now,
+        maps::{CALLED, EVENTS, count},
         verifier::{at_most, zero},
     },
     record::{rate_limit, submit::header},
@@ -30,22 +31,33 @@ pub fn is_proven(flow: *const FlowState) -> bool {
     unsafe { flow.as_ref() }.is_some_and(|flow| flow.packets >= PROVEN)
 }
 
-/// As what it is reported.
-pub struct Kind {
-    /// [`kind`](rstblame_abi::kind).
-    pub kind: u32,
-    /// Whose budget it takes from ([`class`](rstblame_abi::rate_limit::class)).
-    pub class: u32,
+/// Has a RST reported, whose segment says as what. Does not return.
+#[inline(always)]
+pub fn report(ctx: &SkBuffContext) {
+    // SAFETY: the program that is called has the same context.
+    unsafe { CALLED.tail_call(ctx, called::REPORT_RST) };
+    // There is no such program.
+    count(counter::PACKETS_LOST);
 }
 
-/// Reports a RST, with the packets before it of both directions. `flow`: those of its own.
+/// Reports a RST, with the packets before it of both directions.
+#[socket_filter]
+pub fn report_rst(ctx: SkBuffContext) -> i64 {
+    // SAFETY: null, or what was read, which is this CPU's until the program ends.
+    if let Some(segment) = unsafe { headers::handed_over().as_mut() } {
+        submit(ctx.as_ptr() as u64, segment);
+    }
+    0
+}
+
 #[inline(always)]
-pub fn report(skb: u64, segment: &mut Segment, as_kind: &Kind, flow: *const FlowState, now: u32) {
-    if !rate_limit::admits_packet(as_kind.class) {
+fn submit(skb: u64, segment: &mut Segment) {
+    let Segment { key, packet, tcp_at, payload_at, kind, class, .. } = segment;
+    if !rate_limit::admits_packet_of(*class, key) {
         count(counter::PACKETS_LOST);
         return;
     }
-    let Segment { key, packet, tcp_at, payload_at, .. } = segment;
+    let flow = flow_table::seldom_of(key);
     let Some(mut entry) = EVENTS.reserve::<WireRst>(0) else {
         count(counter::PACKETS_LOST);
         return;
@@ -60,10 +72,10 @@ pub fn report(skb: u64, segment: &mut Segment, as_kind: &Kind, flow: *const Flow
         flow_table::clear(&mut (*record).flow);
         flow_table::clear(&mut (*record).answered);
         zero(record.cast::<u64>().add(core::mem::offset_of!(WireRst, options) / 8).cast::<[u64; 13]>());
-        (*record).header = header(as_kind.kind);
+        (*record).header = header(*kind);
         (*record).key = *key;
         (*record).packet = *packet;
-        (*record).now = now;
+        (*record).now = now();
         handshake::latest(key, &mut (*record).handshake);
         &mut *record
     };

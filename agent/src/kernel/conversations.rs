@@ -68,14 +68,11 @@ impl Talk {
         // Not that of an earlier connection with the same addresses and ports, nor of a later one.
         let age_ns = reset.connection.as_ref().and_then(|connection| connection.age).map_or(u128::MAX, |age| age.as_nanos());
         let since = reset.boottime_ns.saturating_sub(u64::try_from(age_ns).unwrap_or(u64::MAX)).saturating_sub(SLACK_NS);
-        let same = |direction: Direction| match direction.said {
-            Some(said) if !(since..=reset.boottime_ns).contains(&said.began_ns) => Direction::default(),
-            _ => direction,
-        };
-        conversation(&same(local), &same(peer), reset.role, clock)
+        let lifetime = since..=reset.boottime_ns;
+        conversation(&local.within(&lifetime), &peer.within(&lifetime), reset.role, clock)
     }
 
-    /// What arrived of a connection, and what left.
+    /// What arrived of a connection, and what left; nothing where nothing was said.
     pub fn directions(&self, tuple: Tuple, netns: u32) -> [Direction; 2] {
         let said = [direction::IN, direction::OUT].map(|direction| {
             let key = key(tuple, direction, netns);
@@ -84,11 +81,19 @@ impl Talk {
         if said.iter().all(|(_, said)| said.is_none()) {
             return [Direction::default(); 2];
         }
-        said.map(|(key, said)| {
-            let failed = said.is_some_and(|said| said.methods & method::CHANNEL_CLOSE != 0);
-            let channel_error = failed.then(|| self.channel_errors.get(&key, 0).ok()).flatten();
-            Direction { flow: self.flows.get(&key), said, channel_error }
-        })
+        said.map(|(key, said)| self.direction(key, said))
+    }
+
+    /// What arrived of a connection.
+    pub fn arriving(&self, tuple: Tuple, netns: u32) -> Direction {
+        let key = key(tuple, direction::IN, netns);
+        self.direction(key, self.spoken.get(&key, 0).ok())
+    }
+
+    fn direction(&self, key: FlowKey, said: Option<Spoken>) -> Direction {
+        let failed = said.is_some_and(|said| said.methods & method::CHANNEL_CLOSE != 0);
+        let channel_error = failed.then(|| self.channel_errors.get(&key, 0).ok()).flatten();
+        Direction { flow: self.flows.get(&key), said, channel_error }
     }
 
     /// What arrived of a connection: its packets, or its handshake alone.

@@ -20,8 +20,8 @@ use crate::{flow::flood::Place, model::Role};
 /// Seconds after which a key of which nothing came is forgotten, so that there is room for others.
 const IDLE: u64 = 10;
 
-/// Share of its class's budget that one key may have, for resets of connections: one part in so
-/// many.
+/// Share of its class's budget that one key may have, for resets of connections and for packets: one
+/// part in so many.
 const KEY_SHARE: u32 = 2;
 
 /// Share of the budget that classes without a connection have: one part in so many.
@@ -34,14 +34,16 @@ pub fn budgets(records: u32, above: u32) -> Budgets {
     // Refusals of one peer are alike. What befalls its connections need not be, and user space has
     // to see it to tell.
     let alike = if above == 0 { strays } else { above.min(strays) };
-    [
-        Budget { class: strays, key: alike },
-        Budget { class: records, key: records.div_ceil(KEY_SHARE) },
-        Budget { class: strays, key: 0 },
-        Budget { class: records, key: 0 },
-        Budget { class: records, key: 0 },
-        Budget { class: strays, key: 0 },
-    ]
+    let shared = |class: u32| Budget { class, key: class.div_ceil(KEY_SHARE) };
+    let mut budgets = [shared(strays); class::COUNT as usize];
+    for (class, budget) in (0..).zip(&mut budgets) {
+        match class {
+            class::REFUSED => *budget = Budget { class: strays, key: alike },
+            class::CONNECTED | class::KNOWN_RST | class::LEFT_RST => *budget = shared(records),
+            _ => {}
+        }
+    }
+    budgets
 }
 
 /// Of whom something was counted.

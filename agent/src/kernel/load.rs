@@ -1,7 +1,11 @@
 //! Loads the object: with the sizes of its maps, what is known of this kernel, and nothing that aya
 //! does unasked.
 
-use std::{panic::resume_unwind, thread};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    panic::resume_unwind,
+    thread,
+};
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use rstblame_abi::flow_table::Table;
@@ -15,6 +19,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rs
 pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, table: &Table) -> Result<Ebpf, KernelError> {
     let (second, level) = (clock::jiffies_a_second(), options.diagnostics.level());
     let formats = hooks::ALL.map(|hook| (hook.format_global, knowledge.record_format(hook)));
+    let seed = RandomState::new().hash_one(0);
     let mut loader = without_types();
     loader
         // A refused program is verified anew for its log, which with every instruction in it takes
@@ -26,6 +31,7 @@ pub(super) fn load(options: &ArmOptions, ring_size: u32, knowledge: &Knowledge, 
         .map_max_entries("SETS", table.sets)
         .override_global("TABLE", table, true)
         .map_max_entries("SPOKEN", if options.extras.amqp { options.max_conversations.saturating_mul(2).max(1) } else { 1 })
+        .override_global("SHARE_SEED", &seed, true)
         .override_global("LAYOUT", &knowledge.layout, true)
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries(diagnostics::MAP, options.diagnostics.buffer())

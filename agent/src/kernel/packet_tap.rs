@@ -21,6 +21,7 @@ use aya::{
     maps::{MapData, ProgramArray},
     programs::{ProgramError, ProgramFd, SocketFilter},
 };
+use rstblame_abi::called;
 use thiserror::Error;
 
 use super::{
@@ -48,10 +49,11 @@ const JOBS: usize = 4 * MAX_NAMESPACES;
 const ARRIVING: [(&str, i32); 2] = [("tap_ipv4", libc::ETH_P_IP), ("tap_ipv6", libc::ETH_P_IPV6)];
 const EGRESS: &str = "egress";
 
-/// The program that both of them hand segments to that AMQP is followed in, and the map by which
-/// they find it.
+/// Programs that all of them call, and the map by which they find them: the one that follows AMQP,
+/// and the one that reports a RST.
 const FOLLOWER: &str = "amqp";
-const FOLLOWERS: &str = "FOLLOWERS";
+const REPORTER: &str = "report_rst";
+const CALLED: &str = "CALLED";
 
 /// Says `1` on a kernel with `PREEMPT_RT`
 /// (<https://github.com/torvalds/linux/blob/v6.12/kernel/ksysfs.c>).
@@ -87,15 +89,17 @@ pub struct Tap {
     programs: Option<Programs>,
     /// Why what leaves is not seen.
     egress: Result<(), String>,
+    /// Why AMQP is not followed.
+    amqp: Result<(), String>,
     /// The kernel empties this map when nobody in user space holds it any more.
-    followers: Result<ProgramArray<MapData>, String>,
+    _called: ProgramArray<MapData>,
 }
 
 /// The programs that [`Tap::load`] will load.
 pub(super) fn programs<'a>(extras: Extras) -> impl Iterator<Item = (&'static str, Load<'a>)> {
     let follower = (extras.amqp && !preempts_softirqs()).then_some(FOLLOWER);
     // The one that takes longest to verify first.
-    let names = follower.into_iter().chain(ARRIVING.map(|(name, _)| name)).chain(extras.egress.then_some(EGRESS));
+    let names = follower.into_iter().chain(ARRIVING.map(|(name, _)| name)).chain(extras.egress.then_some(EGRESS)).chain([REPORTER]);
     names.map(|name| (name, Load::SocketFilter))
 }
 
@@ -114,7 +118,20 @@ impl Tap {
     pub(super) fn load(ebpf: &mut Ebpf, extras: Extras, verified: &mut Verified) -> Result<Self, ProgramError> {
         let mut load = |ebpf: &mut Ebpf, name: &str| verified.load(ebpf, name, Load::SocketFilter);
         ARRIVING.iter().try_for_each(|(name, _)| load(ebpf, name))?;
-        let followers = if extras.amqp { follow(ebpf, &mut load) } else { Err("turned off by --amqp off".to_owned()) };
+        let mut map = ebpf.take_map(CALLED).ok_or(ProgramError::UnexpectedProgramType).and_then(|map| Ok(ProgramArray::try_from(map)?))?;
+        let mut put = |ebpf: &mut Ebpf, name: &str, at: u32| {
+            load(ebpf, name)?;
+            let fd = program(ebpf, name)?.fd()?.try_clone()?;
+            map.set(at, &fd, 0).map_err(ProgramError::from)
+        };
+        put(ebpf, REPORTER, called::REPORT_RST)?;
+        let amqp = if !extras.amqp {
+            Err("turned off by --amqp off".to_owned())
+        } else if preempts_softirqs() {
+            Err("not on a kernel with PREEMPT_RT".to_owned())
+        } else {
+            put(ebpf, FOLLOWER, called::AMQP).map_err(|error| super::error::explain(&error))
+        };
         let egress = if extras.egress {
             load(ebpf, EGRESS).map_err(|error| super::error::explain(&error))
         } else {
@@ -127,7 +144,8 @@ impl Tap {
             crew: Crew::new("tap", THREADS, JOBS),
             programs: None,
             egress,
-            followers,
+            amqp,
+            _called: map,
         })
     }
 
@@ -137,7 +155,7 @@ impl Tap {
     ///
     /// Why not.
     pub fn amqp(&self) -> Result<(), &str> {
-        self.followers.as_ref().map(|_| ()).map_err(String::as_str)
+        self.amqp.as_ref().copied().map_err(String::as_str)
     }
 
     /// Whether what leaves is seen.
@@ -294,21 +312,6 @@ fn open_all(netns: &Handle, programs: &[(ProgramFd, i32)]) -> Result<(Vec<OwnedF
         bind(socket, *protocol).map_err(TapError::Socket)?;
     }
     Ok((sockets, tables))
-}
-
-/// Loads the program that follows AMQP, and puts it where it is found.
-fn follow(ebpf: &mut Ebpf, load: &mut impl FnMut(&mut Ebpf, &str) -> Result<(), ProgramError>) -> Result<ProgramArray<MapData>, String> {
-    if preempts_softirqs() {
-        return Err("not on a kernel with PREEMPT_RT".to_owned());
-    }
-    let explain = |error: &ProgramError| super::error::explain(error);
-    load(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
-    let follower = program(ebpf, FOLLOWER).map_err(|error| explain(&error))?;
-    let fd = follower.fd().and_then(|fd| fd.try_clone().map_err(ProgramError::from)).map_err(|error| explain(&error))?;
-    let map = ebpf.take_map(FOLLOWERS).ok_or_else(|| format!("the object has no map {FOLLOWERS}"))?;
-    let mut followers = ProgramArray::try_from(map).map_err(|error| super::error::first_line(&error))?;
-    followers.set(0, &fd, 0).map_err(|error| super::error::first_line(&error))?;
-    Ok(followers)
 }
 
 /// Segments are handed over by a map of this CPU's own, and with `PREEMPT_RT` one socket filter may

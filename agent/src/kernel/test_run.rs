@@ -93,8 +93,12 @@ impl DryRun {
     /// What was said on a connection of which both ends arrived, in this network namespace. `role`:
     /// that of its local end.
     pub fn conversation(&self, tuple: Tuple, role: Role, netns: u32) -> Option<Conversation> {
-        let [peer, _] = self.talk.directions(tuple, netns);
-        let [local, _] = self.talk.directions(tuple.reversed(), netns);
+        // What has a time at all began while the machine ran.
+        let lifetime = 1..=u64::MAX;
+        let [peer, local] = [tuple, tuple.reversed()].map(|tuple| self.talk.arriving(tuple, netns).within(&lifetime));
+        if peer.said.is_none() && local.said.is_none() {
+            return None;
+        }
         // Only whether there is a time is asked for.
         let clock = Jiffies { now_ns: 0, now: 0, length: std::time::Duration::ZERO };
         conversation(&local, &peer, role, &clock)

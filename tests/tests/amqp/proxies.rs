@@ -54,7 +54,7 @@ impl Proxied {
         for (address, interface) in [(front, router::CLIENT_LAN), (from, router::SERVER_LAN)] {
             routed.router.run(&["ip", "address", "add", &format!("{address}/24"), "dev", interface])?;
         }
-        let place = Place { front, server: scene.v4(), from: Some(from), patience: PATIENCE, only: None };
+        let place = Place { from: Some(from), patience: PATIENCE, ..Place::new(front, scene.v4()) };
         let proxy = Proxy::start_at(kind, &routed.router, &place)?;
         let mut pika = Pika::start(scene.stand.client())?;
         let client = pika.connect(&Login { to: SocketAddr::new(front, peer::AMQP), heartbeat: 0, ..Login::at(front) })?;

@@ -14,10 +14,16 @@ pub const MIB: u64 = 1 << 20;
 /// Between two samples.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How much more memory the last quarter may need than the one before: what is remembered of peers
-/// and processes fills up for some minutes, to bounds that their own tests hold, and an allocator
-/// takes as long to settle.
+/// How much more memory the last quarter may need than the one before.
 const MEMORY_SLACK: u64 = 3 * MIB;
+
+/// The same before [`SETTLED`]: what is remembered of peers and processes
+/// fills up for some minutes, to bounds that their own tests hold, and an allocator takes as long to
+/// settle.
+const MEMORY_SLACK_WHILE_FILLING: u64 = 2 * MEMORY_SLACK;
+
+/// By then all of that is full.
+const SETTLED: Duration = Duration::from_mins(6);
 
 /// How many more files may be open at one moment: a namespace that passes is watched by three
 /// sockets, a reload opens its file anew.
@@ -116,12 +122,14 @@ impl Growth {
     pub fn found(&self) -> Option<&'static str> {
         let quarter = self.samples.len() / 4;
         let (before, end) = (self.samples.get(2 * quarter..3 * quarter)?, self.samples.get(3 * quarter..)?);
+        let filling = end.first()?.at < SETTLED;
+        let memory_slack = if filling { MEMORY_SLACK_WHILE_FILLING } else { MEMORY_SLACK };
         let grew = |of: fn(&Sample) -> u64, slack| median(end, of) > median(before, of) + slack;
         let earlier = self.samples.get(..3 * quarter)?.chunks(quarter.max(1));
         let most_files = earlier.map(|part| median(part, |sample| sample.files)).max()?;
         if let Some(crew) = self.samples.iter().find_map(|sample| sample.crowded) {
             Some(crew)
-        } else if grew(|sample| sample.memory, MEMORY_SLACK) {
+        } else if grew(|sample| sample.memory, memory_slack) {
             Some("memory")
         } else if median(end, |sample| sample.files) > most_files + FILES_SLACK {
             Some("open files")

@@ -44,8 +44,8 @@ const SUITES: [(&str, &[&str]); 7] = [
     ("firewall_rejects", &[]),
     ("ladder", &[]),
     ("local", &["--ignored", "--exact", "in_turn"]),
-    ("middlebox_redirect", &["--skip", "haproxy"]),
-    ("middlebox_translation", &[]),
+    ("middlebox_redirect", &["--skip", "haproxy", "--skip", "envoy"]),
+    ("middlebox_translation", &["--include-ignored"]),
     (
         "privileges",
         &[

@@ -1,6 +1,6 @@
 //! What the kernel side kept of a conversation into a [`Conversation`].
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use rstblame_abi::{
     conversation::{ChannelError, Spoken, method, protocol, record, spoken, stage},
@@ -26,6 +26,16 @@ pub struct Direction {
 }
 
 impl Direction {
+    /// This, if it began in that time (`CLOCK_BOOTTIME`, ns): else it is of another connection with
+    /// the same addresses and ports, and nothing is known.
+    #[must_use]
+    pub fn within(self, lifetime: &RangeInclusive<u64>) -> Self {
+        match self.said {
+            Some(said) if !lifetime.contains(&said.began_ns) => Self::default(),
+            _ => self,
+        }
+    }
+
     fn methods(&self) -> u16 {
         self.said.map_or(0, |said| said.methods)
     }
@@ -50,7 +60,11 @@ impl Direction {
 
     /// A part of what it said went by unseen.
     fn lost(&self) -> bool {
-        self.flow.is_some_and(|flow| flow.stage == stage::NONE) || self.said.is_some_and(|said| said.flags & spoken::LOST != 0)
+        match self.said {
+            Some(said) => said.flags & spoken::LOST != 0 || self.flow.is_some_and(|flow| flow.stage == stage::NONE),
+            // It has said nothing, or what it said had to make room.
+            None => self.flow.is_some_and(|flow| flow.stage != stage::FIRST),
+        }
     }
 
     fn last_payload(&self, clock: &Jiffies) -> Option<Duration> {
@@ -145,6 +159,8 @@ pub fn conversation(local: &Direction, peer: &Direction, role: Role, clock: &Jif
 fn spoken_by(client: &Direction, broker: &Direction) -> Option<Protocol> {
     let hello = |direction: &Direction| (direction.records() & record::HANDSHAKE != 0).then_some(Protocol::Tls);
     let client = match client.protocol() {
+        // Its first bytes went by unseen.
+        Some(_) if client.said.is_some_and(|said| said.flags & spoken::FIRST_LOST != 0) => None,
         // As yet they do not tell, or make no sense.
         Some(protocol::UNKNOWN | protocol::TLS) => Some(hello(client)?),
         Some(class) => Some(Protocol::of_first_bytes(class)?),
@@ -285,6 +301,15 @@ mod tests {
         };
         let (started, lost) = (said(method::START), Spoken { flags: spoken::LOST, ..said(method::START) });
         assert_eq!((phase(started, 0), phase(lost, 0)), (Some(Phase::Opening), None));
+        let unsaid = |flow| {
+            let broker = Direction { flow, ..Direction::default() };
+            let client = client(method::START_OK | method::TUNE_OK | method::OPEN);
+            conversation(&followed(client), &broker, Role::Client, &CLOCK).unwrap().phase
+        };
+        let silent = FlowState { stage: stage::FIRST, packets: 1, ..FlowState::default() };
+        // What a broker said had to make room, or it has said nothing.
+        let told = [Some(FlowState { stage: stage::FRAME, ..silent }), Some(silent), None].map(unsaid);
+        assert_eq!(told, [None, Some(Phase::Opening), Some(Phase::Opening)]);
         // A frame on a channel says that it is open.
         assert_eq!((phase(started, method::CHANNEL), phase(lost, method::CHANNEL)), (Some(Phase::Open), Some(Phase::Open)));
         assert_eq!(phase(lost, method::CLOSE), Some(Phase::Closing));

@@ -58,6 +58,7 @@ fn haproxy(kind: Kind, place: &Place) -> Configuration {
     let (client, behind) = (patience(Side::Client), patience(Side::Server));
     let option = if kind == Kind::HaproxyAborting { "option nolinger" } else { "" };
     let source = place.from.map_or_else(String::new, |from| format!("source {}", SocketAddr::new(from, 0)));
+    let transparent = if place.transparent { "transparent" } else { "" };
     let naming = match kind {
         Kind::HaproxyNaming => "send-proxy",
         Kind::HaproxyNamingInBinary => "send-proxy-v2",
@@ -66,7 +67,7 @@ fn haproxy(kind: Kind, place: &Place) -> Configuration {
     let text = format!(
         "global\n  maxconn 64\n  hard-stop-after {DRAIN}s\n\
          defaults\n  mode tcp\n  timeout connect 5s\n  timeout client {client}s\n  timeout server {behind}s\n  {option}\n\
-         listen amqp\n  bind {front}\n  server broker {server} {source} {naming}\n"
+         listen amqp\n  bind {front} {transparent}\n  server broker {server} {source} {naming}\n"
     );
     Configuration { program: "haproxy".into(), arguments: words(&HAPROXY), text: Box::new(move |_| text) }
 }

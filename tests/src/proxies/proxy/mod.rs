@@ -59,6 +59,16 @@ pub struct Place {
     pub patience: Duration,
     /// Whose silence counts, where it is not that of either: `HAProxy` alone tells them apart.
     pub only: Option<Side>,
+    /// It takes connections to any address (`IP_TRANSPARENT`), as TPROXY hands them over: `HAProxy`
+    /// alone.
+    pub transparent: bool,
+}
+
+impl Place {
+    /// Between these, as a proxy stands of itself, with the patience of a second.
+    pub const fn new(front: IpAddr, server: IpAddr) -> Self {
+        Self { front, server, from: None, patience: Duration::from_secs(1), only: None, transparent: false }
+    }
 }
 
 /// A running proxy, on port 5672 of one host.
@@ -79,7 +89,7 @@ impl Proxy {
     ///
     /// [`LabError::Io`] when it cannot be started, [`LabError::Timeout`] when it does not listen.
     pub fn start(kind: Kind, host: &Host, front: IpAddr, server: IpAddr) -> Result<Self> {
-        Self::start_at(kind, host, &Place { front, server, from: None, patience: Duration::from_secs(1), only: None })
+        Self::start_at(kind, host, &Place::new(front, server))
     }
 
     /// The same, with more to say in it.
