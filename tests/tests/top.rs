@@ -67,8 +67,8 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]).map(drop)
     }
 
-    /// What an ended program must leave: the usual screen, a cursor, and a terminal that reads lines
-    /// and shows what is typed.
+    /// What an ended program must leave: the usual screen, a cursor, and a terminal that reads
+    /// lines and shows what is typed.
     fn is_as_it_was(&self, code: &str) -> Result<()> {
         let screen = self.wait_for(&[code, "icanon", "echo"])?;
         assert!(!screen.contains("-icanon") && !screen.contains("-echo "), "{screen}");

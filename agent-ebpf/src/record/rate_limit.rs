@@ -121,7 +121,8 @@ pub fn admits_packet_of(class: u32, key: &FlowKey) -> bool {
 fn share_of(class: u32, key: &FlowKey) -> u32 {
     // The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
     const MULTIPLIER: u64 = 0xbf58_476d_1ce4_e5b9;
-    // SAFETY: a valid, aligned static; volatile, since the value in the object is not the final one.
+    // SAFETY: a valid, aligned static; volatile, since the value in the object is not the final
+    // one.
     let mut sum = unsafe { core::ptr::read_volatile(&raw const SHARE_SEED) };
     let [first @ .., _, _, _, _, _, _, _, _] = key.peer;
     let [_, _, _, _, _, _, _, _, second @ ..] = key.peer;

@@ -95,7 +95,8 @@ pub struct Segment {
     pub tcp_at: u32,
     /// Offset of the payload.
     pub payload_at: u32,
-    /// What a RST is reported as: one of [`kind`](rstblame_abi::kind); written for no other segment.
+    /// What a RST is reported as: one of [`kind`](rstblame_abi::kind); written for no other
+    /// segment.
     pub kind: u32,
     /// Whose budget its record takes from ([`class`](rstblame_abi::rate_limit::class)); as `kind`.
     pub class: u32,

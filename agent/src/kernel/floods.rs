@@ -20,8 +20,8 @@ use crate::{flow::flood::Place, model::Role};
 /// Seconds after which a key of which nothing came is forgotten, so that there is room for others.
 const IDLE: u64 = 10;
 
-/// Share of its class's budget that one key may have, for resets of connections and for packets: one
-/// part in so many.
+/// Share of its class's budget that one key may have, for resets of connections and for packets:
+/// one part in so many.
 const KEY_SHARE: u32 = 2;
 
 /// Share of the budget that classes without a connection have: one part in so many.

@@ -24,8 +24,9 @@ struct Head<'a> {
     schema: Option<Cow<'a, str>>,
 }
 
-/// Reads one line, cleaned: whatever is shown of it later, it cannot steer a terminal. What it says in words that only a later agent has is left out, as far as the
-/// rest can stand alone: an unknown cause is `unknown`, and keeps its sentence.
+/// Reads one line, cleaned: whatever is shown of it later, it cannot steer a terminal. What it says
+/// in words that only a later agent has is left out, as far as the rest can stand alone: an unknown
+/// cause is `unknown`, and keeps its sentence.
 ///
 /// # Errors
 ///

@@ -8,7 +8,8 @@ use flate2::{Compression, write::GzEncoder};
 use super::ReportError;
 use crate::{event::ResetEvent, model::Severity};
 
-/// Events in one piece: much more and opening one takes a while, much fewer and they take more room.
+/// Events in one piece: much more and opening one takes a while, much fewer and they take more
+/// room.
 pub const CHUNK: usize = 500;
 
 /// Bytes of all pieces, beyond which no more are kept: a mail takes some 25 MiB.

@@ -17,9 +17,8 @@ const EVERY: Duration = Duration::from_millis(500);
 /// How much more memory the last quarter may need than the one before.
 const MEMORY_SLACK: u64 = 3 * MIB;
 
-/// The same before [`SETTLED`]: what is remembered of peers and processes
-/// fills up for some minutes, to bounds that their own tests hold, and an allocator takes as long to
-/// settle.
+/// The same before [`SETTLED`]: what is remembered of peers and processes fills up for some
+/// minutes, to bounds that their own tests hold, and an allocator takes as long to settle.
 const MEMORY_SLACK_WHILE_FILLING: u64 = 2 * MEMORY_SLACK;
 
 /// By then all of that is full.
