@@ -1,7 +1,15 @@
 //! `rstblame top` on a real terminal, that of tmux: by keys and screens, over a file that grows and
 //! over the kernel. However it ends, the terminal is as it was, and no agent is left behind.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use rstblame_lab::{
     LabError, Result,
@@ -27,7 +35,9 @@ struct Terminal {
 impl Terminal {
     /// One of this size, in which a command runs, and a shell behind it that tells how it ended.
     fn run(site: &Site, columns: u16, rows: u16, words: &str) -> Result<Self> {
-        let terminal = Self { socket: site.path("tmux") };
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Not that of an earlier one, whose server may still be about to end.
+        let terminal = Self { socket: site.path(&format!("tmux-{}", NEXT.fetch_add(1, Ordering::Relaxed))) };
         let [columns, rows] = [columns, rows].map(|size| size.to_string());
         let script = format!("{words}; echo ended with $?; stty -a; exec cat");
         terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, &script])?;

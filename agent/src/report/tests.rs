@@ -14,13 +14,8 @@ use crate::{
 };
 
 /// What would run or hide something, if it were taken for markup.
-const HOSTILE: [&str; 5] = [
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<!-- <script>",
-    "\"\'&amp;alert(1)",
-    "{{script}}",
-];
+const HOSTILE: [&str; 5] =
+    ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<!-- <script>", "\"\'&amp;alert(1)", "{{script}}"];
 
 fn line(id: &str, at: &str, text: &str) -> Event {
     let end = |port: u16| json!({"address": "192.0.2.1", "port": port, "name": text});
