@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use crate::{
     cli::ReportArgs,
+    progress::Progress,
     reader::{Files, ReaderError},
     story::Story,
 };
@@ -66,6 +67,7 @@ pub fn run(args: &ReportArgs) -> ExitCode {
 fn report(args: &ReportArgs) -> Result<String, ReportError> {
     let mut files = Files::new(&args.files)?;
     let (mut story, mut rows) = (Story::default(), Rows::new(args.lines as usize));
+    let progress = Progress::of_bytes(files.done(), files.total());
     let mut failed = None;
     let counts = files.events(|event| {
         story.event(&event);
@@ -77,6 +79,7 @@ fn report(args: &ReportArgs) -> Result<String, ReportError> {
             }
         }
     })?;
+    drop(progress);
     if let Some(error) = failed {
         return Err(error);
     }

@@ -34,11 +34,10 @@ function timeline() {
   const most = Math.max(...totals, 1);
   const [width, height, left, bottom] = [1000, 190, 48, 24];
   const chart = shape("svg", { viewBox: `0 0 ${width} ${height + bottom}`, role: "img", "aria-labelledby": "timeline-heading timeline-note" });
-  for (const share of [0, 0.5, 1]) {
+  for (const share of most > 3 ? [0, 0.5, 1] : [0, 1]) {
     const y = height - share * (height - 14);
     chart.append(shape("line", { class: "axis", x1: left, x2: width, y1: y, y2: y }));
-    const label = Math.round(share * most);
-    if (share !== 0.5 || most > 3) chart.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, number.format(label)));
+    chart.append(shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" }, number.format(Math.round(share * most))));
   }
   const wide = (width - left) / bins;
   counts.forEach((bin, index) => {
@@ -62,7 +61,7 @@ function timeline() {
   const busiest = totals.indexOf(most);
   const at = moment(begin + busiest * step);
   document.getElementById("timeline-note").textContent =
-    `${number.format(totals.reduce((a, b) => a + b, 0))} events from ${moment(data.start)} to ${moment(data.start + last)} UTC, ` +
+    `${events(totals.reduce((a, b) => a + b, 0))} from ${moment(data.start)} to ${moment(data.start + last)} UTC, ` +
     `in steps of ${length(step)}; the most in one of them: ${number.format(most)}, at ${at}.`;
   const rest = causes.slice(COLOURS);
   const entries = causes.slice(0, COLOURS).map(([cause, count], index) => [index, data.texts[cause], count]);
@@ -110,7 +109,7 @@ function silence() {
   });
   const heads = ["Silence", "Events", "", "Timeouts that fit"].map((name, index) => element("th", { scope: "col", class: index === 1 ? "number" : "" }, name));
   place.replaceChildren(element("table", { class: "bins" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
-  note.textContent = `Of ${number.format(values.reduce((sum, [, count]) => sum + count, 0))} events that are no part of normal operation. A default that fits is a hint, never proof.`;
+  note.textContent = `Without what is as in normal operation: ${events(values.reduce((sum, [, count]) => sum + count, 0))}. A default that fits is a hint, never proof.`;
 }
 
 const PAIRS = 12;

@@ -56,6 +56,8 @@ function length(ms) {
   return `${Math.round(ms / 86400000)} days`;
 }
 
+const events = (count) => `${number.format(count)} ${count === 1 ? "event" : "events"}`;
+
 // An element with children. Texts are texts: nothing here is ever read as markup.
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
