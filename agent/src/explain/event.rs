@@ -245,7 +245,9 @@ fn otherwise(case: &Case) -> Vec<String> {
     if event.amqp.is_none() {
         lines.push("What was said in AMQP is not known (TLS, or the connection was open before the agent): a close or missed heartbeats would have been a cause.".to_owned());
     }
-    if matches!(event.origin.kind, OriginKind::RemotePeer | OriginKind::Middlebox | OriginKind::Unknown) {
+    // Of a connection within this host both kernels are one, and seen.
+    let elsewhere = matches!(event.origin.kind, OriginKind::RemotePeer | OriginKind::Middlebox | OriginKind::Unknown);
+    if elsewhere && event.related.as_ref().is_none_or(|related| related.pair.is_none()) {
         lines.push(format!("An agent on {}: its kernel knows whether it sent a RST, and why.", event.network.peer.address));
     }
     let blind = case.run.iter().flat_map(|run| &run.coverage).filter(|(_, coverage)| coverage.state != CoverageState::Active);

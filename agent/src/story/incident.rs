@@ -243,7 +243,7 @@ impl Incident {
         text.push_str(&of);
         text.push_str(&with);
         let (was, them) = if one { ("was", "it") } else { ("were", "them") };
-        let clause = words::clause(key.cause, &key.sender, &key.detail, them);
+        let clause = words::clause(key.cause, key.origin, &key.sender, &key.detail, them);
         let on = if hosts && !key.host.is_empty() { format!(" on {}", key.host) } else { String::new() };
         let _infallible = write!(text, " {was} {}{on}{}: {clause}", key.outcome.participle(), time(self.first, self.last));
         self.numbers(key, &mut text);
@@ -261,7 +261,7 @@ impl Incident {
         }
         if let Some((least, most)) = self.confidence {
             let range = if least == most { most.to_string() } else { format!("{least} to {most}") };
-            let _infallible = write!(text, " ({range} % sure who)");
+            let _infallible = write!(text, " ({range}% sure who)");
         } else if key.origin == OriginKind::Unknown && key.cause != CauseId::Unknown {
             text.push_str(" (who is not settled)");
         }

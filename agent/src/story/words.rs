@@ -163,6 +163,7 @@ pub fn cause(event: &ResetEvent) -> String {
         CauseId::StateLost => "state lost".to_owned(),
         CauseId::Injected => "injected".to_owned(),
         CauseId::PeerAborted => "aborted".to_owned(),
+        CauseId::PeerGone if is_here(event.origin.kind) => "passed on, the other end gone".to_owned(),
         CauseId::PeerGone => "gone".to_owned(),
         CauseId::ClosedWithoutAmqpClose => "no AMQP close".to_owned(),
         CauseId::TimedOut => after("no answer"),
@@ -174,8 +175,13 @@ pub fn cause(event: &ResetEvent) -> String {
     }
 }
 
+/// Whether it is this host.
+const fn is_here(origin: OriginKind) -> bool {
+    matches!(origin, OriginKind::LocalProcess | OriginKind::LocalHost)
+}
+
 /// Why, as a clause about several connections (`them`) or one (`it`), `who` being the sender.
-pub fn clause(cause: CauseId, who: &str, detail: &str, them: &str) -> String {
+pub fn clause(cause: CauseId, origin: OriginKind, who: &str, detail: &str, them: &str) -> String {
     let was = |what: &str| if detail.is_empty() { format!("{who} {what}") } else { format!("{who} {what} ({detail})") };
     match cause {
         CauseId::RoutineClose => format!("{who} closed {them} as usual"),
@@ -202,8 +208,11 @@ pub fn clause(cause: CauseId, who: &str, detail: &str, them: &str) -> String {
         CauseId::StateLost => format!("{who} no longer knew {them}"),
         CauseId::Injected => format!("{who} injected a RST"),
         CauseId::PeerAborted => format!("{who} aborted {them}"),
+        // It only passed on, or found, what the other end had done.
+        CauseId::PeerGone if is_here(origin) => format!("the other end had gone, which {who} passed on"),
         CauseId::PeerGone => format!("{who} went away, or no longer had {them}"),
         CauseId::ClosedWithoutAmqpClose => format!("{who} closed TCP without closing AMQP"),
+        CauseId::TimedOut if is_here(origin) => format!("nothing answered any more, and {who} gave {them} up"),
         CauseId::TimedOut => format!("{who} did not answer any more"),
         CauseId::Refused => format!("{who} refused {them}"),
         CauseId::WrongProtocol => "the client did not speak what the port expects".to_owned(),
