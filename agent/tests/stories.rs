@@ -7,7 +7,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -40,7 +42,8 @@ fn printed(page: &str) -> String {
         text.push_str("```console\n");
         for command in block.lines().filter_map(|line| line.strip_prefix("$ ")) {
             blocks += 1;
-            text.push_str(&format!("$ {command}\n{}", output(command)));
+            writeln!(text, "$ {command}").unwrap();
+            text.push_str(&output(command));
         }
         text.push_str("```");
         rest = after;
