@@ -19,11 +19,12 @@ use crate::{
 };
 
 /// The targets, and what of the tests' data is as good a seed as the corpus.
-const TARGETS: [(&str, Option<&str>); 11] = [
+const TARGETS: [(&str, Option<&str>); 12] = [
     ("amqp", None),
     ("btf", Some("btf")),
     ("capture", None),
     ("config", None),
+    ("events", Some("stories")),
     ("log", None),
     ("names", None),
     ("packet", None),

@@ -51,9 +51,10 @@ pub fn read(line: &[u8]) -> Result<Event, Unread> {
 
 /// The line with all its texts cleaned, where any may have to be: the agent has cleaned what it
 /// wrote, but whoever had the file since may have written what he liked. What a text can hide in
-/// JSON stands behind a backslash, or is no ASCII.
+/// JSON stands behind a backslash, is no ASCII, or is the one control character that JSON lets
+/// stand as it is, DEL (RFC 8259, section 7).
 fn cleaned(line: &[u8]) -> Option<Vec<u8>> {
-    let plain = memchr::memchr(b'\\', line).is_none() && line.is_ascii();
+    let plain = memchr::memchr2(b'\\', 0x7f, line).is_none() && line.is_ascii();
     if plain {
         return None;
     }

@@ -11,6 +11,8 @@ use super::{Counts, Files, Unread, event};
 use crate::{
     event::Event,
     model::{CauseId, OriginKind, Severity},
+    testing::UNSAFE_TEXTS,
+    text::is_unsafe,
 };
 
 const LINES: [&str; 11] = [
@@ -179,4 +181,24 @@ proptest! {
         prop_assert_eq!(events.len() as u64, counts.events);
         prop_assert_eq!(counts.lines, counts.events + counts.later + counts.foreign + counts.broken + counts.cut);
     }
+}
+
+/// Whatever somebody has written into a file steers no terminal that it is shown on.
+#[test]
+fn texts_are_cleaned_however_they_stand_in_a_line() {
+    for text in UNSAFE_TEXTS {
+        let plain = String::from_utf8(rst(|value| value["message"] = text.into())).unwrap();
+        let escaped: String = plain.chars().map(|c| if c.is_ascii() && c != '\u{7f}' { c.to_string() } else { escape(c) }).collect();
+        for line in [plain, escaped] {
+            let read = serde_json::to_value(event::read(line.as_bytes()).unwrap()).unwrap();
+            let message = read["message"].as_str().unwrap();
+            assert!(!message.chars().any(is_unsafe), "{text:?}: {message:?}");
+        }
+    }
+}
+
+/// A character as JSON may have it (RFC 8259, section 7).
+fn escape(c: char) -> String {
+    let units: Vec<String> = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    units.concat()
 }

@@ -9,6 +9,7 @@ pub mod amqp;
 pub mod btf;
 pub mod capture;
 pub mod config;
+pub mod events;
 mod input;
 pub mod log;
 mod memory;
