@@ -107,4 +107,4 @@ macro_rules! targets {
     };
 }
 
-targets!(amqp, btf and "btf", capture, config, log, names, packet, sinks and "events", state, tracefs and "tracefs", wire);
+targets!(amqp, btf and "btf", capture, config, events and "stories", log, names, packet, sinks and "events", state, tracefs and "tracefs", wire);

@@ -43,8 +43,8 @@ pub enum Part {
     Fresh,
 }
 
-/// The suite that runs when the others are done, beside the virtual machines: its agent watches all
-/// namespaces of this machine, and what those of other suites cost it would look like growth.
+/// The suite that runs when the others are done: its agent watches all namespaces of this machine,
+/// and what those of other suites cost it would look like growth.
 const LAST: &str = "tests: soak";
 
 /// Sets up and runs the tests; says in the end what passed, failed, and was not run.
@@ -68,13 +68,11 @@ pub fn test(workspace: &Workspace, part: Part, filter: Option<&str>) -> Result<(
         let kernels = with_kernels.then(|| scope.spawn(|| vm::fetch(workspace)));
         let (mut tally, last) = native(workspace, part, filter)?;
         let kernels = kernels.map(joined).transpose()?;
-        let last = scope.spawn(move || run(workspace, &last, filter));
+        // All of them are about what happens in time, and need the processors for that.
+        tally.add(run(workspace, &last, filter)?);
         if let Some(kernels) = kernels {
-            // After the lab, which is about what happens in time, and needs the processors for
-            // that.
             tally.add(vm::boot(workspace, &kernels, true)?);
         }
-        tally.add(joined(last)?);
         Ok::<_, Error>(tally)
     })?;
     tally.tell(began)
