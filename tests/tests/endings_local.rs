@@ -12,7 +12,10 @@ use rstblame_lab::{
         side::{Ip, Side},
     },
     json,
-    truths::endings::{After, Case, Pair, Pairs, Truth, Wire, by_process},
+    truths::{
+        endings::{After, Case, Pair, Pairs, Truth, Wire, by_process},
+        expect,
+    },
 };
 use rustix::process::Signal;
 
@@ -114,7 +117,7 @@ fn play(name: &'static str, dies: Side, ip: Ip) -> Result<()> {
         for case in Case::all(dies, ip) {
             let mut pair = pairs.open(case)?;
             let truth = leave(&pairs, &mut pair)?;
-            pairs.ended(scenario, pair, truth.and(json!({"amqp": {"version": "0-9-1", "phase": "open", "close": null}})))?;
+            pairs.ended(scenario, pair, truth.and(json!({"amqp": {"version": "0-9-1", "phase": expect::open(), "close": null}})))?;
         }
     }
     pairs.finish()

@@ -26,9 +26,12 @@ use rstblame_lab::{
         proxied::{Chain, wait_fin},
         proxy::{Kind, Place, Proxy},
     },
-    truths::endings::{
-        After, Case, Pairs, Said, Truth, Watch, Wire,
-        through_a_proxy::{idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_the_proxy},
+    truths::{
+        endings::{
+            After, Case, Pairs, Said, Truth, Watch, Wire,
+            through_a_proxy::{idle_answered_by_the_broker, idle_seen_from_an_end, idle_seen_from_the_proxy},
+        },
+        expect,
     },
 };
 use socket2::{Domain, Socket, Type};
@@ -95,7 +98,7 @@ impl Silence {
         for one in clients {
             one.client.ask("failed 0 1")?;
             let truth = unanswered("timed_out", one.client.pid)
-                .and(json!({"amqp": {"version": "0-9-1", "role": "client", "phase": "open", "close": null}}))
+                .and(json!({"amqp": {"version": "0-9-1", "role": "client", "phase": expect::open(), "close": null}}))
                 .mentions("/cause/summary", &["retransmission", "not acknowledged"]);
             self.watch.told(&one.scenario, "client", one.flow, Said::Ended(truth));
             self.watch.told(&one.scenario, "broker", one.flow.reversed(), Said::Nothing);
@@ -159,7 +162,7 @@ fn path_drops_one_way() -> Result<()> {
         one.client.ask("failed 0 1")?;
         let truth = Truth::new(json!({
             "severity": ["warning", "error"], "cause": {"id": "timed_out"}, "process": {"pid": one.client.pid},
-            "origin": {"kind": ["local_host", "unknown", "middlebox"]}, "amqp": {"role": "client", "phase": "open", "close": null},
+            "origin": {"kind": ["local_host", "unknown", "middlebox"]}, "amqp": {"role": "client", "phase": expect::open(), "close": null},
         }));
         silence.watch.told(&one.scenario, "client", one.flow, Said::Reset(truth));
         silence.watch.told(&one.scenario, "broker", one.flow.reversed(), Said::Nothing);
@@ -258,7 +261,7 @@ fn socket_is_destroyed(name: &'static str, dies: Side) -> Result<()> {
         let truth = Truth::new(json!({
             "direction": "sent", "severity": ["warning", "error"], "cause": {"id": "socket_destroyed"},
             "origin": {"kind": ["local_host", "local_process"]}, "process": {"executable": {"name": "ss"}},
-            "amqp": {"version": "0-9-1", "phase": "open", "close": null},
+            "amqp": {"version": "0-9-1", "phase": expect::open(), "close": null},
         }));
         pairs.ended_by("ss -K", pair, Wire::Rst, truth)?;
     }

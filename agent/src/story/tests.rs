@@ -90,7 +90,7 @@ fn one_cause_is_one_sentence() {
         [
             "41 connections were lost on app-1, 2026-06-29 02:09:00 to 07:43:20 UTC.",
             "41 connections of orders-svc to 10.0.4.21 were lost from 02:10:00 to 05:30:00: the middlebox 10.0.5.1 (1 hop away) cut them by an \
-             idle timeout, after 350 s of silence (98 % sure who). Heartbeats were off on all of them.",
+             idle timeout, after 350 s of silence (98% sure who). Heartbeats were off on all of them.",
             "Besides, as in normal operation: 7 routine_close.",
             "Not seen: packet_headers (no CAP_NET_RAW).",
         ]

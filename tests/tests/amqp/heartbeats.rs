@@ -3,7 +3,10 @@
 use rstblame_lab::{
     LabError, Result, json,
     peers::pika::{Login, Pika},
-    truths::stand::{Said, Scene},
+    truths::{
+        expect,
+        stand::{Said, Scene},
+    },
 };
 use rustix::process::Signal;
 
@@ -14,8 +17,7 @@ pub fn client_is_paused(scene: &Scene<'_>) -> Result<()> {
     let mut pika = Pika::start(scene.stand.client())?;
     let flow = pika.connect(&Login { heartbeat: 1, ..Login::at(scene.v4()) })?;
     pika.signal(Signal::STOP)?;
-    let amqp =
-        |role| json!({"amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 1, "vhost": "orders", "close": null}});
+    let amqp = |role| json!({"amqp": {"version": "0-9-1", "role": role, "phase": expect::open(), "heartbeat_s": 1, "vhost": "orders", "close": null}});
     scene.told(
         flow,
         Said::These(vec![with(received("heartbeat_timeout", "warning"), amqp("client"))]),
@@ -37,8 +39,7 @@ pub fn broker_is_paused(scene: &Scene<'_>) -> Result<()> {
     if !ended?.to_string().contains("AMQPHeartbeatTimeout") {
         return Err(LabError::Client("pika did not miss the broker's heartbeats".to_owned()));
     }
-    let amqp =
-        |role| json!({"amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 1, "vhost": "orders", "close": null}});
+    let amqp = |role| json!({"amqp": {"version": "0-9-1", "role": role, "phase": expect::open(), "heartbeat_s": 1, "vhost": "orders", "close": null}});
     scene.told(
         flow,
         Said::These(vec![with(sent("heartbeat_timeout", "warning"), amqp("client"))]),

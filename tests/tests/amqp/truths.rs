@@ -1,6 +1,6 @@
 //! Parts of truths that many scenarios share.
 
-use rstblame_lab::{Value, json};
+use rstblame_lab::{Value, json, truths::expect};
 
 /// The members of `extra` beside (or in place of) those of `base`, all the way down.
 pub fn with(mut base: Value, extra: Value) -> Value {
@@ -37,7 +37,7 @@ pub fn received(cause: &str, severity: &str) -> Value {
 
 /// `amqp` of a connection of [`rstblame_lab::peers::pika::Login::at`] that was open.
 pub fn open(role: &str) -> Value {
-    json!({"amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 60, "vhost": "orders", "close": null}})
+    json!({"amqp": {"version": "0-9-1", "role": role, "phase": expect::open(), "heartbeat_s": 60, "vhost": "orders", "close": null}})
 }
 
 /// A reset after which nobody misses anything: AMQP had been closed in order before, on a

@@ -18,6 +18,7 @@ use crate::{
         peer::AMQP,
     },
     poll,
+    truths::expect,
 };
 
 /// Views of the host that one process leaves the connection on, and of the other one.
@@ -295,6 +296,6 @@ fn seen_by_the_other(case: Case, wire: Wire) -> Truth {
     let cause = if wire == Wire::Rst { "peer_aborted" } else { "peer_gone" };
     Truth::new(json!({
         "severity": ["warning", "error"], "cause": {"id": cause}, "origin": {"kind": ["remote_peer", "unknown"]},
-        "amqp": {"version": "0-9-1", "role": role, "phase": "open", "heartbeat_s": 60, "close": null},
+        "amqp": {"version": "0-9-1", "role": role, "phase": expect::open(), "heartbeat_s": 60, "close": null},
     }))
 }
